@@ -1,0 +1,1 @@
+"""A person's commands: each reads arguments, calls the rooms and prints."""
