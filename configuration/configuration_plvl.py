@@ -1,0 +1,151 @@
+"""PLVL's configuration: the vision part, any BERT-like text part, the decoder, the head and the losses."""
+
+from huggingface_hub.dataclasses import strict
+from transformers import CONFIG_MAPPING, AutoConfig
+from transformers.configuration_utils import PreTrainedConfig
+
+TASKS = ("rec", "res")
+MASK_FOCAL_INPUTS = ("probability", "logit")
+
+
+@strict
+class PLVLVisionConfig(PreTrainedConfig):
+    r"""
+    The plain ViT of ViTDet (arXiv 2203.16527) that PLVL lets language into. The defaults are the base model's.
+
+    Args:
+        image_size (`int`, defaults to 448): side of the square picture, in pixels; a multiple of `patch_size`.
+        mlp_ratio (`float`, defaults to 4.0): width of a block's MLP over `hidden_size`.
+        drop_path_rate (`float`, defaults to 0.1): stochastic depth of the last block; rises linearly from 0.
+        window_size (`int`, defaults to 14): side of an attention window, in patches.
+        global_attention_layers (`list[int]`, defaults to `[2, 5, 8, 11]`): blocks that attend over the whole
+            grid; the others attend inside windows.
+        position_grid_size (`int`, defaults to 14): side of the grid that the absolute position table was made
+            for; another grid resizes the table bicubically.
+        has_class_position (`bool`, defaults to `True`): whether the position table starts with a class
+            position (it is kept in the table and not used).
+        relative_position_grid_size (`int`, defaults to 64): side of the grid that the relative position tables
+            of the global blocks were made for (1024 pixels); another grid resizes them linearly.
+    """
+
+    model_type = "plvl_vision"
+    base_config_key = "vision_config"
+
+    image_size: int = 448
+    patch_size: int = 16
+    num_channels: int = 3
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    mlp_ratio: float | int = 4.0
+    hidden_act: str = "gelu"
+    layer_norm_eps: float = 1e-6
+    initializer_range: float = 0.02
+    qkv_bias: bool = True
+    drop_path_rate: float | int = 0.1
+    window_size: int = 14
+    global_attention_layers: list[int] | tuple[int, ...] = (2, 5, 8, 11)
+    position_grid_size: int = 14
+    has_class_position: bool = True
+    relative_position_grid_size: int = 64
+
+    @property
+    def grid_size(self) -> int:
+        """Side of the patch grid of a picture of `image_size`."""
+        return self.image_size // self.patch_size
+
+    def validate_architecture(self):
+        if self.image_size < self.patch_size or self.image_size % self.patch_size:
+            raise ValueError(f"image_size must be a multiple of patch_size ({self.patch_size}), got {self.image_size}")
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size ({self.hidden_size}) must be a multiple of num_attention_heads "
+                f"({self.num_attention_heads})"
+            )
+        _check_layers("global_attention_layers", self.global_attention_layers, self.num_hidden_layers)
+
+
+@strict
+class PLVLConfig(PreTrainedConfig):
+    r"""
+    Configuration of [`PLVLModel`]. The defaults are the base model of arXiv 2504.16145.
+
+    Args:
+        vision_config (`PLVLVisionConfig` or `dict`, *optional*): the vision encoder.
+        text_config (`PreTrainedConfig` or `dict`, *optional*): any BERT-like encoder that `AutoModel` builds;
+            a `dict` names it by its `model_type`. Defaults to BERT-base.
+        tasks (`list[str]`, defaults to `["rec", "res"]`): which answers the model gives: boxes (`"rec"`),
+            masks (`"res"`) or both. Only the branches of the head that they need are built.
+        cross_attention_layers (`list[int]`, defaults to `[2, 5, 8, 11]`): vision blocks that language enters.
+        cross_attention_heads, cross_attention_dropout: of the cross-attention in those blocks.
+        adapter_size (`int`, defaults to 64): width inside the adapter that the text passes before it.
+        mask_text_padding_in_vision (`bool`, defaults to `False`): whether that cross-attention leaves out the
+            text's padding. The authors' weights were trained with the padding attended to.
+        decoder_*: the decoder's width, layers, heads, feed-forward width, dropout and LayerNorm epsilon.
+        head_channels, head_hidden_channels (`int`, default to 256 and 128): channels of the head's branches,
+            and before their last convolution.
+        loss_alpha (`float`, defaults to 0.1): weight of the three box losses beside the two mask losses.
+        mask_focal_input (`str`, defaults to `"probability"`): what the mask's focal loss takes for a logit.
+            `"probability"` is what the authors trained with, `"logit"` is the loss as it was meant.
+    """
+
+    model_type = "plvl"
+    sub_configs = {"vision_config": PLVLVisionConfig, "text_config": AutoConfig}
+
+    vision_config: dict | PreTrainedConfig | None = None
+    text_config: dict | PreTrainedConfig | None = None
+    tasks: list[str] | tuple[str, ...] = TASKS
+    cross_attention_layers: list[int] | tuple[int, ...] = (2, 5, 8, 11)
+    cross_attention_heads: int = 8
+    cross_attention_dropout: float | int = 0.1
+    adapter_size: int = 64
+    mask_text_padding_in_vision: bool = False
+    decoder_hidden_size: int = 512
+    decoder_layers: int = 3
+    decoder_attention_heads: int = 8
+    decoder_ffn_dim: int = 1024
+    decoder_dropout: float | int = 0.1
+    decoder_layer_norm_eps: float = 1e-5
+    head_channels: int = 256
+    head_hidden_channels: int = 128
+    loss_alpha: float | int = 0.1
+    mask_focal_input: str = "probability"
+    initializer_range: float = 0.02
+
+    def __post_init__(self, **kwargs):
+        if self.vision_config is None:
+            self.vision_config = PLVLVisionConfig()
+        elif isinstance(self.vision_config, dict):
+            self.vision_config = PLVLVisionConfig(**self.vision_config)
+        if self.text_config is None:
+            self.text_config = CONFIG_MAPPING["bert"]()
+        elif isinstance(self.text_config, dict):
+            text_config = dict(self.text_config)
+            self.text_config = CONFIG_MAPPING[text_config.pop("model_type", "bert")](**text_config)
+        super().__post_init__(**kwargs)
+
+    def validate_architecture(self):
+        unknown = [task for task in self.tasks if task not in TASKS]
+        if unknown or not self.tasks:
+            raise ValueError(f"tasks must name one or both of {list(TASKS)}, got {list(self.tasks)}")
+        if self.mask_focal_input not in MASK_FOCAL_INPUTS:
+            raise ValueError(
+                f"mask_focal_input must be one of {list(MASK_FOCAL_INPUTS)}, got {self.mask_focal_input!r}"
+            )
+        for width, heads in (
+            (self.vision_config.hidden_size, self.cross_attention_heads),
+            (self.decoder_hidden_size, self.decoder_attention_heads),
+        ):
+            if width % heads:
+                raise ValueError(f"a width of {width} cannot be split among {heads} attention heads")
+        if self.decoder_hidden_size % 2:
+            raise ValueError(
+                f"decoder_hidden_size is split in halves and must be even, got {self.decoder_hidden_size}"
+            )
+        _check_layers("cross_attention_layers", self.cross_attention_layers, self.vision_config.num_hidden_layers)
+
+
+def _check_layers(name: str, layers, num_layers: int):
+    outside = [layer for layer in layers if not 0 <= layer < num_layers]
+    if outside:
+        raise ValueError(f"{name} names layers {outside}, but the vision encoder has layers 0 to {num_layers - 1}")

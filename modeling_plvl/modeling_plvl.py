@@ -1,0 +1,590 @@
+"""PLVL (arXiv 2504.16145): a picture and an expression in, a box and a mask out.
+
+Read from top to bottom: attention, the vision blocks that language enters, the decoder, the head, the model.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torchvision.ops import StochasticDepth
+from transformers import AutoModel
+from transformers import initialization as init
+from transformers.activations import ACT2FN
+from transformers.masking_utils import create_bidirectional_mask
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
+from transformers.utils import ModelOutput
+from transformers.utils.output_capturing import OutputRecorder, capture_outputs
+
+from plvl.configuration.configuration_plvl import PLVLConfig, PLVLVisionConfig
+from plvl.modeling_plvl.loss_plvl import box_losses, mask_losses
+
+PROBABILITY_EPSILON = 1e-4
+
+
+@dataclass
+class PLVLOutput(ModelOutput):
+    """
+    What [`PLVLModel`] gives. `rows` × `columns` is the patch grid, `height` × `width` the picture's size.
+
+    Args:
+        loss (`torch.FloatTensor` of shape `(1,)`, *optional*, with `labels`): sum of `loss_dict`.
+        loss_dict (`dict[str, torch.FloatTensor]`, *optional*, with `labels`): the losses by name, weighted.
+        pred_boxes (`torch.FloatTensor` of shape `(batch_size, 4)`): cx, cy, w, h as shares of the picture.
+        pred_masks (`torch.FloatTensor` of shape `(batch_size, height, width)`): mask logits.
+        center_logits (`torch.FloatTensor` of shape `(batch_size, rows, columns)`): where the object's centre is.
+        size (`torch.FloatTensor` of shape `(batch_size, 2, rows, columns)`): w and h of a box centred there.
+        offset (`torch.FloatTensor` of shape `(batch_size, 2, rows, columns)`): x and y of its centre within
+            the cell, in cells.
+        last_hidden_state (`torch.FloatTensor` of shape `(batch_size, rows * columns, decoder_hidden_size)`):
+            the decoder's image tokens, row by row.
+        text_last_hidden_state (`torch.FloatTensor` of shape `(batch_size, sequence_length, text_hidden_size)`).
+        hidden_states (`tuple[torch.FloatTensor]`, *optional*, with `output_hidden_states=True`): what entered
+            the first vision block and what left each, of shape `(batch_size, rows, columns, hidden_size)`.
+        attentions (`tuple[torch.FloatTensor]`, *optional*, with `output_attentions=True`): of each vision block,
+            `(batch_size, heads, tokens, tokens)`; blocks with windows have `batch_size * windows` first.
+        cross_attentions (`tuple[torch.FloatTensor]`, *optional*, with `output_attentions=True`): of each vision
+            block that language enters, `(batch_size, heads, rows * columns, sequence_length)`.
+
+    Box outputs are `None` in a model without the task "rec", `pred_masks` in one without "res".
+    """
+
+    loss: torch.FloatTensor | None = None
+    loss_dict: dict[str, torch.FloatTensor] | None = None
+    pred_boxes: torch.FloatTensor | None = None
+    pred_masks: torch.FloatTensor | None = None
+    center_logits: torch.FloatTensor | None = None
+    size: torch.FloatTensor | None = None
+    offset: torch.FloatTensor | None = None
+    last_hidden_state: torch.FloatTensor | None = None
+    text_last_hidden_state: torch.FloatTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+    cross_attentions: tuple[torch.FloatTensor, ...] | None = None
+
+
+def eager_attention_forward(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    **kwargs,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    scores = query @ key.transpose(-1, -2) * scaling
+    if attention_mask is not None:
+        scores = scores + attention_mask
+    weights = F.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
+    weights = F.dropout(weights, p=dropout, training=module.training)
+    return (weights @ value).transpose(1, 2).contiguous(), weights
+
+
+class PLVLAttention(nn.Module):
+    """Multi-head attention of queries over a memory (`key` = `value` = memory)."""
+
+    def __init__(self, config: PLVLConfig, hidden_size: int, num_heads: int, dropout: float):
+        super().__init__()
+        self.config = config
+        self.head_dim = hidden_size // num_heads
+        self.dropout = dropout
+        self.is_causal = False
+        self.q_proj = nn.Linear(hidden_size, hidden_size)
+        self.k_proj = nn.Linear(hidden_size, hidden_size)
+        self.v_proj = nn.Linear(hidden_size, hidden_size)
+        self.out_proj = nn.Linear(hidden_size, hidden_size)
+
+    def forward(self, hidden_states, memory, attention_mask=None):
+        query, key, value = (
+            projection(states).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+            for projection, states in (
+                (self.q_proj, hidden_states),
+                (self.k_proj, memory),
+                (self.v_proj, memory),
+            )
+        )
+        attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
+            self.config._attn_implementation, eager_attention_forward
+        )
+        output, weights = attend(
+            self,
+            query,
+            key,
+            value,
+            attention_mask,
+            scaling=self.head_dim**-0.5,
+            dropout=self.dropout if self.training else 0.0,
+        )
+        return self.out_proj(output.flatten(-2)), weights
+
+
+def relative_position_table(table: torch.Tensor, size: int) -> torch.Tensor:
+    """
+    The rows of a relative position table by query and key coordinate: `(size, size, head_dim)`. A table of
+    another length than 2 * size - 1 is resized linearly.
+    """
+    length = 2 * size - 1
+    if table.shape[0] != length:
+        table = F.interpolate(table.T[None], size=length, mode="linear", align_corners=False)[0].T
+    coordinates = torch.arange(size, device=table.device)
+    return table[coordinates[:, None] - coordinates[None, :] + size - 1]
+
+
+class PLVLVisionAttention(nn.Module):
+    """
+    Self-attention over a grid of tokens with decomposed relative positions (ViTDet).
+
+    The position term of a pair, q·Rh[row - row'] + q·Rw[column - column'], is a dot product too: of q times the
+    tables, and a one-hot row and column of the key. So query and key are widened by these, and any attention
+    function gives the exact result without a bias tensor of tokens × tokens.
+    """
+
+    def __init__(self, config: PLVLConfig, relative_grid_size: int):
+        super().__init__()
+        vision_config = config.vision_config
+        self.config = config
+        self.is_causal = False
+        self.num_heads = vision_config.num_attention_heads
+        self.head_dim = vision_config.hidden_size // self.num_heads
+        self.qkv = nn.Linear(vision_config.hidden_size, 3 * vision_config.hidden_size, bias=vision_config.qkv_bias)
+        self.proj = nn.Linear(vision_config.hidden_size, vision_config.hidden_size)
+        self.rel_pos_h = nn.Parameter(torch.zeros(2 * relative_grid_size - 1, self.head_dim))
+        self.rel_pos_w = nn.Parameter(torch.zeros(2 * relative_grid_size - 1, self.head_dim))
+
+    def forward(self, hidden_states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """`hidden_states`: `(batch_size, rows, columns, hidden_size)`, the output too."""
+        rows, columns = hidden_states.shape[1:3]
+        qkv = self.qkv(hidden_states).flatten(1, 2).unflatten(-1, (3, self.num_heads, self.head_dim))
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        query, key = self.add_positions(query, key, rows, columns)
+        attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
+            self.config._attn_implementation, eager_attention_forward
+        )
+        # Fused kernels want heads of one width; the zeros added to the value are cut off again.
+        padded_value = F.pad(value, (0, query.shape[-1] - self.head_dim))
+        output, weights = attend(self, query, key, padded_value, None, scaling=1.0)
+        output = output[..., : self.head_dim].flatten(-2)
+        return self.proj(output).unflatten(1, (rows, columns)), weights
+
+    def add_positions(self, query, key, rows: int, columns: int):
+        """Scales the query and widens query and key: `(batch_size, heads, tokens, head_dim + rows + columns)`."""
+        grid_query = query.unflatten(2, (rows, columns))
+        by_row = torch.einsum("bnhwd,hkd->bnhwk", grid_query, relative_position_table(self.rel_pos_h, rows))
+        by_column = torch.einsum("bnhwd,wkd->bnhwk", grid_query, relative_position_table(self.rel_pos_w, columns))
+        query = torch.cat([query * self.head_dim**-0.5, by_row.flatten(2, 3), by_column.flatten(2, 3)], dim=-1)
+        one_hot_row = torch.eye(rows, dtype=key.dtype, device=key.device).repeat_interleave(columns, 0)
+        one_hot_column = torch.eye(columns, dtype=key.dtype, device=key.device).repeat(rows, 1)
+        position = torch.cat([one_hot_row, one_hot_column], dim=-1)
+        return query, torch.cat([key, position.expand(*key.shape[:2], -1, -1)], dim=-1)
+
+
+class PLVLVisionEmbeddings(nn.Module):
+    """Patches of the picture plus absolute positions: `(batch_size, rows, columns, hidden_size)`."""
+
+    def __init__(self, config: PLVLVisionConfig):
+        super().__init__()
+        self.has_class_position = config.has_class_position
+        self.position_grid_size = config.position_grid_size
+        self.projection = nn.Conv2d(
+            config.num_channels, config.hidden_size, kernel_size=config.patch_size, stride=config.patch_size
+        )
+        num_positions = config.position_grid_size**2 + config.has_class_position
+        self.position_embeddings = nn.Parameter(torch.zeros(1, num_positions, config.hidden_size))
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        patches = self.projection(pixel_values)
+        table = self.position_embeddings[:, int(self.has_class_position) :].transpose(1, 2)
+        table = table.unflatten(-1, (self.position_grid_size, self.position_grid_size))
+        if table.shape[-2:] != patches.shape[-2:]:
+            table = F.interpolate(table, size=patches.shape[-2:], mode="bicubic", align_corners=False)
+        return (patches + table).permute(0, 2, 3, 1)
+
+
+class PLVLTextGuidance(nn.Module):
+    """What language does inside a vision block: image tokens attend to the adapted text (section 3.2)."""
+
+    def __init__(self, config: PLVLConfig):
+        super().__init__()
+        text_size = config.text_config.hidden_size
+        vision_size = config.vision_config.hidden_size
+        self.norm = nn.LayerNorm(text_size, eps=config.vision_config.layer_norm_eps)
+        self.down_proj = nn.Linear(text_size, config.adapter_size)
+        self.up_proj = nn.Linear(config.adapter_size, text_size)
+        self.to_vision = nn.Linear(text_size, vision_size) if text_size != vision_size else nn.Identity()
+        self.attention = PLVLAttention(
+            config, vision_size, config.cross_attention_heads, config.cross_attention_dropout
+        )
+
+    def forward(self, hidden_states, text_hidden_states, attention_mask):
+        """`hidden_states`: `(batch_size, rows, columns, hidden_size)`, the output too."""
+        text = self.norm(text_hidden_states)
+        memory = self.to_vision(text + self.up_proj(F.relu(self.down_proj(text))))
+        attended, _ = self.attention(hidden_states.flatten(1, 2), memory, attention_mask)
+        return attended.view_as(hidden_states)
+
+
+class PLVLVisionLayer(GradientCheckpointingLayer):
+    """A pre-norm ViT block: self-attention in windows or over the grid, the text where it enters, MLP."""
+
+    def __init__(self, config: PLVLConfig, layer_idx: int):
+        super().__init__()
+        vision_config = config.vision_config
+        hidden_size, eps = vision_config.hidden_size, vision_config.layer_norm_eps
+        is_global = layer_idx in vision_config.global_attention_layers
+        self.window_size = 0 if is_global else vision_config.window_size
+        self.norm1 = nn.LayerNorm(hidden_size, eps=eps)
+        self.attention = PLVLVisionAttention(
+            config, vision_config.relative_position_grid_size if is_global else vision_config.window_size
+        )
+        self.text_guidance = PLVLTextGuidance(config) if layer_idx in config.cross_attention_layers else None
+        self.norm2 = nn.LayerNorm(hidden_size, eps=eps)
+        intermediate_size = int(hidden_size * vision_config.mlp_ratio)
+        self.fc1 = nn.Linear(hidden_size, intermediate_size)
+        self.activation = ACT2FN[vision_config.hidden_act]
+        self.fc2 = nn.Linear(intermediate_size, hidden_size)
+        depth_share = layer_idx / max(vision_config.num_hidden_layers - 1, 1)
+        self.drop_path = StochasticDepth(vision_config.drop_path_rate * depth_share, mode="row")
+
+    def forward(self, hidden_states, text_hidden_states=None, attention_mask=None):
+        """`hidden_states`: `(batch_size, rows, columns, hidden_size)`, the output too."""
+        hidden_states = hidden_states + self.drop_path(self.attend(self.norm1(hidden_states)))
+        if self.text_guidance is not None:
+            guidance = self.text_guidance(hidden_states, text_hidden_states, attention_mask)
+            hidden_states = hidden_states + self.drop_path(guidance)
+        mlp_output = self.fc2(self.activation(self.fc1(self.norm2(hidden_states))))
+        return hidden_states + self.drop_path(mlp_output)
+
+    def attend(self, hidden_states):
+        """Self-attention over the grid, or inside windows; the grid is padded to whole windows with zeros."""
+        size = self.window_size
+        if not size:
+            return self.attention(hidden_states)[0]
+        batch_size, rows, columns, hidden_size = hidden_states.shape
+        padded = F.pad(hidden_states, (0, 0, 0, -columns % size, 0, -rows % size))
+        windows = padded.unflatten(2, (-1, size)).unflatten(1, (-1, size)).transpose(2, 3)
+        down, across = windows.shape[1:3]
+        attended = self.attention(windows.reshape(-1, size, size, hidden_size))[0]
+        attended = attended.view(batch_size, down, across, size, size, hidden_size).transpose(2, 3)
+        return attended.reshape_as(padded)[:, :rows, :columns]
+
+
+class PLVLVisionEncoder(nn.Module):
+    """The blocks before language enters, which depend on the picture alone, and those from there on."""
+
+    def __init__(self, config: PLVLConfig):
+        super().__init__()
+        num_layers = config.vision_config.num_hidden_layers
+        self.first_guided_layer = min(config.cross_attention_layers, default=num_layers)
+        self.embeddings = PLVLVisionEmbeddings(config.vision_config)
+        self.layers = nn.ModuleList([PLVLVisionLayer(config, layer_idx) for layer_idx in range(num_layers)])
+
+    def embed(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """`(batch_size, rows, columns, hidden_size)`, before the first block that language enters."""
+        hidden_states = self.embeddings(pixel_values)
+        for layer in self.layers[: self.first_guided_layer]:
+            hidden_states = layer(hidden_states)
+        return hidden_states
+
+    def forward(self, image_embeddings, text_hidden_states, attention_mask):
+        hidden_states = image_embeddings
+        for layer in self.layers[self.first_guided_layer :]:
+            hidden_states = layer(hidden_states, text_hidden_states, attention_mask)
+        return hidden_states
+
+
+class PLVLDecoderLayer(GradientCheckpointingLayer):
+    """A post-norm Transformer decoder layer: image tokens attend to each other, then to the text."""
+
+    def __init__(self, config: PLVLConfig):
+        super().__init__()
+        hidden_size, eps = config.decoder_hidden_size, config.decoder_layer_norm_eps
+        heads, dropout = config.decoder_attention_heads, config.decoder_dropout
+        self.self_attention = PLVLAttention(config, hidden_size, heads, dropout)
+        self.norm1 = nn.LayerNorm(hidden_size, eps=eps)
+        self.cross_attention = PLVLAttention(config, hidden_size, heads, dropout)
+        self.norm2 = nn.LayerNorm(hidden_size, eps=eps)
+        self.fc1 = nn.Linear(hidden_size, config.decoder_ffn_dim)
+        self.fc2 = nn.Linear(config.decoder_ffn_dim, hidden_size)
+        self.norm3 = nn.LayerNorm(hidden_size, eps=eps)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, hidden_states, memory, attention_mask):
+        attended, _ = self.self_attention(hidden_states, hidden_states)
+        hidden_states = self.norm1(hidden_states + self.dropout(attended))
+        attended, _ = self.cross_attention(hidden_states, memory, attention_mask)
+        hidden_states = self.norm2(hidden_states + self.dropout(attended))
+        mlp_output = self.fc2(self.dropout(F.relu(self.fc1(hidden_states))))
+        return self.norm3(hidden_states + self.dropout(mlp_output))
+
+
+class PLVLDecoder(nn.Module):
+    """Image tokens and text, brought to one width, through the decoder layers (section 3.3)."""
+
+    def __init__(self, config: PLVLConfig):
+        super().__init__()
+        self.vision_proj = nn.Linear(config.vision_config.hidden_size, config.decoder_hidden_size)
+        self.text_proj = nn.Linear(config.text_config.hidden_size, config.decoder_hidden_size)
+        self.layers = nn.ModuleList([PLVLDecoderLayer(config) for _ in range(config.decoder_layers)])
+        self.norm = nn.LayerNorm(config.decoder_hidden_size, eps=config.decoder_layer_norm_eps)
+
+    def forward(self, image_hidden_states, text_hidden_states, attention_mask):
+        """`image_hidden_states`: `(batch_size, tokens, hidden_size)`."""
+        hidden_states = self.vision_proj(image_hidden_states)
+        memory = self.text_proj(text_hidden_states)
+        for layer in self.layers:
+            hidden_states = layer(hidden_states, memory, attention_mask)
+        return self.norm(hidden_states)
+
+
+def conv_norm_relu(in_channels: int, out_channels: int, kernel_size: int) -> nn.Sequential:
+    convolution = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
+    return nn.Sequential(convolution, nn.BatchNorm2d(out_channels), nn.ReLU())
+
+
+class PLVLHead(nn.Module):
+    """
+    Box and mask around a shared centre (section 3.3): half of the channels finds the centre and paints the mask,
+    the other half gives the box's offset and size. Only the branches of `config.tasks` are built.
+    """
+
+    def __init__(self, config: PLVLConfig):
+        super().__init__()
+        half, channels, hidden = (
+            config.decoder_hidden_size // 2,
+            config.head_channels,
+            config.head_hidden_channels,
+        )
+        patch_size = config.vision_config.patch_size
+        self.has_boxes, self.has_masks = "rec" in config.tasks, "res" in config.tasks
+        self.center_trunk = conv_norm_relu(half, channels, 3)
+        if self.has_boxes:
+            self.center = nn.Sequential(conv_norm_relu(channels, hidden, 3), nn.Conv2d(hidden, 1, 1))
+            self.box_trunk = conv_norm_relu(half, channels, 3)
+            self.offset = nn.Sequential(conv_norm_relu(channels, hidden, 3), nn.Conv2d(hidden, 2, 1))
+            self.size = nn.Sequential(conv_norm_relu(channels, hidden, 3), nn.Conv2d(hidden, 2, 1))
+        if self.has_masks:
+            self.mask = nn.Sequential(
+                conv_norm_relu(channels, patch_size**2, 1),
+                nn.PixelShuffle(patch_size),
+                nn.Conv2d(1, 1, 5, padding=2),
+            )
+
+    def forward(self, feature_map: torch.Tensor) -> dict[str, torch.Tensor]:
+        """`feature_map`: `(batch_size, decoder_hidden_size, rows, columns)`; gives fields of [`PLVLOutput`]."""
+        center_half, box_half = feature_map.chunk(2, dim=1)
+        center_features = self.center_trunk(center_half)
+        outputs = {}
+        if self.has_boxes:
+            box_features = self.box_trunk(box_half)
+            outputs["center_logits"] = self.center(center_features).squeeze(1)
+            outputs["offset"] = self.offset(box_features)
+            outputs["size"] = clamped_sigmoid(self.size(box_features))
+            outputs["pred_boxes"] = read_boxes(**outputs)
+        if self.has_masks:
+            outputs["pred_masks"] = self.mask(center_features).squeeze(1)
+        return outputs
+
+
+def clamped_sigmoid(logits: torch.Tensor) -> torch.Tensor:
+    return logits.sigmoid().clamp(PROBABILITY_EPSILON, 1 - PROBABILITY_EPSILON)
+
+
+def read_boxes(center_logits: torch.Tensor, offset: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
+    """The box at the best centre cell: `(batch_size, 4)`, cx, cy, w, h as shares of the picture."""
+    rows, columns = center_logits.shape[-2:]
+    best = clamped_sigmoid(center_logits).flatten(1).argmax(1)
+    offset, size = (
+        values.flatten(2).gather(2, best[:, None, None].expand(-1, 2, 1)).squeeze(2) for values in (offset, size)
+    )
+    cell = torch.stack([best % columns, best // columns], dim=1)
+    return torch.cat([(cell + offset) / offset.new_tensor([columns, rows]), size], dim=1)
+
+
+class PLVLPreTrainedModel(PreTrainedModel):
+    config: PLVLConfig
+    base_model_prefix = "plvl"
+    main_input_name = "pixel_values"
+    input_modalities = ("image", "text")
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["PLVLVisionEmbeddings", "PLVLVisionLayer", "PLVLDecoderLayer", "PLVLHead"]
+    _supports_sdpa = True
+    _supports_attention_backend = True
+    _can_record_outputs = {
+        "hidden_states": OutputRecorder(PLVLVisionLayer),
+        "attentions": OutputRecorder(PLVLVisionAttention, index=1),
+        "cross_attentions": OutputRecorder(PLVLAttention, index=1, layer_name="text_guidance"),
+    }
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        super()._init_weights(module)
+        if isinstance(module, PLVLVisionEmbeddings):
+            init.trunc_normal_(module.position_embeddings, std=self.config.initializer_range)
+        elif isinstance(module, PLVLVisionAttention):
+            init.zeros_(module.rel_pos_h)
+            init.zeros_(module.rel_pos_w)
+        elif isinstance(module, PLVLAttention):
+            for projection in (module.q_proj, module.k_proj, module.v_proj, module.out_proj):
+                init.xavier_uniform_(projection.weight)
+        elif isinstance(module, PLVLDecoder):
+            init.xavier_uniform_(module.vision_proj.weight)
+            init.xavier_uniform_(module.text_proj.weight)
+        elif isinstance(module, PLVLHead):
+            for convolution in module.modules():
+                if isinstance(convolution, nn.Conv2d):
+                    init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+            if module.has_boxes:
+                # A centre is rare: start from a probability of 0.1 (CenterNet).
+                init.constant_(module.center[-1].bias, -2.19)
+
+
+class PLVLModel(PLVLPreTrainedModel):
+    """
+    Progressive Language-guided Visual Learning: finds what an expression means in a picture.
+
+    The text encoder reads the expression, the vision encoder lets it in block by block, the decoder and the head
+    give box and mask. The blocks before the first that language enters depend on the picture alone:
+    `get_image_embeddings` runs them once for many expressions.
+    """
+
+    def __init__(self, config: PLVLConfig):
+        super().__init__(config)
+        self.text_encoder = AutoModel.from_config(config.text_config)
+        if getattr(self.text_encoder, "pooler", None) is not None:
+            # Only the token states are read; a pooler would never get a gradient.
+            self.text_encoder.pooler = None
+        self.vision_encoder = PLVLVisionEncoder(config)
+        self.decoder = PLVLDecoder(config)
+        self.head = PLVLHead(config)
+        self.post_init()
+
+    def get_input_embeddings(self):
+        return self.text_encoder.get_input_embeddings()
+
+    def set_input_embeddings(self, value):
+        self.text_encoder.set_input_embeddings(value)
+
+    def get_image_embeddings(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """
+        What the picture alone decides, to be given to `forward` as `image_embeddings` with many expressions.
+
+        Args:
+            pixel_values (`torch.Tensor` of shape `(batch_size, channels, height, width)`): normalised.
+
+        Returns:
+            `torch.Tensor` of shape `(batch_size, rows, columns, hidden_size)`.
+        """
+        self._check_pixel_values(pixel_values)
+        return self.vision_encoder.embed(pixel_values)
+
+    @capture_outputs(tie_last_hidden_states=False)
+    def forward(
+        self,
+        pixel_values: torch.FloatTensor | None = None,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        image_embeddings: torch.FloatTensor | None = None,
+        labels: dict[str, torch.Tensor] | None = None,
+        **kwargs,
+    ) -> PLVLOutput:
+        r"""
+        Args:
+            pixel_values (`torch.FloatTensor` of shape `(batch_size, channels, height, width)`, *optional*):
+                pictures from [`PLVLProcessor`]; sides are multiples of the patch size. One picture serves all
+                expressions.
+            input_ids (`torch.LongTensor` of shape `(batch_size, sequence_length)`): the expressions.
+            attention_mask (`torch.Tensor` of shape `(batch_size, sequence_length)`, *optional*): 0 at padding.
+            image_embeddings (`torch.FloatTensor` of shape `(batch_size, rows, columns, hidden_size)`,
+                *optional*): from `get_image_embeddings`, in place of `pixel_values`.
+            labels (`dict[str, torch.Tensor]`, *optional*): `"boxes"` of shape `(batch_size, 4)`, cx, cy, w, h in
+                0..1, for the task "rec"; `"masks"` of shape `(batch_size, height, width)`, 0 or 1, for the task
+                "res"; `"has_mask"` of shape `(batch_size,)`, *optional*: samples without one count only for boxes.
+        """
+        if (pixel_values is None) == (image_embeddings is None):
+            given = "neither" if pixel_values is None else "both"
+            raise ValueError(f"Give one of pixel_values and image_embeddings, got {given}")
+        if input_ids is None or input_ids.ndim != 2:
+            given = None if input_ids is None else tuple(input_ids.shape)
+            raise ValueError(f"input_ids must have the shape (batch_size, sequence_length), got {given}")
+        if image_embeddings is None:
+            image_embeddings = self.get_image_embeddings(pixel_values)
+        image_embeddings = self._one_picture_each(image_embeddings, len(input_ids))
+        rows, columns = image_embeddings.shape[1:3]
+
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        text = self.text_encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        text_mask = create_bidirectional_mask(
+            config=self.config,
+            inputs_embeds=image_embeddings.flatten(1, 2),
+            attention_mask=attention_mask,
+            encoder_hidden_states=text,
+        )
+        vision_text_mask = text_mask if self.config.mask_text_padding_in_vision else None
+        image_tokens = self.vision_encoder(image_embeddings, text, vision_text_mask).flatten(1, 2)
+        image_tokens = self.decoder(image_tokens, text, text_mask)
+        outputs = self.head(image_tokens.transpose(1, 2).unflatten(2, (rows, columns)))
+
+        loss = loss_dict = None
+        if labels is not None:
+            loss_dict = self.compute_losses(outputs, labels)
+            loss = sum(loss_dict.values())
+        return PLVLOutput(
+            loss=loss,
+            loss_dict=loss_dict,
+            last_hidden_state=image_tokens,
+            text_last_hidden_state=text,
+            **outputs,
+        )
+
+    def compute_losses(self, outputs, labels: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The weighted losses of the model's tasks by name; `labels` as in `forward`."""
+        losses = {}
+        if self.head.has_boxes:
+            boxes = _label(labels, "boxes", outputs["pred_boxes"].shape)
+            center_probability = clamped_sigmoid(outputs["center_logits"].float())
+            losses |= box_losses(outputs["pred_boxes"], center_probability, boxes, self.config.loss_alpha)
+        if self.head.has_masks:
+            mask_logits = outputs["pred_masks"]
+            masks = _label(labels, "masks", mask_logits.shape)
+            if labels.get("has_mask") is None:
+                has_mask = masks.new_ones(len(masks))
+            else:
+                has_mask = _label(labels, "has_mask", mask_logits.shape[:1])
+            losses |= mask_losses(mask_logits, masks, has_mask, self.config.mask_focal_input)
+        return losses
+
+    def _check_pixel_values(self, pixel_values: torch.Tensor):
+        vision_config = self.config.vision_config
+        shape, patch_size = tuple(pixel_values.shape), vision_config.patch_size
+        if len(shape) != 4 or shape[1] != vision_config.num_channels:
+            raise ValueError(
+                f"pixel_values must have the shape (batch_size, {vision_config.num_channels}, height, width), "
+                f"got {shape}"
+            )
+        if not all(side and side % patch_size == 0 for side in shape[2:]):
+            raise ValueError(f"the sides of pixel_values must be multiples of {patch_size}, got {shape[2:]}")
+
+    @staticmethod
+    def _one_picture_each(image_embeddings: torch.Tensor, num_expressions: int) -> torch.Tensor:
+        num_pictures = len(image_embeddings)
+        if num_pictures not in (1, num_expressions):
+            raise ValueError(
+                f"got {num_pictures} pictures and {num_expressions} expressions; "
+                "give one picture for each expression, or one picture for all of them"
+            )
+        return image_embeddings.expand(num_expressions, -1, -1, -1)
+
+
+def _label(labels: dict[str, torch.Tensor], name: str, shape) -> torch.Tensor:
+    given = tuple(labels[name].shape) if labels.get(name) is not None else None
+    if given != tuple(shape):
+        raise ValueError(f"labels[{name!r}] must have the shape {tuple(shape)}, got {given}")
+    return labels[name]
+
+
+__all__ = ["PLVLModel", "PLVLOutput", "PLVLPreTrainedModel"]

@@ -1,0 +1,148 @@
+"""PLVL's evaluation transform: picture, box and mask to the network's square size.
+
+The long side is resized to the target (antialiased), the aspect kept; then the picture is stretched to the square
+with corners aligned, which is how the authors' weights were trained.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torchvision.transforms.v2 import functional as tvF
+from transformers.image_processing_backends import PilBackend, TorchvisionBackend
+from transformers.image_processing_utils import BatchFeature
+from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, PILImageResampling, SizeDict
+
+
+class _GroundingTransform:
+    """What both backends share; each brings its own way to read (`process_image`) and to `resize` a picture."""
+
+    resample = PILImageResampling.BILINEAR
+    image_mean = IMAGENET_DEFAULT_MEAN
+    image_std = IMAGENET_DEFAULT_STD
+    size = {"height": 448, "width": 448}
+    do_resize = True
+    do_rescale = True
+    do_normalize = True
+    do_convert_rgb = True
+    model_input_names = ["pixel_values"]
+
+    def preprocess(self, images, boxes=None, masks=None, **kwargs) -> BatchFeature:
+        """
+        Args:
+            images: a picture (PIL, array or tensor, path or URL) or a list of them.
+            boxes (list of 4 numbers each, *optional*): the object in each picture, x1, y1, x2, y2 in its pixels.
+            masks (list of arrays of shape `(height, width)` or `None`, *optional*): the object's pixels in each
+                picture, > 0 inside; `None` where the sample has no mask.
+            kwargs: any attribute of the processor, for this call (`size`, `do_normalize`, `return_tensors`, ...).
+
+        Returns:
+            [`BatchFeature`] with `pixel_values`, `(batch_size, 3, height, width)`, and, where boxes are given,
+            `labels`: `boxes` `(batch_size, 4)`, cx, cy, w, h in 0..1; where masks are given also `masks`
+            `(batch_size, height, width)`, 0 or 1, and `has_mask` `(batch_size,)`.
+
+        Raises:
+            ValueError: a picture has no area, or pictures, boxes and masks differ in number or size.
+        """
+        return super().preprocess(images, boxes, masks, **kwargs)
+
+    def _prepare_images_structure(self, images, expected_ndims: int = 3):
+        images = super()._prepare_images_structure(images, expected_ndims=expected_ndims)
+        for index, image in enumerate(images):
+            size = image.size if hasattr(image, "getbands") else image.shape
+            if 0 in tuple(size):
+                raise ValueError(f"picture {index} has no area: its size is {tuple(size)}")
+        return images
+
+    def _preprocess_image_like_inputs(self, images, boxes=None, masks=None, return_tensors=None, **kwargs):
+        images = self._prepare_image_like_inputs(
+            images,
+            do_convert_rgb=kwargs["do_convert_rgb"],
+            input_data_format=kwargs["input_data_format"],
+            device=kwargs.get("device"),
+        )
+        data = {"pixel_values": [self._to_network(image, **kwargs) for image in images]}
+        if boxes is not None or masks is not None:
+            data["labels"] = self._labels(images, boxes, masks, kwargs["size"], kwargs["resample"])
+        return BatchFeature(data=data, tensor_type=return_tensors, skip_tensor_conversion=["labels"])
+
+    def _to_network(
+        self, image, size, resample, do_resize, do_rescale, rescale_factor, do_normalize, image_mean, image_std, **_
+    ):
+        if do_resize:
+            image = self._resize_long_side(image, size, resample)
+        image = torch.as_tensor(np.ascontiguousarray(image) if isinstance(image, np.ndarray) else image).float()
+        if do_rescale:
+            image = image * rescale_factor
+        if do_resize:
+            shape = (size.height, size.width)
+            image = F.interpolate(image[None], size=shape, mode="bilinear", align_corners=True)[0]
+        if do_normalize:
+            image = tvF.normalize(image, list(image_mean), list(image_std))
+        return image
+
+    def _resize_long_side(self, image, size: SizeDict, resample):
+        height, width = _resized_size(image.shape[-2:], size)[0]
+        return self.resize(image, SizeDict(height=height, width=width), resample=resample)
+
+    def _labels(self, images, boxes, masks, size: SizeDict, resample) -> dict[str, torch.Tensor]:
+        for name, given in (("boxes", boxes), ("masks", masks)):
+            if given is not None and len(given) != len(images):
+                raise ValueError(f"got {len(images)} pictures and {len(given)} {name}")
+        labels = {}
+        if boxes is not None:
+            labels["boxes"] = torch.stack(
+                [_normalised_box(box, image.shape[-2:], size) for box, image in zip(boxes, images, strict=True)]
+            )
+        if masks is not None:
+            labels["masks"] = torch.stack(
+                [
+                    self._mask_to_network(mask, image.shape[-2:], size, resample)
+                    for mask, image in zip(masks, images, strict=True)
+                ]
+            )
+            labels["has_mask"] = torch.tensor([mask is not None for mask in masks])
+        return labels
+
+    def _mask_to_network(self, mask, image_size, size: SizeDict, resample) -> torch.Tensor:
+        if mask is None:
+            return torch.zeros(size.height, size.width)
+        # Resized as an 8-bit picture of 0 and 1, a pixel at least half covered by the object rounds to 1.
+        mask = (np.asarray(mask) > 0).astype(np.uint8)
+        if mask.shape != tuple(image_size):
+            raise ValueError(f"a mask of {mask.shape} was given for a picture of {tuple(image_size)} (height, width)")
+        mask = self._resize_long_side(self.process_image(mask), size, resample)
+        mask = (torch.as_tensor(np.asarray(mask)) > 0).float()
+        return F.interpolate(mask[None], size=(size.height, size.width), mode="nearest")[0, 0]
+
+
+def _resized_size(image_size: tuple[int, int], size: SizeDict) -> tuple[tuple[int, int], float]:
+    """Height and width with the long side at the target's, rounded to whole pixels, and the scale before rounding."""
+    scale = max(size.height, size.width) / max(image_size)
+    height, width = (max(round(side * scale), 1) for side in image_size)
+    return (height, width), scale
+
+
+def _normalised_box(box: Any, image_size: tuple[int, int], size: SizeDict) -> torch.Tensor:
+    x1, y1, x2, y2 = (float(value) for value in box)
+    # The box is scaled exactly, the picture to whole pixels: the share is of the latter, as the authors had it.
+    (height, width), scale = _resized_size(image_size, size)
+    center = (x1 + x2) / 2 * scale / width, (y1 + y2) / 2 * scale / height
+    return torch.tensor([*center, (x2 - x1) * scale / width, (y2 - y1) * scale / height], dtype=torch.float32)
+
+
+class PLVLImageProcessor(_GroundingTransform, TorchvisionBackend):
+    """
+    PLVL's evaluation transform with torchvision, on the CPU or a GPU (`device=`).
+
+    Its resampling differs from Pillow's, which the authors used, by rounding: see [`PLVLImageProcessorPil`] for
+    the exact values.
+    """
+
+
+class PLVLImageProcessorPil(_GroundingTransform, PilBackend):
+    """PLVL's evaluation transform with Pillow: the values that the authors' weights were trained on."""
+
+
+__all__ = ["PLVLImageProcessor", "PLVLImageProcessorPil"]

@@ -1,0 +1,117 @@
+"""PLVLProcessor: pictures and expressions in, the network's inputs out; the network's outputs back to pixels."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torchvision.ops import box_convert
+from transformers.processing_utils import ImagesKwargs, ProcessingKwargs, ProcessorMixin
+
+MAX_TEXT_LENGTH = 40
+
+
+class PLVLImagesKwargs(ImagesKwargs, total=False):
+    boxes: Any
+    masks: Any
+
+
+class PLVLProcessorKwargs(ProcessingKwargs, total=False):
+    images_kwargs: PLVLImagesKwargs
+    _defaults = {
+        "text_kwargs": {
+            "padding": "max_length",
+            "max_length": MAX_TEXT_LENGTH,
+            "truncation": True,
+            "return_token_type_ids": False,
+        }
+    }
+
+
+class PLVLProcessor(ProcessorMixin):
+    """
+    Wraps [`PLVLImageProcessor`] and a tokenizer.
+
+    `processor(images=..., text=..., return_tensors="pt")` takes as many expressions as pictures, or one picture and
+    any number of expressions. Expressions are lower-cased, padded and cut to 40 tokens (`max_length`). With `boxes`
+    and `masks` (as in [`PLVLImageProcessor`]) it gives `labels` too.
+    """
+
+    valid_processor_kwargs = PLVLProcessorKwargs
+    skip_tensor_conversion = ["labels"]
+
+    def __init__(self, image_processor, tokenizer):
+        super().__init__(image_processor, tokenizer)
+
+    def prepare_inputs_layout(self, images=None, text=None, videos=None, audio=None, **kwargs):
+        if isinstance(text, str):
+            text = [text]
+        if text is not None and all(isinstance(expression, str) for expression in text):
+            text = [expression.lower() for expression in text]
+        if images is not None:
+            images = self.image_processor.fetch_images(images)
+        return images, text, videos, audio
+
+    def validate_inputs(self, images=None, text=None, videos=None, audio=None, **kwargs):
+        super().validate_inputs(images=images, text=text, **kwargs)
+        if text is None:
+            return
+        for index, expression in enumerate(text):
+            if not expression.strip():
+                raise ValueError(f"expression {index} is empty: {expression!r}")
+        num_pictures = _count_pictures(images)
+        if num_pictures not in (None, 1, len(text)):
+            raise ValueError(
+                f"got {num_pictures} pictures and {len(text)} expressions; "
+                "give one picture for each expression, or one picture for all of them"
+            )
+
+    def post_process_grounding(self, outputs, target_sizes=None, mask_threshold: float = 0.5) -> list[dict]:
+        """
+        Brings the network's answers back to the pictures.
+
+        Args:
+            outputs ([`PLVLOutput`]): what the model gave.
+            target_sizes (`list[tuple[int, int]]` or `torch.Tensor` of shape `(batch_size, 2)`, *optional*): height
+                and width of each picture in pixels; one size serves all expressions. Without it, boxes are shares
+                of the picture and masks have the network's size.
+            mask_threshold (`float`, defaults to 0.5): a pixel of a higher probability belongs to the object.
+
+        Returns:
+            `list[dict]`, one for each expression: `"score"` (`float` in 0..1, the centre's probability), `"box"`
+            (`torch.Tensor` of shape `(4,)`: x1, y1, x2, y2, cut at the border) if the model gives boxes; `"mask"`
+            (`torch.BoolTensor` of shape `(height, width)`) if it gives masks.
+        """
+        num_expressions = len(outputs.last_hidden_state)
+        sizes = [None] * num_expressions if target_sizes is None else [tuple(map(int, size)) for size in target_sizes]
+        if len(sizes) == 1:
+            sizes = sizes * num_expressions
+        if len(sizes) != num_expressions:
+            raise ValueError(f"got {len(sizes)} target_sizes for {num_expressions} expressions")
+
+        results = [{} for _ in sizes]
+        if outputs.pred_boxes is not None:
+            scores = outputs.center_logits.float().sigmoid().flatten(1).amax(1).tolist()
+            boxes = box_convert(outputs.pred_boxes.float(), "cxcywh", "xyxy").clamp(0, 1)
+            for result, score, box, size in zip(results, scores, boxes, sizes, strict=True):
+                height, width = size or (1, 1)
+                result["score"] = score
+                result["box"] = box * box.new_tensor([width, height, width, height])
+        if outputs.pred_masks is not None:
+            for result, logits, size in zip(results, outputs.pred_masks.float(), sizes, strict=True):
+                probability = logits.sigmoid()[None, None]
+                if size is not None:
+                    probability = F.interpolate(probability, size=size, mode="bilinear", align_corners=False)
+                result["mask"] = probability[0, 0] > mask_threshold
+        return results
+
+
+def _count_pictures(images) -> int | None:
+    if images is None:
+        return None
+    if isinstance(images, (list, tuple)):
+        return len(images)
+    is_batch = getattr(images, "ndim", 0) == 4
+    return len(images) if is_batch else 1
+
+
+__all__ = ["PLVLProcessor", "PLVLProcessorKwargs"]
