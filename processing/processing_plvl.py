@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torchvision.ops import box_convert
 from transformers.processing_utils import ImagesKwargs, ProcessingKwargs, ProcessorMixin
