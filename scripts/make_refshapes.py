@@ -1,0 +1,41 @@
+"""Makes RefShapes, the made-up set of pictures of shapes and expressions about them.
+
+python scripts/make_refshapes.py --output outputs/refshapes --num_images 1200 --seed 0
+"""
+
+import argparse
+import sys
+
+from plvl.data.refshapes import write_refshapes
+from plvl.data.refshapes_language import KINDS
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(
+        description="Makes RefShapes: pictures of shapes and expressions about them, in the REFER layout."
+    )
+    parser.add_argument(
+        "--output", required=True, help="a folder that is new, empty or from the same arguments"
+    )
+    parser.add_argument("--num_images", type=int, default=1200, help="number of pictures (default: 1200)")
+    parser.add_argument("--seed", type=int, default=0, help="same seed, same bytes (default: 0)")
+    arguments = parser.parse_args(argv)
+    try:
+        summary = write_refshapes(arguments.output, arguments.num_images, arguments.seed, show_progress=True)
+    except (ValueError, OSError) as error:
+        sys.exit(f"make_refshapes: {error}")
+    _print_summary(arguments.output, summary)
+
+
+def _print_summary(output, summary):
+    print(f"{output}: {summary['pictures']} pictures, {summary['objects']} objects, {summary['words']} words")
+    print("".join(f"{head:>11}" for head in ("expressions", *KINDS, "all")))
+    for split, counts in summary["expressions"].items():
+        numbers = [counts.get(kind, 0) for kind in KINDS]
+        print("".join(f"{cell:>11}" for cell in (split, *numbers, sum(numbers))))
+    for file_name, kind, text in summary["examples"]:
+        print(f'{file_name}  {kind}: "{text}"')
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from plvl.scripts.make_refshapes import main
+
+
+def test_it_writes_the_set_and_tells_what_is_in_it(tmp_path, capsys):
+    main(["--output", str(tmp_path), "--num_images", "13", "--seed", "1"])
+    printed = capsys.readouterr().out
+    assert "13 pictures" in printed
+    for word in ("train", "val", "testA", "testB", "attribute", "place", "order", "relation"):
+        assert word in printed
+    assert printed.count('"') == 2 * 3  # three example expressions
+    assert (tmp_path / "labels/refshapes/refs(unc).p").is_file()
+    assert len(list((tmp_path / "images/mscoco/images/train2014").iterdir())) == 13
+
+
+def test_it_runs_as_a_file_and_shows_its_progress(tmp_path):
+    script = Path(__file__).parents[2] / "scripts" / "make_refshapes.py"
+    command = [sys.executable, str(script), "--output", str(tmp_path), "--num_images", "2"]
+    finished = subprocess.run(command, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    assert "2/2" in finished.stderr
+
+
+@pytest.mark.parametrize("num_images", ["0", "-1"])
+def test_it_refuses_less_than_one_picture(num_images, tmp_path):
+    with pytest.raises(SystemExit, match=f"num_images must be at least 1, got {num_images}"):
+        main(["--output", str(tmp_path / "new"), "--num_images", num_images])
+
+
+def test_it_refuses_a_folder_that_holds_something_else(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(SystemExit, match=f"{tmp_path} is not empty"):
+        main(["--output", str(tmp_path), "--num_images", "1"])
+
+
+def test_it_refuses_a_file_as_output(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("mine")
+    with pytest.raises(SystemExit, match="is a file, and RefShapes needs a folder"):
+        main(["--output", str(path), "--num_images", "1"])
+    assert path.read_text() == "mine"
