@@ -1,0 +1,111 @@
+"""Masks as annotations write them: polygons, several parts, RLE compressed and not, through pycocotools.
+
+In a row a mask is {"polygons": [[x, y, x, y, ...], ...], "size": None, "counts": None} or
+{"polygons": None, "size": [height, width], "counts": compressed RLE string}; None says that there is none.
+"""
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+
+def encode_segmentation(segmentation, height, width):
+    """Turn an annotation's `segmentation` into the form of a row.
+
+    Args:
+        segmentation: None, a list of polygons ([x, y, x, y, ...], pixels), an RLE {"size", "counts"} whose
+            counts are a list of run lengths or a compressed string, a list of such RLEs (united), or the
+            form of a row itself.
+        height, width: size of the picture in pixels; an RLE must have this size.
+
+    Returns:
+        The dict described above, or None when there is no mask: None, nothing in it, or polygons that have
+        fewer than three corners each.
+
+    Raises:
+        ValueError: what was given is none of these, or has another size than the picture.
+    """
+    if isinstance(segmentation, dict) and segmentation.get("polygons") is not None:
+        segmentation = segmentation["polygons"]
+    if segmentation is None or len(segmentation) == 0:
+        return None
+    if isinstance(segmentation, dict):
+        return _rle_struct(_compressed(segmentation, height, width))
+    if not isinstance(segmentation, list):
+        raise ValueError(f"segmentation must be polygons or RLE, got {type(segmentation).__name__}")
+    if isinstance(segmentation[0], dict):
+        parts = [_compressed(part, height, width) for part in segmentation]
+        return _rle_struct(coco_mask.merge(parts))
+    polygons = [_polygon(part) for part in segmentation]
+    polygons = [polygon for polygon in polygons if len(polygon) >= 6]
+    return {"polygons": polygons, "size": None, "counts": None} if polygons else None
+
+
+def decode_segmentation(segmentation, height, width):
+    """Draw a mask.
+
+    Args:
+        segmentation: as for `encode_segmentation`.
+        height, width: size of the picture in pixels.
+
+    Returns:
+        uint8 array (height, width), 1 on the object and 0 elsewhere, or None when there is no mask.
+
+    Raises:
+        ValueError: see `encode_segmentation`; or the RLE string cannot be read.
+    """
+    struct = encode_segmentation(segmentation, height, width)
+    if struct is None:
+        return None
+    if struct["polygons"] is not None:
+        parts = coco_mask.frPyObjects(struct["polygons"], height, width)
+        return coco_mask.decode(coco_mask.merge(parts))
+    return coco_mask.decode({"size": struct["size"], "counts": struct["counts"].encode("ascii")})
+
+
+def _polygon(numbers):
+    numbers = np.asarray(numbers, dtype=np.float64)
+    if numbers.ndim != 1 or len(numbers) % 2 or not np.isfinite(numbers).all():
+        raise ValueError(f"a polygon must be a flat list of x, y pairs of finite numbers, got {numbers}")
+    return numbers.tolist()
+
+
+def _compressed(rle, height, width):
+    size, counts = rle.get("size"), rle.get("counts")
+    if size is None or counts is None:
+        raise ValueError(f"an RLE must have 'size' and 'counts', got the keys {sorted(rle)}")
+    if list(size) != [height, width]:
+        raise ValueError(f"the RLE has size {list(size)}, the picture {[height, width]} (height, width)")
+    if isinstance(counts, (str, bytes)):
+        counts = counts.encode("ascii") if isinstance(counts, str) else counts
+        _check_compressed_counts(counts, height * width)
+        return {"size": [height, width], "counts": counts}
+    if sum(counts) != height * width or min(counts) < 0:
+        raise ValueError(
+            f"the run lengths of the RLE sum to {sum(counts)}, the picture has {height * width} pixels"
+        )
+    return coco_mask.frPyObjects({"size": [height, width], "counts": list(counts)}, height, width)
+
+
+def _check_compressed_counts(counts, pixels):
+    """A string that stops short makes pycocotools return uninitialised memory: sum the runs first."""
+    digits = np.frombuffer(counts, dtype=np.uint8).astype(np.int64) - 48
+    last = (digits & 0x20) == 0  # six bits a character, the highest says that the number goes on
+    if len(digits) == 0 or not last[-1] or digits.min() < 0:
+        raise ValueError(f"the RLE string {counts[:20]!r}... is cut short or no RLE")
+    first = np.flatnonzero(np.concatenate([[True], last[:-1]]))
+    place = np.arange(len(digits)) - np.repeat(first, np.diff([*first, len(digits)]))
+    numbers = np.add.reduceat((digits & 0x1F) << (5 * place), first)
+    negative = (digits[last] & 0x10) != 0
+    numbers -= np.where(negative, 1 << (5 * (place[last] + 1)), 0)
+    # From the fourth number on, each is the difference to the last but one.
+    runs = numbers.copy()
+    runs[1::2] = np.cumsum(numbers[1::2])
+    runs[2::2] = np.cumsum(numbers[2::2])
+    if runs.min() < 0 or runs.sum() != pixels:
+        raise ValueError(f"the RLE string covers {runs.sum()} pixels, the picture has {pixels}")
+
+
+def _rle_struct(rle):
+    counts = rle["counts"]
+    counts = counts.decode("ascii") if isinstance(counts, bytes) else counts
+    return {"polygons": None, "size": [int(side) for side in rle["size"]], "counts": counts}

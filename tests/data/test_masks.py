@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+
+from plvl.data.masks import decode_segmentation, encode_segmentation
+
+
+def rle_of(mask):
+    rle = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+    return {"size": rle["size"], "counts": rle["counts"].decode("ascii")}
+
+
+def test_a_polygon_fills_its_inside():
+    mask = decode_segmentation([[2, 1, 6, 1, 6, 4, 2, 4]], height=5, width=8)
+    expected = np.zeros((5, 8), dtype=np.uint8)
+    expected[1:4, 2:6] = 1
+    assert mask.dtype == np.uint8
+    np.testing.assert_array_equal(mask, expected)
+
+
+def test_the_parts_of_a_polygon_are_united_where_they_overlap_too():
+    left, right = [0, 0, 4, 0, 4, 3, 0, 3], [2, 0, 6, 0, 6, 3, 2, 3]
+    mask = decode_segmentation([left, right], height=3, width=8)
+    assert mask.max() == 1
+    np.testing.assert_array_equal(mask.sum(axis=0), [3, 3, 3, 3, 3, 3, 0, 0])
+
+
+def test_uncompressed_run_lengths_go_down_the_columns():
+    mask = decode_segmentation({"size": [2, 3], "counts": [1, 3, 2]}, height=2, width=3)
+    np.testing.assert_array_equal(mask, [[0, 1, 0], [1, 1, 0]])
+
+
+def test_a_compressed_rle_comes_back_as_it_was_drawn():
+    drawn = np.random.default_rng(0).random((37, 53)) > 0.5
+    np.testing.assert_array_equal(decode_segmentation(rle_of(drawn), 37, 53), drawn)
+
+
+def test_a_list_of_rles_is_united():
+    left, right = np.zeros((4, 6), bool), np.zeros((4, 6), bool)
+    left[:, :2], right[1, :] = True, True
+    np.testing.assert_array_equal(decode_segmentation([rle_of(left), rle_of(right)], 4, 6), left | right)
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [[[2, 1, 6, 1, 6, 4, 2, 4]], {"size": [5, 8], "counts": [3, 4, 33]}],
+)
+def test_the_form_of_a_row_decodes_like_the_source(segmentation):
+    row_form = encode_segmentation(segmentation, 5, 8)
+    assert sorted(row_form) == ["counts", "polygons", "size"]
+    np.testing.assert_array_equal(
+        decode_segmentation(row_form, 5, 8), decode_segmentation(segmentation, 5, 8)
+    )
+
+
+@pytest.mark.parametrize("absent", [None, [], [[]], [[1.0, 2.0, 3.0, 4.0]]])
+def test_an_absent_mask_stays_absent_and_never_becomes_an_empty_one(absent):
+    assert encode_segmentation(absent, 5, 8) is None
+    assert decode_segmentation(absent, 5, 8) is None
+
+
+def test_a_polygon_of_two_corners_is_left_out_beside_a_whole_one():
+    whole = [2, 1, 6, 1, 6, 4, 2, 4]
+    assert encode_segmentation([whole, [0, 0, 7, 4]], 5, 8)["polygons"] == [whole]
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "message"),
+    [
+        ([[1, 2, 3, 4, 5, 6, 7]], "x, y pairs"),
+        ([[1, 2, 3, float("nan"), 5, 6]], "finite"),
+        ("polygon", "got str"),
+        ({"counts": [1, 2]}, "'size' and 'counts'"),
+        ({"size": [8, 5], "counts": [40]}, "the picture"),
+        ({"size": [5, 8], "counts": [3, 4]}, "sum to 7"),
+    ],
+)
+def test_what_is_no_mask_is_named(segmentation, message):
+    with pytest.raises(ValueError, match=message):
+        decode_segmentation(segmentation, 5, 8)
+
+
+def test_a_cut_rle_string_is_refused_and_not_filled_with_chance():
+    rle = rle_of(np.random.default_rng(1).random((30, 40)) > 0.5)
+    for length in range(len(rle["counts"])):
+        with pytest.raises(ValueError, match="RLE string"):
+            decode_segmentation({"size": [30, 40], "counts": rle["counts"][:length] or "~"}, 30, 40)

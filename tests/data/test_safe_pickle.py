@@ -1,0 +1,82 @@
+import os
+import pickle
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+
+from plvl.data.safe_pickle import UnsafePickleError, load_label_pickle
+
+
+class TouchesAFile:
+    """Unpickled the plain way, this creates the file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_plain_labels_come_back_in_every_protocol(tmp_path, protocol):
+    labels = {
+        "box": np.array([1.5, 2.5]),
+        "ids": np.arange(3),
+        "score": np.float32(0.5),
+        "words": ["a", "é", b"bytes"],
+        "more": OrderedDict(a={1, 2}, b=(None, True)),
+    }
+    path = tmp_path / "labels.p"
+    path.write_bytes(pickle.dumps(labels, protocol=protocol))
+    read = load_label_pickle(path)
+    assert read["words"] == labels["words"] and read["more"] == labels["more"]
+    assert read["score"] == labels["score"]
+    np.testing.assert_array_equal(read["box"], labels["box"])
+    np.testing.assert_array_equal(read["ids"], labels["ids"])
+
+
+def test_a_python_2_pickle_is_read(tmp_path):
+    path = tmp_path / "labels.p"
+    # What Python 2's cPickle writes for [{'sent': 'a caf\xe9'}, set([1])] with protocol 2.
+    path.write_bytes(
+        b"\x80\x02]q\x01(}q\x02U\x04sentq\x03U\x06a caf\xe9q\x04s"
+        b"c__builtin__\nset\nq\x05]q\x06K\x01a\x85Rq\x07e."
+    )
+    assert load_label_pickle(path) == [{"sent": "a café"}, {1}]
+
+
+@pytest.mark.parametrize("core", [b"numpy.core", b"numpy._core"])
+def test_arrays_of_old_and_new_numpy_are_read(tmp_path, core):
+    path = tmp_path / "labels.p"
+    written = pickle.dumps(np.array([3.0, 4.0]), protocol=2)
+    path.write_bytes(written.replace(b"numpy._core", core).replace(b"numpy.core", core))
+    np.testing.assert_array_equal(load_label_pickle(path), [3.0, 4.0])
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_a_pickle_that_would_run_code_is_refused_before_it_runs(tmp_path, protocol):
+    path, trace = tmp_path / "labels.p", tmp_path / "trace"
+    path.write_bytes(pickle.dumps([TouchesAFile(trace)], protocol=protocol))
+    with pytest.raises(UnsafePickleError, match=rf"labels\.p.*{os.mkdir.__module__}\.mkdir"):
+        load_label_pickle(path)
+    assert not trace.exists()
+    pickle.loads(path.read_bytes())
+    assert trace.exists(), "the payload is harmless, so this test shows nothing"
+
+
+@pytest.mark.parametrize("payload", [b"cbuiltins\neval\n.", b"cnumpy\nsave\n.", b"c_codecs\nopen\n."])
+def test_other_functions_of_allowed_modules_are_refused(tmp_path, payload):
+    path = tmp_path / "labels.p"
+    path.write_bytes(payload)
+    with pytest.raises(UnsafePickleError, match="refused"):
+        load_label_pickle(path)
+
+
+def test_a_pickle_cut_anywhere_is_named_in_one_line(tmp_path):
+    whole = pickle.dumps([{"sent": "the board", "box": np.arange(4.0)}], protocol=2)
+    path = tmp_path / "refs(unc).p"
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ValueError, match=r"refs\(unc\)\.p: cut short or no pickle"):
+            load_label_pickle(path)
