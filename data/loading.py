@@ -33,9 +33,7 @@ def load_grounding_dataset(name, split, image_root, label_root, streaming=True, 
         raise FileNotFoundError(f"{image_folder} is missing: the pictures of {name} belong there")
     references = refer.read_index(refs_file, instances_file).references
     if split not in references:
-        raise ValueError(
-            f"{name} split by {split_by} has no split {split!r}; it has {', '.join(sorted(references))}"
-        )
+        raise ValueError(f"{name} split by {split_by} has no split {split!r}; it has {', '.join(sorted(references))}")
     num_shards = min(MAX_SHARDS, len(references[split]))
     where = {
         "num_shards": num_shards,

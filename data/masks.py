@@ -80,9 +80,7 @@ def _compressed(rle, height, width):
         _check_compressed_counts(counts, height * width)
         return {"size": [height, width], "counts": counts}
     if sum(counts) != height * width or min(counts) < 0:
-        raise ValueError(
-            f"the run lengths of the RLE sum to {sum(counts)}, the picture has {height * width} pixels"
-        )
+        raise ValueError(f"the run lengths of the RLE sum to {sum(counts)}, the picture has {height * width} pixels")
     return coco_mask.frPyObjects({"size": [height, width], "counts": list(counts)}, height, width)
 
 

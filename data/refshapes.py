@@ -101,9 +101,7 @@ def _claim_folder(output, made_from):
     if marker.is_file():
         found = marker.read_text(encoding="utf-8")
         if found != text:
-            raise FileExistsError(
-                f"{output} holds another RefShapes set, {found.strip()}: name another folder"
-            )
+            raise FileExistsError(f"{output} holds another RefShapes set, {found.strip()}: name another folder")
     elif output.exists() and any(output.iterdir()):
         raise FileExistsError(f"{output} is not empty and not written by RefShapes: name another folder")
     output.mkdir(parents=True, exist_ok=True)

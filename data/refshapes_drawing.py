@@ -27,9 +27,7 @@ def _draw_background(background: Background, width, height):
     small = Image.new("RGB", (len(background.grid[0]), len(background.grid)))
     small.putdata([colour for row in background.grid for colour in row])
     picture = small.resize((width, height), Image.Resampling.BICUBIC)
-    grain = Image.frombytes(
-        "L", (width, height), random.Random(background.grain_seed).randbytes(width * height)
-    )
+    grain = Image.frombytes("L", (width, height), random.Random(background.grain_seed).randbytes(width * height))
     return Image.blend(picture, Image.merge("RGB", (grain, grain, grain)), 0.03)
 
 

@@ -147,9 +147,7 @@ class Relation:
         return along >= max(aside, apart)
 
     def phrases(self) -> tuple[str, ...]:
-        return tuple(
-            f"{self.description} {words} the {self.anchor}" for words in _RELATIONS[self.relation][2]
-        )
+        return tuple(f"{self.description} {words} the {self.anchor}" for words in _RELATIONS[self.relation][2])
 
 
 Meaning = Attribute | Place | Order | Relation

@@ -14,9 +14,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(
         description="Makes RefShapes: pictures of shapes and expressions about them, in the REFER layout."
     )
-    parser.add_argument(
-        "--output", required=True, help="a folder that is new, empty or from the same arguments"
-    )
+    parser.add_argument("--output", required=True, help="a folder that is new, empty or from the same arguments")
     parser.add_argument("--num_images", type=int, default=1200, help="number of pictures (default: 1200)")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same bytes (default: 0)")
     arguments = parser.parse_args(argv)

@@ -22,9 +22,7 @@ def mini_refer():
     """Folders of the two real photographs: `image_root` and `label_root`."""
     root = SHARED / "mini_refer"
     if not root.is_dir():
-        pytest.skip(
-            f"the two photographs are not there: {root} (set PLVL_SHARED to the folder of mini_refer)"
-        )
+        pytest.skip(f"the two photographs are not there: {root} (set PLVL_SHARED to the folder of mini_refer)")
     return {"image_root": root / "images", "label_root": root / "labels"}
 
 

@@ -48,9 +48,7 @@ def test_a_list_of_rles_is_united():
 def test_the_form_of_a_row_decodes_like_the_source(segmentation):
     row_form = encode_segmentation(segmentation, 5, 8)
     assert sorted(row_form) == ["counts", "polygons", "size"]
-    np.testing.assert_array_equal(
-        decode_segmentation(row_form, 5, 8), decode_segmentation(segmentation, 5, 8)
-    )
+    np.testing.assert_array_equal(decode_segmentation(row_form, 5, 8), decode_segmentation(segmentation, 5, 8))
 
 
 @pytest.mark.parametrize("absent", [None, [], [[]], [[1.0, 2.0, 3.0, 4.0]]])

@@ -92,9 +92,7 @@ def test_an_unknown_name_lists_the_names_there_are(refer_set):
 
 
 def test_missing_files_are_named_with_the_layout_expected(refer_set):
-    with pytest.raises(
-        FileNotFoundError, match=r"refs\(google\)\.p is missing: refcoco needs .*instances\.json"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"refs\(google\)\.p is missing: refcoco needs .*instances\.json"):
         load_grounding_dataset("refcoco", "train", split_by="google", **refer_set.roots)
     with pytest.raises(FileNotFoundError, match="refcocog.*no such folder"):
         load_grounding_dataset("refcocog", "train", **refer_set.roots)

@@ -181,9 +181,7 @@ def test_a_shape_on_the_border_of_two_places_is_not_told_by_place():
 
 
 def test_shapes_at_nearly_the_same_height_are_not_told_apart_by_order():
-    star, level, low = (
-        a_shape("star", "red", center) for center in ((40.0, 60.0), (160.0, 66.0), (280.0, 200.0))
-    )
+    star, level, low = (a_shape("star", "red", center) for center in ((40.0, 60.0), (160.0, 66.0), (280.0, 200.0)))
     scene = a_scene(star, level, low)
     assert not is_unambiguous(Order(Description(), 0, "top"), star, scene)
     assert is_unambiguous(Order(Description(), 0, "bottom"), low, scene)

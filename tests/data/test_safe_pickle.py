@@ -40,8 +40,7 @@ def test_a_python_2_pickle_is_read(tmp_path):
     path = tmp_path / "labels.p"
     # What Python 2's cPickle writes for [{'sent': 'a caf\xe9'}, set([1])] with protocol 2.
     path.write_bytes(
-        b"\x80\x02]q\x01(}q\x02U\x04sentq\x03U\x06a caf\xe9q\x04s"
-        b"c__builtin__\nset\nq\x05]q\x06K\x01a\x85Rq\x07e."
+        b"\x80\x02]q\x01(}q\x02U\x04sentq\x03U\x06a caf\xe9q\x04sc__builtin__\nset\nq\x05]q\x06K\x01a\x85Rq\x07e."
     )
     assert load_label_pickle(path) == [{"sent": "a café"}, {1}]
 
