@@ -1,5 +1,8 @@
 """Small models and pictures that the tests of every room share."""
 
+import os
+from pathlib import Path
+
 import pytest
 import torch
 from PIL import Image
@@ -9,6 +12,7 @@ from plvl.modeling_plvl import PLVLModel
 from plvl.processing import PLVLImageProcessor, PLVLProcessor
 from plvl.processing.wordpiece import learn_wordpiece
 
+SHARED = Path(os.environ.get("PLVL_SHARED", Path(__file__).parents[1].parent / "shared"))
 EXPRESSIONS = ["the red square", "the blue circle on the left", "the man in the red shirt"]
 
 
@@ -100,3 +104,12 @@ def picture():
     image = Image.new("RGB", (60, 40), (30, 60, 90))
     image.paste((220, 40, 40), (10, 5, 30, 25))
     return image
+
+
+@pytest.fixture
+def mini_refer():
+    """Folders of the two real photographs: `image_root` and `label_root`."""
+    root = SHARED / "mini_refer"
+    if not root.is_dir():
+        pytest.skip(f"the two photographs are not there: {root} (set PLVL_SHARED to the folder of mini_refer)")
+    return {"image_root": root / "images", "label_root": root / "labels"}
