@@ -3,11 +3,11 @@
 import textwrap
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 TRUE_COLOUR = (46, 204, 113)
 PREDICTED_COLOUR = (255, 64, 96)
-MASK_OPACITY = 0.45
+MASK_OPACITY = 0.35
 CAPTION_MARGIN = 8
 
 
@@ -24,9 +24,9 @@ def draw_grounding(image: Image.Image, text: str, answers: list[dict]) -> Image.
     picture = image.convert("RGB")
     for answer in answers:
         if answer.get("mask") is not None:
-            picture = _tint(picture, np.asarray(answer["mask"], dtype=bool), answer["colour"])
+            picture = _draw_mask(picture, np.asarray(answer["mask"], dtype=bool), answer["colour"])
     draw = ImageDraw.Draw(picture)
-    font_size = max(min(picture.size) // 20, 11)
+    font_size = max(picture.width // 22, 11)
     for answer in answers:
         if answer.get("box") is None:
             continue
@@ -56,11 +56,13 @@ def contact_sheet(tiles: list[Image.Image], columns: int, tile_width: int = 320)
     return sheet
 
 
-def _tint(picture: Image.Image, mask: np.ndarray, colour) -> Image.Image:
-    pixels = np.array(picture, dtype=np.float32)
-    if mask.shape != pixels.shape[:2]:
-        raise ValueError(f"a mask of {mask.shape} cannot be drawn on a picture of {pixels.shape[:2]} (height, width)")
-    pixels[mask] = (1 - MASK_OPACITY) * pixels[mask] + MASK_OPACITY * np.array(colour, dtype=np.float32)
+def _draw_mask(picture: Image.Image, mask: np.ndarray, colour) -> Image.Image:
+    """The mask's inside tinted, its border (two pixels) in the full colour, so that two masks can be told apart."""
+    if mask.shape != picture.size[::-1]:
+        raise ValueError(f"a mask of {mask.shape} cannot be drawn on a picture of {picture.size[::-1]} (height, width)")
+    inside = np.array(Image.fromarray(mask.astype(np.uint8) * 255).filter(ImageFilter.MinFilter(5))) > 0
+    opacity = np.where(inside, MASK_OPACITY, mask.astype(float))[..., None]
+    pixels = (1 - opacity) * np.array(picture) + opacity * np.array(colour)
     return Image.fromarray(pixels.round().astype(np.uint8))
 
 

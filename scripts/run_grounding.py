@@ -2,7 +2,6 @@
 
 import json
 import sys
-from itertools import islice
 from pathlib import Path
 
 from transformers import AutoModel, AutoProcessor, AutoTokenizer, set_seed
@@ -13,7 +12,7 @@ from plvl.modeling_plvl import PLVLModel
 from plvl.processing import PLVLImageProcessor, PLVLProcessor
 from plvl.processing.wordpiece import learn_wordpiece
 from plvl.training import PLVLTrainer, PLVLTrainingArguments
-from plvl.training.gallery import draw_gallery
+from plvl.training.gallery import draw_gallery, one_row_per_picture
 from plvl.training.recipe import DataArguments, ModelArguments, parse_recipe
 
 
@@ -47,7 +46,7 @@ def main(argv=None):
             name.removeprefix(f"{split}_"): value for name, value in evaluated.items() if name.startswith(f"{split}_")
         }
     if trainer.is_world_process_zero():
-        rows = list(islice(datasets[data_args.eval_splits[0]], data_args.gallery_size))
+        rows = one_row_per_picture(datasets[data_args.eval_splits[0]], data_args.gallery_size)
         output_dir = Path(training_args.output_dir)
         draw_gallery(trainer.model, processor, rows).save(output_dir / "gallery.png")
         (output_dir / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")

@@ -1,10 +1,25 @@
 """A sheet of pictures that shows what the model grounds, beside what it should have."""
 
+from itertools import islice
+
 import torch
 from PIL import Image
 
 from plvl.data.masks import decode_segmentation
 from plvl.processing.drawing import PREDICTED_COLOUR, TRUE_COLOUR, contact_sheet, draw_grounding
+
+
+def one_row_per_picture(dataset, count: int) -> list[dict]:
+    """The first row about each of the dataset's first `count` pictures."""
+    seen = set()
+
+    def new_pictures():
+        for row in dataset:
+            if row["file_name"] not in seen:
+                seen.add(row["file_name"])
+                yield row
+
+    return list(islice(new_pictures(), count))
 
 
 @torch.no_grad()
