@@ -48,7 +48,7 @@ test-transformers: install
 		$(BIN)/python -m pip download --quiet --dest build --no-deps --no-binary transformers --no-build-isolation \
 			$(subst transformers-,transformers==,$(TRANSFORMERS)) && \
 		tar -xzf build/$(TRANSFORMERS).tar.gz -C build; }
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests/transformers_suite
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/transformers_suite
 
 format: install
 	$(BIN)/ruff check --fix .

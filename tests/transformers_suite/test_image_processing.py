@@ -8,15 +8,29 @@ from plvl.processing import PLVLImageProcessor, PLVLImageProcessorPil
 
 
 class PLVLImageProcessingTester(ImageProcessingTester):
-    def __init__(self, parent, **kwargs):
-        kwargs.setdefault("size", {"height": 32, "width": 32})
-        super().__init__(parent, **kwargs)
+    batch_size = 7
+    num_channels = 3
+    min_resolution = 30
+    max_resolution = 400
 
-    def _get_image_processing_classes(self):
-        # Transformers' own looks for the name of this file's folder among its models.
-        return {"torchvision": PLVLImageProcessor, "pil": PLVLImageProcessorPil}
+    def __init__(self):
+        # Transformers' own looks for its model of the name of this file's folder.
+        pass
+
+    def prepare_image_processor_dict(self):
+        return {"size": {"height": 32, "width": 32}}
+
+    def expected_output_image_shape(self, images):
+        return self.num_channels, 32, 32
 
 
 class PLVLImageProcessingTest(ImageProcessingTestMixin, unittest.TestCase):
-    image_processor_tester_class = PLVLImageProcessingTester
+    image_processing_classes = {"torchvision": PLVLImageProcessor, "pil": PLVLImageProcessorPil}
     test_cast_dtype = True
+
+    def setUp(self):
+        self.image_processor_tester = PLVLImageProcessingTester()
+
+    @property
+    def image_processor_dict(self):
+        return self.image_processor_tester.prepare_image_processor_dict()

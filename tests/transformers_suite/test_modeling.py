@@ -9,6 +9,7 @@ import unittest
 
 import torch
 from accelerate.utils import compute_module_sizes
+from torch._dynamo.testing import CompileCounter
 from transformers import BertConfig, PreTrainedModel, set_seed
 from transformers.testing_utils import torch_device
 from transformers_tests.test_modeling_common import ModelTesterMixin, floats_tensor, ids_tensor, random_attention_mask
@@ -110,6 +111,18 @@ class PLVLModelTest(ModelTesterMixin, unittest.TestCase):
                 self.assertGreater(len(configs), len(parts))
                 self.assertEqual({config._attn_implementation for config in configs}, {expected})
 
+    def test_eager_and_sdpa_give_the_same_answers(self):
+        # The mixin's compares the vision encoder's states.
+        config, inputs = self.model_tester.prepare_config_and_inputs_for_common()
+        config.mask_text_padding_in_vision = True
+        model = PLVLModel(config).to(torch_device).eval()
+        answers = []
+        for attention in ("eager", "sdpa"):
+            model.set_attn_implementation(attention)
+            with torch.no_grad():
+                answers.append(model(**inputs).to_tuple())
+        torch.testing.assert_close(*answers)
+
     def test_compiled_training_without_a_graph_break_on_cpu(self):
         config, inputs = self.model_tester.prepare_config_and_inputs_for_common()
         inputs = self._prepare_for_class(inputs, PLVLModel, return_labels=True)
@@ -126,14 +139,16 @@ class PLVLModelTest(ModelTesterMixin, unittest.TestCase):
         torch.testing.assert_close(*losses)
         torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-4)
 
-    def test_compiled_inference_of_any_size_on_cpu(self):
+    def test_one_compiled_graph_serves_pictures_of_any_size_on_cpu(self):
         config, inputs = self.model_tester.prepare_config_and_inputs_for_common()
         model = PLVLModel(config).to(torch_device).eval()
-        compiled = torch.compile(model, fullgraph=True, dynamic=True, backend="eager")
-        for side in (32, 48):
+        graphs = CompileCounter()
+        compiled = torch.compile(model, fullgraph=True, dynamic=True, backend=graphs)
+        for side in (40, 56, 64):
             inputs["pixel_values"] = floats_tensor([self.model_tester.batch_size, 3, side, side])
             with torch.no_grad():
                 torch.testing.assert_close(compiled(**inputs).to_tuple(), model(**inputs).to_tuple())
+        self.assertEqual(graphs.frame_count, 1)
 
     def test_disk_offload_on_cpu(self):
         config, inputs = self.model_tester.prepare_config_and_inputs_for_common()
