@@ -1,12 +1,23 @@
 """One call for every source: a name, a split and two folders give a dataset of grounding rows."""
 
-from pathlib import Path
-
 from plvl.data import refer
-from plvl.data.row_streams import MAX_SHARDS, make_dataset
+from plvl.data.row_rules import MAX_SKIPPED, RowCheck
+from plvl.data.row_streams import cached_rows, checked_stream, unopened_stream
+
+_OPENERS = dict.fromkeys(refer.IMAGE_FOLDERS, refer.open_split)
 
 
-def load_grounding_dataset(name, split, image_root, label_root, streaming=True, split_by=None):
+def load_grounding_dataset(
+    name,
+    split,
+    image_root,
+    label_root,
+    streaming=True,
+    split_by=None,
+    shuffle_buffer=0,
+    seed=0,
+    max_skipped=MAX_SKIPPED,
+):
     """Load one split of a grounding dataset.
 
     Args:
@@ -14,8 +25,13 @@ def load_grounding_dataset(name, split, image_root, label_root, streaming=True, 
         split: the split's name in the labels, such as train, val, testA, testB or test.
         image_root: folder of the pictures, with `mscoco/images/train2014` (refclef: `referit/images`) in it.
         label_root: folder of the labels, with a folder `<name>` in it.
-        streaming: True reads rows as they are asked for; False writes them to the Arrow cache first.
+        streaming: True reads rows as they are asked for; False checks them all and writes them to the Arrow
+            cache first.
         split_by: who split the set: unc by default, umd for refcocog (which also has google).
+        shuffle_buffer: rows of a stream to draw from at random, 0 for the order of the labels. Shuffled here,
+            the buffer holds rows whose pictures are not opened yet. `set_epoch` gives another order.
+        seed: of the shuffling.
+        max_skipped: share of the rows that may be skipped for their defects before the run stops.
 
     Returns:
         `datasets.IterableDataset` or `datasets.Dataset` with `plvl.data.schema.ROW_FEATURES`.
@@ -24,25 +40,12 @@ def load_grounding_dataset(name, split, image_root, label_root, streaming=True, 
         ValueError: an unknown name or split; the message lists those there are.
         FileNotFoundError: a label file or the folder of pictures is missing; the message names it.
     """
-    if name not in refer.IMAGE_FOLDERS:
-        raise ValueError(f"unknown dataset {name!r}; known are {', '.join(sorted(refer.IMAGE_FOLDERS))}")
-    split_by = split_by or refer.DEFAULT_SPLIT_BY[name]
-    refs_file, instances_file = refer.label_files(name, label_root, split_by)
-    image_folder = Path(image_root) / refer.IMAGE_FOLDERS[name]
-    if not image_folder.is_dir():
-        raise FileNotFoundError(f"{image_folder} is missing: the pictures of {name} belong there")
-    references = refer.read_index(refs_file, instances_file).references
-    if split not in references:
-        raise ValueError(
-            f"{name} split by {split_by} has no split {split!r}; it has {', '.join(sorted(references))}"
-        )
-    num_shards = min(MAX_SHARDS, len(references[split]))
-    where = {
-        "num_shards": num_shards,
-        "name": name,
-        "split": split,
-        "refs_file": str(refs_file),
-        "instances_file": str(instances_file),
-        "image_folder": str(image_folder),
-    }
-    return make_dataset(refer.read_rows, list(range(num_shards)), where, split, streaming)
+    if name not in _OPENERS:
+        raise ValueError(f"unknown dataset {name!r}; known are {', '.join(sorted(_OPENERS))}")
+    source = _OPENERS[name](name, split, image_root, label_root, split_by=split_by)
+    if not streaming:
+        return cached_rows(source, split, max_skipped)
+    stream = unopened_stream(source, split)
+    if shuffle_buffer:
+        stream = stream.shuffle(seed=seed, buffer_size=shuffle_buffer)
+    return checked_stream(stream, RowCheck(source.num_rows, max_skipped))
