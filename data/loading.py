@@ -1,10 +1,14 @@
 """One call for every source: a name, a split and two folders give a dataset of grounding rows."""
 
-from plvl.data import refer
+from plvl.data import flickr30k, refer, visual_genome
 from plvl.data.row_rules import MAX_SKIPPED, RowCheck
 from plvl.data.row_streams import cached_rows, checked_stream, unopened_stream
 
-_OPENERS = dict.fromkeys(refer.IMAGE_FOLDERS, refer.open_split)
+_OPENERS = {
+    **dict.fromkeys(refer.IMAGE_FOLDERS, refer.open_split),
+    "flickr30k": flickr30k.open_split,
+    "visual_genome": visual_genome.open_split,
+}
 
 
 def load_grounding_dataset(
@@ -42,7 +46,8 @@ def load_grounding_dataset(
     """
     if name not in _OPENERS:
         raise ValueError(f"unknown dataset {name!r}; known are {', '.join(sorted(_OPENERS))}")
-    source = _OPENERS[name](name, split, image_root, label_root, split_by=split_by)
+    choice = {} if split_by is None else {"split_by": split_by}
+    source = _OPENERS[name](name, split, image_root, label_root, **choice)
     if not streaming:
         return cached_rows(source, split, max_skipped)
     stream = unopened_stream(source, split)
