@@ -1,6 +1,6 @@
 """One call for every source: a name, a split and two folders give a dataset of grounding rows."""
 
-from plvl.data import flickr30k, refer, visual_genome
+from plvl.data import flickr30k, label_packs, refer, visual_genome
 from plvl.data.row_rules import MAX_SKIPPED, RowCheck
 from plvl.data.row_streams import cached_rows, checked_stream, unopened_stream
 
@@ -8,6 +8,7 @@ _OPENERS = {
     **dict.fromkeys(refer.IMAGE_FOLDERS, refer.open_split),
     "flickr30k": flickr30k.open_split,
     "visual_genome": visual_genome.open_split,
+    **dict.fromkeys(label_packs.PACKS, label_packs.open_split),
 }
 
 
@@ -48,6 +49,8 @@ def load_grounding_dataset(
         raise ValueError(f"unknown dataset {name!r}; known are {', '.join(sorted(_OPENERS))}")
     choice = {} if split_by is None else {"split_by": split_by}
     source = _OPENERS[name](name, split, image_root, label_root, **choice)
+    if not source.shards:
+        raise ValueError(f"{name} {split} has no rows")
     if not streaming:
         return cached_rows(source, split, max_skipped)
     stream = unopened_stream(source, split)

@@ -1,8 +1,8 @@
 """Turning a reader of rows into a `datasets` object: streamed, or cached as Arrow.
 
 A reader is a function `read_rows(shard, **where)` that yields rows (plvl.data.schema) of one shard, with
-pictures not yet opened. The shards are what `split_dataset_by_node` and DataLoader workers deal out, so no
-two of them may read the same picture or the same part of a label file.
+pictures not yet opened. The shards are what `split_dataset_by_node` and DataLoader workers deal out, so they
+have no rows in common, and where the labels allow it no picture either.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,6 @@
 """Visual Genome's region descriptions, read from its one large file without holding it.
 
-    <label_root>/visual-genome/region_descriptions.json   [{id, regions: [{region_id, image_id, phrase, ...}]}]
+    <label_root>/visual-genome/region_descriptions.json   [{id, regions: [{region_id, phrase, x, ...}]}]
     <label_root>/visual-genome/image_data.json            [{image_id, width, height, coco_id, ...}]
     <image_root>/visual-genome/{VG_100K,VG_100K_2}/<image_id>.jpg, or without these folders
 
@@ -81,7 +81,7 @@ def count_regions(regions_file):
 def _rows_of(entry, images, name, image_folder):
     number = entry["id"]
     height, width, _ = images.get(number, (None, None, None))
-    file_name = _picture(image_folder, number)
+    file_name = picture_name(image_folder, f"{number}.jpg")
     for region in entry["regions"]:
         yield {
             "image": {"path": os.path.join(image_folder, file_name), "bytes": None},
@@ -100,7 +100,7 @@ def _rows_of(entry, images, name, image_folder):
         }
 
 
-def _picture(image_folder, number):
-    """The picture's name with its folder; where it is in none of them, the place of a flat folder."""
-    names = [os.path.join(folder, f"{number}.jpg") for folder in _PICTURE_FOLDERS]
+def picture_name(image_folder, file_name):
+    """The name with the folder it is in, such as VG_100K/1.jpg; as it is where it is in none of them."""
+    names = [os.path.join(folder, file_name) for folder in _PICTURE_FOLDERS]
     return next((name for name in names if os.path.isfile(os.path.join(image_folder, name))), names[-1])

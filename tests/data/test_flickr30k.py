@@ -6,9 +6,8 @@ from plvl.data import load_grounding_dataset
 
 def box(name, *corners):
     names = "".join(f"<name>{one}</name>" for one in name.split())
-    corners = "".join(
-        f"<{key}>{value}</{key}>" for key, value in zip(("xmin", "ymin", "xmax", "ymax"), corners)
-    )
+    sides = zip(("xmin", "ymin", "xmax", "ymax"), corners, strict=True)
+    corners = "".join(f"<{side}>{place}</{side}>" for side, place in sides)
     return f"<object>{names}<bndbox>{corners}</bndbox></object>"
 
 

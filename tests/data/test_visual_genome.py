@@ -108,6 +108,6 @@ def test_memory_does_not_grow_with_the_number_of_rows(genome):
         tracemalloc.stop()
         return rows, peak
 
-    (few, small), (many, large) = peak_of_reading(400), peak_of_reading(1600)
-    assert (few, many) == (20_000, 80_000)
+    (few, small), (many, large) = peak_of_reading(150), peak_of_reading(600)
+    assert (few, many) == (7_500, 30_000)
     assert large < 1.2 * small + 100_000
