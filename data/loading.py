@@ -1,6 +1,7 @@
-"""One call for every source: a name, a split and two folders give a dataset of grounding rows."""
+"""One call for every source: names, a split and two folders give a dataset of grounding rows."""
 
-from plvl.data import flickr30k, label_packs, refer, visual_genome
+from plvl.data import flickr30k, label_packs, own_data, refer, visual_genome
+from plvl.data.mixtures import MIXTURES, chain, held_out_pictures, members, mix, report_held_back
 from plvl.data.row_rules import MAX_SKIPPED, RowCheck
 from plvl.data.row_streams import cached_rows, checked_stream, unopened_stream
 
@@ -8,6 +9,7 @@ _OPENERS = {
     **dict.fromkeys(refer.IMAGE_FOLDERS, refer.open_split),
     "flickr30k": flickr30k.open_split,
     "visual_genome": visual_genome.open_split,
+    "jsonl": own_data.open_split,
     **dict.fromkeys(label_packs.PACKS, label_packs.open_split),
 }
 
@@ -23,19 +25,24 @@ def load_grounding_dataset(
     seed=0,
     max_skipped=MAX_SKIPPED,
 ):
-    """Load one split of a grounding dataset.
+    """Load one split of a grounding dataset or of several at once. docs/data.md has the layout of each.
+
+    Where several sets are mixed for training, pictures of any RefCOCO, RefCOCO+ or RefCOCOg validation or
+    test split under `label_root` are held back, and a log line says how many rows that left out.
 
     Args:
-        name: refcoco, refcoco+, refcocog, refclef or refshapes.
+        name: refcoco, refcoco+, refcocog, refclef, refshapes, flickr30k, visual_genome, jsonl (one's own
+            data), an authors' label pack (unc, unc+, gref, gref_umd, referit, flickr), a mixture (mixed_coco,
+            mixed_pretrain), a list of names, or {name: weight} to draw from each set as often as it says.
         split: the split's name in the labels, such as train, val, testA, testB or test.
-        image_root: folder of the pictures, with `mscoco/images/train2014` (refclef: `referit/images`) in it.
-        label_root: folder of the labels, with a folder `<name>` in it.
+        image_root: folder of the pictures.
+        label_root: folder of the labels.
         streaming: True reads rows as they are asked for; False checks them all and writes them to the Arrow
             cache first.
-        split_by: who split the set: unc by default, umd for refcocog (which also has google).
+        split_by: who split a REFER set: unc by default, umd for refcocog (which also has google).
         shuffle_buffer: rows of a stream to draw from at random, 0 for the order of the labels. Shuffled here,
             the buffer holds rows whose pictures are not opened yet. `set_epoch` gives another order.
-        seed: of the shuffling.
+        seed: of shuffling and mixing.
         max_skipped: share of the rows that may be skipped for their defects before the run stops.
 
     Returns:
@@ -45,15 +52,45 @@ def load_grounding_dataset(
         ValueError: an unknown name or split; the message lists those there are.
         FileNotFoundError: a label file or the folder of pictures is missing; the message names it.
     """
-    if name not in _OPENERS:
-        raise ValueError(f"unknown dataset {name!r}; known are {', '.join(sorted(_OPENERS))}")
-    choice = {} if split_by is None else {"split_by": split_by}
-    source = _OPENERS[name](name, split, image_root, label_root, **choice)
-    if not source.shards:
-        raise ValueError(f"{name} {split} has no rows")
+    sources = _open_sources(name, split, image_root, label_root, split_by)
+    weights = list(name.values()) if isinstance(name, dict) else None
+    sizes = [source.num_rows for source in sources.values()]
+    if streaming:
+        parts = [unopened_stream(source, split) for source in sources.values()]
+    else:
+        parts = [cached_rows(source, split, max_skipped) for source in sources.values()]
+    dataset = mix(parts, sizes, weights, seed) if split == "train" else chain(parts)
     if not streaming:
-        return cached_rows(source, split, max_skipped)
-    stream = unopened_stream(source, split)
+        return dataset
     if shuffle_buffer:
-        stream = stream.shuffle(seed=seed, buffer_size=shuffle_buffer)
-    return checked_stream(stream, RowCheck(source.num_rows, max_skipped))
+        dataset = dataset.shuffle(seed=seed, buffer_size=shuffle_buffer)
+    return checked_stream(dataset, RowCheck(sum(sizes), max_skipped))
+
+
+def _open_sources(name, split, image_root, label_root, split_by):
+    """{name: RowSource} of every set that `name` stands for."""
+    names = [name] if isinstance(name, str) else list(name)
+    expanded = []
+    for one in names:
+        expanded += members(one, split, label_root) if one in MIXTURES else [one]
+    if isinstance(name, dict) and len(expanded) > len(names):
+        raise ValueError(f"weights are for single sets, {name} has a mixture of several")
+    if len(set(expanded)) < len(expanded):
+        raise ValueError(f"a dataset is named twice in {name!r}: {', '.join(expanded)}")
+    for one in expanded:
+        if one not in _OPENERS:
+            known = ", ".join(sorted({*_OPENERS, *MIXTURES}))
+            raise ValueError(f"unknown dataset {one!r}; known are {known}")
+    if split_by is not None and not set(expanded) & set(refer.IMAGE_FOLDERS):
+        raise ValueError(f"split_by={split_by!r} is for REFER sets, {name!r} is none")
+    guarded = split == "train" and (len(expanded) > 1 or expanded[0] in MIXTURES)
+    hold_back = held_out_pictures(label_root) if guarded else frozenset()
+    sources = {}
+    for one in expanded:
+        choice = {"split_by": split_by} if split_by and one in refer.IMAGE_FOLDERS else {}
+        sources[one] = _OPENERS[one](one, split, image_root, label_root, hold_back=hold_back, **choice)
+        if not sources[one].shards:
+            raise ValueError(f"{one} {split} has no rows")
+    if guarded:
+        report_held_back(sources)
+    return sources

@@ -52,7 +52,7 @@ class RowCheck:
     process are judged together. With several processes (WORLD_SIZE) each is judged on its share.
 
     Args:
-        num_rows: rows of the split, or the least it can be.
+        num_rows: rows of the split, about.
         max_skipped: share of the rows that may be skipped, 0 to 1.
     """
 

@@ -30,7 +30,7 @@ class RowSource:
         read_rows: top-level function, called as `read_rows(shard, **where)`.
         shards: small values that say what to read; each is read by one process only.
         where: the reader's other arguments; they travel to every worker, so no tables here.
-        num_rows: rows there are, or the least there can be.
+        num_rows: how many rows there are; about, where counting them would mean reading them all.
         held_back: rows left out because their picture is in a held-out split.
     """
 
