@@ -1,6 +1,6 @@
 """One call for every source: names, a split and two folders give a dataset of grounding rows."""
 
-from plvl.data import flickr30k, label_packs, own_data, refer, visual_genome
+from plvl.data import flickr30k, label_packs, own_data, parquet, refer, visual_genome
 from plvl.data.mixtures import MIXTURES, chain, held_out_pictures, members, mix, report_held_back
 from plvl.data.row_rules import MAX_SKIPPED, RowCheck
 from plvl.data.row_streams import cached_rows, checked_stream, unopened_stream
@@ -10,6 +10,7 @@ _OPENERS = {
     "flickr30k": flickr30k.open_split,
     "visual_genome": visual_genome.open_split,
     "jsonl": own_data.open_split,
+    "parquet": parquet.open_split,
     **dict.fromkeys(label_packs.PACKS, label_packs.open_split),
 }
 
@@ -17,8 +18,8 @@ _OPENERS = {
 def load_grounding_dataset(
     name,
     split,
-    image_root,
-    label_root,
+    image_root=None,
+    label_root=None,
     streaming=True,
     split_by=None,
     shuffle_buffer=0,
@@ -32,11 +33,12 @@ def load_grounding_dataset(
 
     Args:
         name: refcoco, refcoco+, refcocog, refclef, refshapes, flickr30k, visual_genome, jsonl (one's own
-            data), an authors' label pack (unc, unc+, gref, gref_umd, referit, flickr), a mixture (mixed_coco,
-            mixed_pretrain), a list of names, or {name: weight} to draw from each set as often as it says.
+            data), parquet (written by prepare_data.py), an authors' label pack (unc, unc+, gref, gref_umd,
+            referit, flickr), a mixture (mixed_coco, mixed_pretrain), a list of names, or {name: weight} to
+            draw from each set as often as it says.
         split: the split's name in the labels, such as train, val, testA, testB or test.
-        image_root: folder of the pictures.
-        label_root: folder of the labels.
+        image_root: folder of the pictures; parquet has them inside and needs none.
+        label_root: folder of the labels; for parquet its folder, a URL or a Hub repository `user/set`.
         streaming: True reads rows as they are asked for; False checks them all and writes them to the Arrow
             cache first.
         split_by: who split a REFER set: unc by default, umd for refcocog (which also has google).
@@ -52,23 +54,39 @@ def load_grounding_dataset(
         ValueError: an unknown name or split; the message lists those there are.
         FileNotFoundError: a label file or the folder of pictures is missing; the message names it.
     """
-    sources = _open_sources(name, split, image_root, label_root, split_by)
-    weights = list(name.values()) if isinstance(name, dict) else None
-    sizes = [source.num_rows for source in sources.values()]
     if streaming:
-        parts = [unopened_stream(source, split) for source in sources.values()]
-    else:
-        parts = [cached_rows(source, split, max_skipped) for source in sources.values()]
-    dataset = mix(parts, sizes, weights, seed) if split == "train" else chain(parts)
-    if not streaming:
-        return dataset
-    if shuffle_buffer:
-        dataset = dataset.shuffle(seed=seed, buffer_size=shuffle_buffer)
-    return checked_stream(dataset, RowCheck(sum(sizes), max_skipped))
+        stream, num_rows = unopened_rows(name, split, image_root, label_root, split_by, seed)
+        if shuffle_buffer:
+            stream = stream.shuffle(seed=seed, buffer_size=shuffle_buffer)
+        return checked_stream(stream, RowCheck(num_rows, max_skipped))
+    sources = _open_sources(name, split, image_root, label_root, split_by)
+    return _joined(
+        [cached_rows(source, split, max_skipped) for source in sources], sources, name, split, seed
+    )
+
+
+def unopened_rows(name, split, image_root=None, label_root=None, split_by=None, seed=0):
+    """The rows as the labels have them: no rule applied, pictures as {"path", "bytes"}.
+
+    Args, errors: as in `load_grounding_dataset`.
+
+    Returns:
+        (IterableDataset, number of rows, about).
+    """
+    sources = _open_sources(name, split, image_root, label_root, split_by)
+    parts = [unopened_stream(source, split) for source in sources]
+    return _joined(parts, sources, name, split, seed), sum(source.num_rows for source in sources)
+
+
+def _joined(parts, sources, name, split, seed):
+    if split != "train":
+        return chain(parts)
+    weights = list(name.values()) if isinstance(name, dict) else None
+    return mix(parts, [source.num_rows for source in sources], weights, seed)
 
 
 def _open_sources(name, split, image_root, label_root, split_by):
-    """{name: RowSource} of every set that `name` stands for."""
+    """A `RowSource` of every set that `name` stands for."""
     names = [name] if isinstance(name, str) else list(name)
     expanded = []
     for one in names:
@@ -83,6 +101,8 @@ def _open_sources(name, split, image_root, label_root, split_by):
             raise ValueError(f"unknown dataset {one!r}; known are {known}")
     if split_by is not None and not set(expanded) & set(refer.IMAGE_FOLDERS):
         raise ValueError(f"split_by={split_by!r} is for REFER sets, {name!r} is none")
+    if label_root is None or (image_root is None and expanded != ["parquet"]):
+        raise ValueError(f"{name!r} needs image_root and label_root, got {image_root!r} and {label_root!r}")
     guarded = split == "train" and (len(expanded) > 1 or expanded[0] in MIXTURES)
     hold_back = held_out_pictures(label_root) if guarded else frozenset()
     sources = {}
@@ -93,4 +113,4 @@ def _open_sources(name, split, image_root, label_root, split_by):
             raise ValueError(f"{one} {split} has no rows")
     if guarded:
         report_held_back(sources)
-    return sources
+    return list(sources.values())

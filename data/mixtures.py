@@ -1,4 +1,4 @@
-"""Several sets as one: which sets a mixture has, which pictures are kept out of training, how rows are mixed."""
+"""Several sets as one: which sets a mixture has, which pictures are kept from training, how rows mix."""
 
 import logging
 from pathlib import Path
