@@ -5,6 +5,7 @@
 <image_root>/mscoco/images/train2014     pictures (refclef: <image_root>/referit/images)
 """
 
+from array import array
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import lru_cache
@@ -61,16 +62,31 @@ def read_index(refs_file, instances_file):
 def _read_index(refs_file, instances_file, _times):
     references = load_label_pickle(refs_file)
     wanted = {reference["ann_id"] for reference in references}
-    instances = read_json(instances_file)
+    instances = read_json(instances_file, object_hook=lambda entry: _compact(entry, wanted))
     by_split_and_picture = defaultdict(lambda: defaultdict(list))
     for reference in references:
         by_split_and_picture[reference["split"]][reference["image_id"]].append(reference)
     return ReferIndex(
         images={image["id"]: image for image in instances["images"]},
-        annotations={ann["id"]: ann for ann in instances["annotations"] if ann["id"] in wanted},
+        annotations={annotation["id"]: annotation for annotation in filter(None, instances["annotations"])},
         categories={category["id"]: category["name"] for category in instances["categories"]},
         references={split: list(pictures.values()) for split, pictures in by_split_and_picture.items()},
     )
+
+
+def _compact(entry, wanted):
+    """Called for each object of instances.json as it is read, so that most of the file is never held.
+
+    COCO has four annotations for one that RefCOCO refers to, and a list of numbers is four times an array.
+    """
+    if "image_id" not in entry:
+        return entry
+    if entry["id"] not in wanted:
+        return None
+    parts = entry.get("segmentation")
+    if isinstance(parts, list):
+        parts = [array("d", part) if isinstance(part, list) else part for part in parts]
+    return {"id": entry["id"], "bbox": entry["bbox"], "segmentation": parts}
 
 
 def open_split(name, split, image_root, label_root, split_by=None, hold_back=frozenset()):

@@ -32,10 +32,10 @@ def check_split(split, splits, name):
         raise ValueError(f"{name} has no split {split!r}; it has {', '.join(sorted(splits)) or 'none'}")
 
 
-def read_json(path):
-    """A whole JSON file; ValueError names a file that is cut short."""
+def read_json(path, object_hook=None):
+    """A whole JSON file; ValueError names a file that is cut short. `object_hook` is that of `json.load`."""
     with open(path, encoding="utf-8") as file:
         try:
-            return json.load(file)
-        except ValueError as error:
-            raise ValueError(f"{path}: cut short or no JSON ({error})") from error
+            return json.load(file, object_hook=object_hook)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{path}: cut short or no JSON of its kind ({error})") from error
