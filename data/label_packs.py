@@ -62,7 +62,7 @@ def open_split(name, split, image_root, label_root, hold_back=frozenset()):
         "image_root": str(existing_folder(image_root, name)),
         "hold_back": hold_back,
     }
-    return RowSource(read_rows, list(range(num_shards)), where, len(entries) - held_back, held_back)
+    return RowSource(read_rows, list(range(num_shards)), where, len(entries) - held_back, held_back, (file,))
 
 
 def read_rows(shard, num_shards, name, split, file, image_root, hold_back):

@@ -34,7 +34,8 @@ def open_split(name, split, image_root, label_root, hold_back=frozenset()):
     lines_file = folder / f"{split}.jsonl"
     if lines_file.is_file():
         shards, num_rows, held_back = _split_lines(lines_file, hold_back)
-        return RowSource(read_lines, shards, where | {"file": str(lines_file)}, num_rows, held_back)
+        where |= {"file": str(lines_file)}
+        return RowSource(read_lines, shards, where, num_rows, held_back, (lines_file,))
     coco_file = folder / f"{split}.json"
     index = read_coco(coco_file)
     num_rows = held_back = 0
@@ -46,7 +47,7 @@ def open_split(name, split, image_root, label_root, hold_back=frozenset()):
             num_rows += texts
     num_shards = min(MAX_SHARDS, len(index["pictures"]))
     where |= {"file": str(coco_file), "num_shards": num_shards}
-    return RowSource(read_annotations, list(range(num_shards)), where, num_rows, held_back)
+    return RowSource(read_annotations, list(range(num_shards)), where, num_rows, held_back, (coco_file,))
 
 
 def read_lines(shard, name, split, file, image_root, hold_back):

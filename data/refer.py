@@ -124,7 +124,7 @@ def open_split(name, split, image_root, label_root, split_by=None, hold_back=fro
         "image_folder": str(image_folder),
         "hold_back": hold_back,
     }
-    return RowSource(read_rows, list(range(num_shards)), where, rows, held_back)
+    return RowSource(read_rows, list(range(num_shards)), where, rows, held_back, (refs_file, instances_file))
 
 
 def read_rows(shard, num_shards, name, split, refs_file, instances_file, image_folder, hold_back):

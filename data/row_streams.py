@@ -5,6 +5,7 @@ pictures not yet opened. The shards are what `split_dataset_by_node` and DataLoa
 have no rows in common, and where the labels allow it no picture either.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
@@ -32,6 +33,7 @@ class RowSource:
         where: the reader's other arguments; they travel to every worker, so no tables here.
         num_rows: how many rows there are; about, where counting them would mean reading them all.
         held_back: rows left out because their picture is in a held-out split.
+        label_files: a cache of the rows is good until one of these changes.
     """
 
     read_rows: Callable
@@ -39,6 +41,7 @@ class RowSource:
     where: dict
     num_rows: int
     held_back: int = 0
+    label_files: tuple = ()
 
 
 def unopened_stream(source, split):
@@ -68,6 +71,8 @@ def cached_rows(source, split, max_skipped):
         "where": source.where,
         "num_rows": source.num_rows,
         "max_skipped": max_skipped,
+        # The cache goes by the arguments: with other label files it must be another.
+        "label_times": tuple(os.stat(file).st_mtime_ns for file in source.label_files),
     }
     try:
         return Dataset.from_generator(_checked_rows, features=ROW_FEATURES, gen_kwargs=arguments, split=split)
@@ -86,7 +91,7 @@ def _checked_batch(batch, check):
     return {key: [] if row is None else [row[key]] for key in batch}
 
 
-def _checked_rows(shards, read_rows, where, num_rows, max_skipped):
+def _checked_rows(shards, read_rows, where, num_rows, max_skipped, label_times):
     check = RowCheck(num_rows, max_skipped)
     for row in _rows_of_shards(shards, read_rows, where):
         checked = check(row)

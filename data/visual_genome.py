@@ -40,7 +40,8 @@ def open_split(name, split, image_root, label_root, hold_back=frozenset()):
         "held_pictures": held_pictures,
     }
     shards = split_array(regions_file, MAX_SHARDS, is_element=lambda entry: "regions" in entry)
-    return RowSource(read_rows, shards, where, sum(regions.values()) - held_back, held_back)
+    num_rows = sum(regions.values()) - held_back
+    return RowSource(read_rows, shards, where, num_rows, held_back, (regions_file, images_file))
 
 
 def read_rows(shard, name, regions_file, images_file, image_folder, held_pictures):
