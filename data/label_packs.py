@@ -14,6 +14,7 @@ import os
 import re
 import zipfile
 from functools import lru_cache
+from numbers import Real
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -159,13 +160,16 @@ def _fields(entry, name):
     if len(box) < 4:
         raise ValueError(f"a box must have four numbers, got {box}")
     polygons = box[4:] if name == "flickr" or isinstance(rest[0], str) else rest[0]
-    if len(polygons) == 1 and _is_list_of_lists(polygons[0]):
-        polygons = polygons[0]
-    return file_name, source, [float(side) for side in box[:4]], phrase, polygons
+    return file_name, source, [float(side) for side in box[:4]], phrase, _list_of_polygons(polygons)
 
 
-def _is_list_of_lists(value):
-    return isinstance(value, list) and bool(value) and isinstance(value[0], list)
+def _list_of_polygons(polygons):
+    """One polygon may stand there as plain numbers, several as one list of lists."""
+    if len(polygons) and isinstance(polygons[0], Real):
+        return [list(polygons)]
+    if len(polygons) == 1 and isinstance(polygons[0], list) and isinstance(polygons[0][0], list):
+        return polygons[0]
+    return polygons
 
 
 def _picture(image_root, source, file_name):

@@ -60,9 +60,8 @@ def load_grounding_dataset(
             stream = stream.shuffle(seed=seed, buffer_size=shuffle_buffer)
         return checked_stream(stream, RowCheck(num_rows, max_skipped))
     sources = _open_sources(name, split, image_root, label_root, split_by)
-    return _joined(
-        [cached_rows(source, split, max_skipped) for source in sources], sources, name, split, seed
-    )
+    parts = [cached_rows(source, split, max_skipped) for source in sources]
+    return _joined(parts, sources, name, split, seed)
 
 
 def unopened_rows(name, split, image_root=None, label_root=None, split_by=None, seed=0):
@@ -87,26 +86,15 @@ def _joined(parts, sources, name, split, seed):
 
 def _open_sources(name, split, image_root, label_root, split_by):
     """A `RowSource` of every set that `name` stands for."""
-    names = [name] if isinstance(name, str) else list(name)
-    expanded = []
-    for one in names:
-        expanded += members(one, split, label_root) if one in MIXTURES else [one]
-    if isinstance(name, dict) and len(expanded) > len(names):
-        raise ValueError(f"weights are for single sets, {name} has a mixture of several")
-    if len(set(expanded)) < len(expanded):
-        raise ValueError(f"a dataset is named twice in {name!r}: {', '.join(expanded)}")
-    for one in expanded:
-        if one not in _OPENERS:
-            known = ", ".join(sorted({*_OPENERS, *MIXTURES}))
-            raise ValueError(f"unknown dataset {one!r}; known are {known}")
-    if split_by is not None and not set(expanded) & set(refer.IMAGE_FOLDERS):
+    names = _set_names(name, split, label_root)
+    if split_by is not None and not set(names) & set(refer.IMAGE_FOLDERS):
         raise ValueError(f"split_by={split_by!r} is for REFER sets, {name!r} is none")
-    if label_root is None or (image_root is None and expanded != ["parquet"]):
+    if label_root is None or (image_root is None and names != ["parquet"]):
         raise ValueError(f"{name!r} needs image_root and label_root, got {image_root!r} and {label_root!r}")
-    guarded = split == "train" and (len(expanded) > 1 or expanded[0] in MIXTURES)
+    guarded = split == "train" and (len(names) > 1 or names[0] in MIXTURES)
     hold_back = held_out_pictures(label_root) if guarded else frozenset()
     sources = {}
-    for one in expanded:
+    for one in names:
         choice = {"split_by": split_by} if split_by and one in refer.IMAGE_FOLDERS else {}
         sources[one] = _OPENERS[one](one, split, image_root, label_root, hold_back=hold_back, **choice)
         if not sources[one].shards:
@@ -114,3 +102,20 @@ def _open_sources(name, split, image_root, label_root, split_by):
     if guarded:
         report_held_back(sources)
     return list(sources.values())
+
+
+def _set_names(name, split, label_root):
+    """The names of single sets that a name, a list of names or {name: weight} stands for."""
+    given = [name] if isinstance(name, str) else list(name)
+    names = []
+    for one in given:
+        names += members(one, split, label_root) if one in MIXTURES else [one]
+    if isinstance(name, dict) and len(names) > len(given):
+        raise ValueError(f"weights are for single sets, {name} has a mixture of several")
+    if len(set(names)) < len(names):
+        raise ValueError(f"a dataset is named twice in {name!r}: {', '.join(names)}")
+    for one in names:
+        if one not in _OPENERS:
+            known = ", ".join(sorted({*_OPENERS, *MIXTURES}))
+            raise ValueError(f"unknown dataset {one!r}; known are {known}")
+    return names

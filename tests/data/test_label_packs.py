@@ -12,6 +12,7 @@ from plvl.data.safe_pickle import UnsafePickleError
 
 COCO = "COCO_train2014_000000000{}.jpg"
 BOARD = (COCO.format(101), "coco", [4, 6, 10, 20], "the board", [])
+WHOLE = [4, 6, 14, 6, 14, 26, 4, 26]
 UPPER, LOWER = [4, 6, 14, 6, 14, 16, 4, 16], [4, 16, 14, 16, 14, 26, 4, 26]
 
 
@@ -52,6 +53,7 @@ def load(roots, name, split="train"):
     [
         (COCO.format(101), "coco", [4, 6, 10, 20, UPPER, LOWER], "the board", []),
         (COCO.format(101), "coco", [4, 6, 10, 20, [UPPER, LOWER]], "the board", []),
+        (COCO.format(101), "coco", [4, 6, 10, 20, *WHOLE], "the board", []),
         (COCO.format(101), "coco", [4, 6, 10, 20], [UPPER, LOWER], "the board", []),
     ],
 )

@@ -67,6 +67,13 @@ def test_each_defect_is_skipped_counted_and_warned_of(row, defect, tmp_path, mon
     assert defect in caplog.text and "refcoco val, expression 3" in caplog.text
 
 
+@pytest.mark.parametrize("defect", SKIPPED)
+def test_each_defect_is_listed_in_the_documentation(defect):
+    documentation = (Path(__file__).parents[2] / "docs/data.md").read_text(encoding="utf-8")
+    lines = [line for line in documentation.splitlines() if line.startswith(f"| {defect}")]
+    assert len(lines) == 1 and lines[0].endswith("| skipped |")
+
+
 @pytest.mark.parametrize("box", [None, [1.0, 2.0, 3.0], [1.0, None, 3.0, 4.0], [1, 2, "3", 4]])
 def test_what_is_no_box_is_a_missing_one(row, box):
     with pytest.raises(RowDefect, match="box missing"):
