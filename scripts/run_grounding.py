@@ -21,32 +21,32 @@ def main(argv=None):
     model_args, data_args, training_args = parse_recipe(arguments, sys.argv[1:] if argv is None else argv)
     set_seed(training_args.seed)
 
-    datasets = {
-        split: load_grounding_dataset(
-            data_args.dataset, split, data_args.image_root, data_args.label_root, split_by=data_args.split_by
-        )
-        for split in (data_args.train_split, *data_args.eval_splits)
-    }
-    train_dataset = datasets[data_args.train_split]
+    def load(split, **order):
+        roots = data_args.image_root, data_args.label_root
+        return load_grounding_dataset(data_args.dataset, split, *roots, split_by=data_args.split_by, **order)
+
+    buffer_size = data_args.shuffle_buffer_size
+    train_dataset = load(data_args.train_split, shuffle_buffer=buffer_size, seed=training_args.seed)
+    eval_datasets = {split: load(split) for split in data_args.eval_splits}
     model, processor = load_or_make_model(model_args, train_dataset)
 
     trainer = PLVLTrainer(
         model=model,
         args=training_args,
         processing_class=processor,
-        train_dataset=train_dataset.shuffle(training_args.seed, buffer_size=data_args.shuffle_buffer_size),
+        train_dataset=train_dataset,
     )
     trainer.train()
     trainer.save_model()
 
     metrics = {}
-    for split in data_args.eval_splits:
-        evaluated = trainer.evaluate(datasets[split], metric_key_prefix=split)
+    for split, eval_dataset in eval_datasets.items():
+        evaluated = trainer.evaluate(eval_dataset, metric_key_prefix=split)
         metrics[f"{data_args.dataset}/{split}"] = {
             name.removeprefix(f"{split}_"): value for name, value in evaluated.items() if name.startswith(f"{split}_")
         }
     if trainer.is_world_process_zero():
-        rows = one_row_per_picture(datasets[data_args.eval_splits[0]], data_args.gallery_size)
+        rows = one_row_per_picture(eval_datasets[data_args.eval_splits[0]], data_args.gallery_size)
         output_dir = Path(training_args.output_dir)
         draw_gallery(trainer.model, processor, rows).save(output_dir / "gallery.png")
         (output_dir / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
