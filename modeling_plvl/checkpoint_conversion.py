@@ -121,7 +121,8 @@ def build_model(weights: list[ForeignWeights], config: PLVLConfig | None = None)
             setattr(config, name, value)
         for name, value in brought.vision_settings.items():
             setattr(config.vision_config, name, value)
-    config.validate()
+    config.vision_config.validate_architecture()
+    config.validate_architecture()
     with torch.device("meta"):
         shapes = {name: tensor.shape for name, tensor in PLVLModel(config).state_dict().items()}
     for brought in weights:
@@ -146,9 +147,11 @@ def newly_initialised(model: PLVLModel, weights: list[ForeignWeights]) -> list[s
 
 def _state_dict(checkpoint: dict, key: str | None, origin: str) -> dict[str, torch.Tensor]:
     """The tensors under `key`, or at the top; NumPy arrays become tensors."""
+    if not isinstance(checkpoint, dict):
+        raise ValueError(f"{origin}: no checkpoint, it holds a {type(checkpoint).__name__}")
     held = checkpoint.get(key) if key else checkpoint
     if not isinstance(held, dict) or not held:
-        raise ValueError(f"{origin}: no weights under {key!r}; the checkpoint has {list(checkpoint)[:20]}")
+        raise ValueError(f"{origin}: no weights under {key or 'the top'!r}; the file has {list(checkpoint)[:20]}")
     tensors = {name: torch.tensor(v) if _is_numeric(v) else v for name, v in held.items()}
     strangers = [repr(name) for name, value in tensors.items() if not isinstance(value, torch.Tensor)]
     if strangers:
