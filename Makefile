@@ -3,12 +3,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 REFSHAPES := outputs/refshapes
 QUICKSTART := outputs/quickstart
+# The installed release, as its source distribution is called.
+TRANSFORMERS = transformers-$(shell $(BIN)/python -c 'from importlib.metadata import version; print(version("transformers"))')
 
-.PHONY: help install demo test lint format clean
+.PHONY: help install demo test test-transformers lint format clean
 
 help:
 	@echo "make demo    install, make RefShapes, train, evaluate and ground an expression (a few minutes on 2 cores)"
 	@echo "make test    install, check the style, run the tests"
+	@echo "make test-transformers  run Transformers' own tests of models, configurations and processors on PLVL"
 	@echo "make format  format the code and mend what ruff can mend"
 	@echo "make clean   remove outputs/ (the environment stays)"
 
@@ -38,6 +41,14 @@ lint: install
 
 test: lint
 	$(BIN)/python -m pytest
+
+# Wheels carry no tests: they come with the source distribution, which is downloaded once for each release.
+test-transformers: install
+	test -d build/$(TRANSFORMERS)/tests || { \
+		$(BIN)/python -m pip download --quiet --dest build --no-deps --no-binary transformers --no-build-isolation \
+			$(subst transformers-,transformers==,$(TRANSFORMERS)) && \
+		tar -xzf build/$(TRANSFORMERS).tar.gz -C build; }
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/transformers_suite
 
 format: install
 	$(BIN)/ruff check --fix .

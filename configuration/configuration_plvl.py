@@ -124,6 +124,11 @@ class PLVLConfig(PreTrainedConfig):
             self.text_config = CONFIG_MAPPING[text_config.pop("model_type", "bert")](**text_config)
         super().__post_init__(**kwargs)
 
+    @property
+    def num_hidden_layers(self) -> int:
+        """Of the vision encoder, whose states are the model's `hidden_states`."""
+        return self.vision_config.num_hidden_layers
+
     def validate_architecture(self):
         unknown = [task for task in self.tasks if task not in TASKS]
         if unknown or not self.tasks:

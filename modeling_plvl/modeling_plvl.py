@@ -16,7 +16,8 @@ from transformers.activations import ACT2FN
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
-from transformers.utils import ModelOutput
+from transformers.processing_utils import Unpack
+from transformers.utils import ModelOutput, TransformersKwargs
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from plvl.configuration.configuration_plvl import PLVLConfig, PLVLVisionConfig
@@ -43,7 +44,8 @@ class PLVLOutput(ModelOutput):
             the decoder's image tokens, row by row.
         text_last_hidden_state (`torch.FloatTensor` of shape `(batch_size, sequence_length, text_hidden_size)`).
         hidden_states (`tuple[torch.FloatTensor]`, *optional*, with `output_hidden_states=True`): what entered
-            the first vision block and what left each, of shape `(batch_size, rows, columns, hidden_size)`.
+            the first vision block and what left each, of shape `(batch_size, rows * columns, hidden_size)`, row
+            by row.
         attentions (`tuple[torch.FloatTensor]`, *optional*, with `output_attentions=True`): of each vision block,
             `(batch_size, heads, tokens, tokens)`; blocks with windows have `batch_size * windows` first.
         cross_attentions (`tuple[torch.FloatTensor]`, *optional*, with `output_attentions=True`): of each vision
@@ -155,10 +157,9 @@ class PLVLVisionAttention(nn.Module):
         self.rel_pos_h = nn.Parameter(torch.zeros(2 * relative_grid_size - 1, self.head_dim))
         self.rel_pos_w = nn.Parameter(torch.zeros(2 * relative_grid_size - 1, self.head_dim))
 
-    def forward(self, hidden_states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """`hidden_states`: `(batch_size, rows, columns, hidden_size)`, the output too."""
-        rows, columns = hidden_states.shape[1:3]
-        qkv = self.qkv(hidden_states).flatten(1, 2).unflatten(-1, (3, self.num_heads, self.head_dim))
+    def forward(self, hidden_states, rows: int, columns: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """`hidden_states`: `(batch_size, rows * columns, hidden_size)`, the output too."""
+        qkv = self.qkv(hidden_states).unflatten(-1, (3, self.num_heads, self.head_dim))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
         query, key = self.add_positions(query, key, rows, columns)
         attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
@@ -168,7 +169,7 @@ class PLVLVisionAttention(nn.Module):
         padded_value = F.pad(value, (0, query.shape[-1] - self.head_dim))
         output, weights = attend(self, query, key, padded_value, None, scaling=1.0)
         output = output[..., : self.head_dim].flatten(-2)
-        return self.proj(output).unflatten(1, (rows, columns)), weights
+        return self.proj(output), weights
 
     def add_positions(self, query, key, rows: int, columns: int):
         """Scales the query and widens query and key: `(batch_size, heads, tokens, head_dim + rows + columns)`."""
@@ -220,11 +221,10 @@ class PLVLTextGuidance(nn.Module):
         )
 
     def forward(self, hidden_states, text_hidden_states, attention_mask):
-        """`hidden_states`: `(batch_size, rows, columns, hidden_size)`, the output too."""
+        """`hidden_states`: `(batch_size, rows * columns, hidden_size)`, the output too."""
         text = self.norm(text_hidden_states)
         memory = self.to_vision(text + self.up_proj(F.relu(self.down_proj(text))))
-        attended, _ = self.attention(hidden_states.flatten(1, 2), memory, attention_mask)
-        return attended.view_as(hidden_states)
+        return self.attention(hidden_states, memory, attention_mask)[0]
 
 
 class PLVLVisionLayer(GradientCheckpointingLayer):
@@ -249,27 +249,26 @@ class PLVLVisionLayer(GradientCheckpointingLayer):
         depth_share = layer_idx / max(vision_config.num_hidden_layers - 1, 1)
         self.drop_path = StochasticDepth(vision_config.drop_path_rate * depth_share, mode="row")
 
-    def forward(self, hidden_states, text_hidden_states=None, attention_mask=None):
-        """`hidden_states`: `(batch_size, rows, columns, hidden_size)`, the output too."""
-        hidden_states = hidden_states + self.drop_path(self.attend(self.norm1(hidden_states)))
+    def forward(self, hidden_states, rows: int, columns: int, text_hidden_states=None, attention_mask=None):
+        """`hidden_states`: `(batch_size, rows * columns, hidden_size)`, the output too."""
+        hidden_states = hidden_states + self.drop_path(self.attend(self.norm1(hidden_states), rows, columns))
         if self.text_guidance is not None:
             guidance = self.text_guidance(hidden_states, text_hidden_states, attention_mask)
             hidden_states = hidden_states + self.drop_path(guidance)
         mlp_output = self.fc2(self.activation(self.fc1(self.norm2(hidden_states))))
         return hidden_states + self.drop_path(mlp_output)
 
-    def attend(self, hidden_states):
+    def attend(self, hidden_states, rows: int, columns: int):
         """Self-attention over the grid, or inside windows; the grid is padded to whole windows with zeros."""
         size = self.window_size
         if not size:
-            return self.attention(hidden_states)[0]
-        batch_size, rows, columns, hidden_size = hidden_states.shape
-        padded = F.pad(hidden_states, (0, 0, 0, -columns % size, 0, -rows % size))
+            return self.attention(hidden_states, rows, columns)[0]
+        grid = hidden_states.unflatten(1, (rows, columns))
+        padded = F.pad(grid, (0, 0, 0, -columns % size, 0, -rows % size))
         windows = padded.unflatten(2, (-1, size)).unflatten(1, (-1, size)).transpose(2, 3)
-        down, across = windows.shape[1:3]
-        attended = self.attention(windows.reshape(-1, size, size, hidden_size))[0]
-        attended = attended.view(batch_size, down, across, size, size, hidden_size).transpose(2, 3)
-        return attended.reshape_as(padded)[:, :rows, :columns]
+        attended = self.attention(windows.flatten(3, 4).flatten(0, 2), size, size)[0]
+        attended = attended.view_as(windows).transpose(2, 3).reshape_as(padded)
+        return attended[:, :rows, :columns].flatten(1, 2)
 
 
 class PLVLVisionEncoder(nn.Module):
@@ -284,15 +283,19 @@ class PLVLVisionEncoder(nn.Module):
 
     def embed(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """`(batch_size, rows, columns, hidden_size)`, before the first block that language enters."""
-        hidden_states = self.embeddings(pixel_values)
+        embeddings = self.embeddings(pixel_values)
+        rows, columns = embeddings.shape[1:3]
+        hidden_states = embeddings.flatten(1, 2)
         for layer in self.layers[: self.first_guided_layer]:
-            hidden_states = layer(hidden_states)
-        return hidden_states
+            hidden_states = layer(hidden_states, rows, columns)
+        return hidden_states.unflatten(1, (rows, columns))
 
     def forward(self, image_embeddings, text_hidden_states, attention_mask):
-        hidden_states = image_embeddings
+        """`image_embeddings`: from `embed`; gives `(batch_size, rows * columns, hidden_size)`."""
+        rows, columns = image_embeddings.shape[1:3]
+        hidden_states = image_embeddings.flatten(1, 2)
         for layer in self.layers[self.first_guided_layer :]:
-            hidden_states = layer(hidden_states, text_hidden_states, attention_mask)
+            hidden_states = layer(hidden_states, rows, columns, text_hidden_states, attention_mask)
         return hidden_states
 
 
@@ -495,7 +498,7 @@ class PLVLModel(PLVLPreTrainedModel):
         attention_mask: torch.Tensor | None = None,
         image_embeddings: torch.FloatTensor | None = None,
         labels: dict[str, torch.Tensor] | None = None,
-        **kwargs,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> PLVLOutput:
         r"""
         Args:
@@ -531,7 +534,7 @@ class PLVLModel(PLVLPreTrainedModel):
             encoder_hidden_states=text,
         )
         vision_text_mask = text_mask if self.config.mask_text_padding_in_vision else None
-        image_tokens = self.vision_encoder(image_embeddings, text, vision_text_mask).flatten(1, 2)
+        image_tokens = self.vision_encoder(image_embeddings, text, vision_text_mask)
         image_tokens = self.decoder(image_tokens, text, text_mask)
         outputs = self.head(image_tokens.transpose(1, 2).unflatten(2, (rows, columns)))
 

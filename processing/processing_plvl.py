@@ -37,6 +37,8 @@ class PLVLProcessor(ProcessorMixin):
 
     valid_processor_kwargs = PLVLProcessorKwargs
     skip_tensor_conversion = ["labels"]
+    # One segment of text: the tokenizer is asked for no segment ids.
+    unused_input_names = ["token_type_ids"]
 
     def __init__(self, image_processor, tokenizer):
         super().__init__(image_processor, tokenizer)
