@@ -1,21 +1,51 @@
-"""One call for every source: a name, a split and two folders give a dataset of grounding rows."""
+"""One call for every source: names, a split and two folders give a dataset of grounding rows."""
 
-from pathlib import Path
+from plvl.data import flickr30k, label_packs, own_data, parquet, refer, visual_genome
+from plvl.data.mixtures import MIXTURES, chain, held_out_pictures, members, mix, report_held_back
+from plvl.data.row_rules import MAX_SKIPPED, RowCheck
+from plvl.data.row_streams import cached_rows, checked_stream, unopened_stream
 
-from plvl.data import refer
-from plvl.data.row_streams import MAX_SHARDS, make_dataset
+_OPENERS = {
+    **dict.fromkeys(refer.IMAGE_FOLDERS, refer.open_split),
+    "flickr30k": flickr30k.open_split,
+    "visual_genome": visual_genome.open_split,
+    "jsonl": own_data.open_split,
+    "parquet": parquet.open_split,
+    **dict.fromkeys(label_packs.PACKS, label_packs.open_split),
+}
 
 
-def load_grounding_dataset(name, split, image_root, label_root, streaming=True, split_by=None):
-    """Load one split of a grounding dataset.
+def load_grounding_dataset(
+    name,
+    split,
+    image_root=None,
+    label_root=None,
+    streaming=True,
+    split_by=None,
+    shuffle_buffer=0,
+    seed=0,
+    max_skipped=MAX_SKIPPED,
+):
+    """Load one split of a grounding dataset or of several at once. docs/data.md has the layout of each.
+
+    Where several sets are mixed for training, pictures of any RefCOCO, RefCOCO+ or RefCOCOg validation or
+    test split under `label_root` are held back, and a log line says how many rows that left out.
 
     Args:
-        name: refcoco, refcoco+, refcocog, refclef or refshapes.
+        name: refcoco, refcoco+, refcocog, refclef, refshapes, flickr30k, visual_genome, jsonl (one's own
+            data), parquet (written by prepare_data.py), an authors' label pack (unc, unc+, gref, gref_umd,
+            referit, flickr), a mixture (mixed_coco, mixed_pretrain), a list of names, or {name: weight} to
+            draw from each set as often as it says.
         split: the split's name in the labels, such as train, val, testA, testB or test.
-        image_root: folder of the pictures, with `mscoco/images/train2014` (refclef: `referit/images`) in it.
-        label_root: folder of the labels, with a folder `<name>` in it.
-        streaming: True reads rows as they are asked for; False writes them to the Arrow cache first.
-        split_by: who split the set: unc by default, umd for refcocog (which also has google).
+        image_root: folder of the pictures; parquet has them inside and needs none.
+        label_root: folder of the labels; for parquet its folder, a URL or a Hub repository `user/set`.
+        streaming: True reads rows as they are asked for; False checks them all and writes them to the Arrow
+            cache first.
+        split_by: who split a REFER set: unc by default, umd for refcocog (which also has google).
+        shuffle_buffer: rows of a stream to draw from at random, 0 for the order of the labels. Shuffled here,
+            the buffer holds rows whose pictures are not opened yet. `set_epoch` gives another order.
+        seed: of shuffling and mixing.
+        max_skipped: share of the rows that may be skipped for their defects before the run stops.
 
     Returns:
         `datasets.IterableDataset` or `datasets.Dataset` with `plvl.data.schema.ROW_FEATURES`.
@@ -24,23 +54,68 @@ def load_grounding_dataset(name, split, image_root, label_root, streaming=True, 
         ValueError: an unknown name or split; the message lists those there are.
         FileNotFoundError: a label file or the folder of pictures is missing; the message names it.
     """
-    if name not in refer.IMAGE_FOLDERS:
-        raise ValueError(f"unknown dataset {name!r}; known are {', '.join(sorted(refer.IMAGE_FOLDERS))}")
-    split_by = split_by or refer.DEFAULT_SPLIT_BY[name]
-    refs_file, instances_file = refer.label_files(name, label_root, split_by)
-    image_folder = Path(image_root) / refer.IMAGE_FOLDERS[name]
-    if not image_folder.is_dir():
-        raise FileNotFoundError(f"{image_folder} is missing: the pictures of {name} belong there")
-    references = refer.read_index(refs_file, instances_file).references
-    if split not in references:
-        raise ValueError(f"{name} split by {split_by} has no split {split!r}; it has {', '.join(sorted(references))}")
-    num_shards = min(MAX_SHARDS, len(references[split]))
-    where = {
-        "num_shards": num_shards,
-        "name": name,
-        "split": split,
-        "refs_file": str(refs_file),
-        "instances_file": str(instances_file),
-        "image_folder": str(image_folder),
-    }
-    return make_dataset(refer.read_rows, list(range(num_shards)), where, split, streaming)
+    if streaming:
+        stream, num_rows = unopened_rows(name, split, image_root, label_root, split_by, seed)
+        if shuffle_buffer:
+            stream = stream.shuffle(seed=seed, buffer_size=shuffle_buffer)
+        return checked_stream(stream, RowCheck(num_rows, max_skipped))
+    sources = _open_sources(name, split, image_root, label_root, split_by)
+    parts = [cached_rows(source, split, max_skipped) for source in sources]
+    return _joined(parts, sources, name, split, seed)
+
+
+def unopened_rows(name, split, image_root=None, label_root=None, split_by=None, seed=0):
+    """The rows as the labels have them: no rule applied, pictures as {"path", "bytes"}.
+
+    Args, errors: as in `load_grounding_dataset`.
+
+    Returns:
+        (IterableDataset, number of rows, about).
+    """
+    sources = _open_sources(name, split, image_root, label_root, split_by)
+    parts = [unopened_stream(source, split) for source in sources]
+    return _joined(parts, sources, name, split, seed), sum(source.num_rows for source in sources)
+
+
+def _joined(parts, sources, name, split, seed):
+    if split != "train":
+        return chain(parts)
+    weights = list(name.values()) if isinstance(name, dict) else None
+    return mix(parts, [source.num_rows for source in sources], weights, seed)
+
+
+def _open_sources(name, split, image_root, label_root, split_by):
+    """A `RowSource` of every set that `name` stands for."""
+    names = _set_names(name, split, label_root)
+    if split_by is not None and not set(names) & set(refer.IMAGE_FOLDERS):
+        raise ValueError(f"split_by={split_by!r} is for REFER sets, {name!r} is none")
+    if label_root is None or (image_root is None and names != ["parquet"]):
+        raise ValueError(f"{name!r} needs image_root and label_root, got {image_root!r} and {label_root!r}")
+    guarded = split == "train" and (len(names) > 1 or names[0] in MIXTURES)
+    hold_back = held_out_pictures(label_root) if guarded else frozenset()
+    sources = {}
+    for one in names:
+        choice = {"split_by": split_by} if split_by and one in refer.IMAGE_FOLDERS else {}
+        sources[one] = _OPENERS[one](one, split, image_root, label_root, hold_back=hold_back, **choice)
+        if not sources[one].shards:
+            raise ValueError(f"{one} {split} has no rows")
+    if guarded:
+        report_held_back(sources)
+    return list(sources.values())
+
+
+def _set_names(name, split, label_root):
+    """The names of single sets that a name, a list of names or {name: weight} stands for."""
+    given = [name] if isinstance(name, str) else list(name)
+    names = []
+    for one in given:
+        names += members(one, split, label_root) if one in MIXTURES else [one]
+    if isinstance(name, dict) and len(names) > len(given):
+        raise ValueError(f"weights are for single sets, {name} has a mixture of several")
+    if len(set(names)) < len(names):
+        raise ValueError(f"a dataset is named twice in {name!r}: {', '.join(names)}")
+    for one in names:
+        if one not in _OPENERS:
+            known = ", ".join(sorted({*_OPENERS, *MIXTURES}))
+            raise ValueError(f"unknown dataset {one!r}; known are {known}")
+    return names

@@ -15,7 +15,7 @@ def encode_segmentation(segmentation, height, width):
         segmentation: None, a list of polygons ([x, y, x, y, ...], pixels), an RLE {"size", "counts"} whose
             counts are a list of run lengths or a compressed string, a list of such RLEs (united), or the
             form of a row itself.
-        height, width: size of the picture in pixels; an RLE must have this size.
+        height, width: size of the picture in pixels, which an RLE must have; None where it is not known.
 
     Returns:
         The dict described above, or None when there is no mask: None, nothing in it, or polygons that have
@@ -73,6 +73,8 @@ def _compressed(rle, height, width):
     size, counts = rle.get("size"), rle.get("counts")
     if size is None or counts is None:
         raise ValueError(f"an RLE must have 'size' and 'counts', got the keys {sorted(rle)}")
+    if height is None:
+        height, width = size
     if list(size) != [height, width]:
         raise ValueError(f"the RLE has size {list(size)}, the picture {[height, width]} (height, width)")
     if isinstance(counts, (str, bytes)):

@@ -5,14 +5,17 @@
 <image_root>/mscoco/images/train2014     pictures (refclef: <image_root>/referit/images)
 """
 
-import json
+from array import array
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from plvl.data.masks import encode_segmentation
+from plvl.data.pictures import coco_number
+from plvl.data.row_streams import MAX_SHARDS, RowSource
 from plvl.data.safe_pickle import load_label_pickle
+from plvl.data.source_files import check_split, existing_files, existing_folder, read_json
 
 IMAGE_FOLDERS = {
     "refcoco": "mscoco/images/train2014",
@@ -46,15 +49,7 @@ class ReferIndex:
 def label_files(name, label_root, split_by):
     """The two label files of a set; FileNotFoundError says which is missing and what is expected."""
     folder = Path(label_root) / name
-    files = [folder / f"refs({split_by}).p", folder / "instances.json"]
-    for file in files:
-        if not file.is_file():
-            there = sorted(path.name for path in folder.glob("*")) if folder.is_dir() else "no such folder"
-            raise FileNotFoundError(
-                f"{file} is missing: {name} needs 'refs({split_by}).p' and 'instances.json' in {folder} "
-                f"(there: {there})"
-            )
-    return files
+    return existing_files(folder, [f"refs({split_by}).p", "instances.json"], name)
 
 
 def read_index(refs_file, instances_file):
@@ -67,63 +62,108 @@ def read_index(refs_file, instances_file):
 def _read_index(refs_file, instances_file, _times):
     references = load_label_pickle(refs_file)
     wanted = {reference["ann_id"] for reference in references}
-    instances = _read_json(instances_file)
+    instances = read_json(instances_file, object_hook=lambda entry: _compact(entry, wanted))
     by_split_and_picture = defaultdict(lambda: defaultdict(list))
     for reference in references:
         by_split_and_picture[reference["split"]][reference["image_id"]].append(reference)
     return ReferIndex(
         images={image["id"]: image for image in instances["images"]},
-        annotations={ann["id"]: ann for ann in instances["annotations"] if ann["id"] in wanted},
+        annotations={annotation["id"]: annotation for annotation in filter(None, instances["annotations"])},
         categories={category["id"]: category["name"] for category in instances["categories"]},
         references={split: list(pictures.values()) for split, pictures in by_split_and_picture.items()},
     )
 
 
-def _read_json(path):
-    with open(path, encoding="utf-8") as file:
-        try:
-            return json.load(file)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}: cut short or no JSON ({error})") from error
+def _compact(entry, wanted):
+    """Called for each object of instances.json as it is read, so that most of the file is never held.
+
+    COCO has four annotations for one that RefCOCO refers to, and a list of numbers is four times an array.
+    """
+    if "image_id" not in entry:
+        return entry
+    if entry["id"] not in wanted:
+        return None
+    parts = entry.get("segmentation")
+    if isinstance(parts, list):
+        parts = [array("d", part) if isinstance(part, list) else part for part in parts]
+    return {"id": entry["id"], "bbox": entry["bbox"], "segmentation": parts}
 
 
-def read_rows(shard, num_shards, name, split, refs_file, instances_file, image_folder):
+def open_split(name, split, image_root, label_root, split_by=None, hold_back=frozenset()):
+    """One split of a REFER set as a `RowSource`.
+
+    Args:
+        name, split, image_root, label_root: see `load_grounding_dataset`.
+        split_by: who split the set; by default the one in DEFAULT_SPLIT_BY.
+        hold_back: numbers of COCO pictures whose rows are left out.
+
+    Raises:
+        FileNotFoundError: a label file or the folder of pictures is missing.
+        ValueError: an unknown split, or a label file that cannot be read.
+    """
+    split_by = split_by or DEFAULT_SPLIT_BY[name]
+    refs_file, instances_file = label_files(name, label_root, split_by)
+    image_folder = existing_folder(Path(image_root) / IMAGE_FOLDERS[name], name)
+    index = read_index(refs_file, instances_file)
+    check_split(split, index.references, f"{name} split by {split_by}")
+    pictures = index.references[split]
+    rows = held_back = 0
+    for references in pictures:
+        sentences = sum(len(reference["sentences"]) for reference in references)
+        if _is_held_back(references, index, hold_back):
+            held_back += sentences
+        else:
+            rows += sentences
+    num_shards = min(MAX_SHARDS, len(pictures))
+    where = {
+        "num_shards": num_shards,
+        "name": name,
+        "split": split,
+        "refs_file": str(refs_file),
+        "instances_file": str(instances_file),
+        "image_folder": str(image_folder),
+        "hold_back": hold_back,
+    }
+    return RowSource(read_rows, list(range(num_shards)), where, rows, held_back, (refs_file, instances_file))
+
+
+def read_rows(shard, num_shards, name, split, refs_file, instances_file, image_folder, hold_back):
     """Yield the rows of every `num_shards`-th picture of a split, starting with number `shard`."""
     index = read_index(refs_file, instances_file)
-    for picture in index.references[split][shard::num_shards]:
-        for reference in picture:
-            yield from _rows_of(reference, index, name, split, image_folder, refs_file)
+    for references in index.references[split][shard::num_shards]:
+        if not _is_held_back(references, index, hold_back):
+            for reference in references:
+                yield from _rows_of(reference, index, name, split, image_folder, refs_file)
+
+
+def _is_held_back(references, index, hold_back):
+    image = index.images.get(references[0]["image_id"])
+    return image is not None and coco_number(image["file_name"]) in hold_back
 
 
 def _rows_of(reference, index, name, split, image_folder, refs_file):
-    where = f"{refs_file}, reference {reference['ref_id']}"
-    annotation = _named(index.annotations, reference["ann_id"], "annotation", where)
+    annotation = index.annotations.get(reference["ann_id"], {"bbox": None})
     # A reference's file_name ends with the annotation's number: the picture's own is in instances.json.
-    image = _named(index.images, reference["image_id"], "image", where)
-    height, width = image["height"], image["width"]
+    image = index.images.get(reference["image_id"])
+    file_name, height, width = (image[key] if image else None for key in ("file_name", "height", "width"))
     try:
         segmentation = encode_segmentation(annotation.get("segmentation"), height, width)
     except ValueError as error:
-        raise ValueError(f"{where}, annotation {annotation['id']}: {error}") from error
+        where = f"{refs_file}, reference {reference['ref_id']}, annotation {reference['ann_id']}"
+        raise ValueError(f"{where}: {error}") from error
     for sentence in reference["sentences"]:
         yield {
-            "image": {"path": str(Path(image_folder) / image["file_name"]), "bytes": None},
+            "image": {"path": str(Path(image_folder) / file_name), "bytes": None} if image else None,
             "text": sentence["sent"],
-            "bbox": [float(number) for number in annotation["bbox"]],
+            "bbox": annotation["bbox"],
             "segmentation": segmentation,
             "height": height,
             "width": width,
-            "image_id": image["id"],
+            "image_id": reference["image_id"],
             "ref_id": reference["ref_id"],
             "sent_id": sentence["sent_id"],
             "category": index.categories.get(reference["category_id"]),
             "dataset": name,
             "split": split,
-            "file_name": image["file_name"],
+            "file_name": file_name,
         }
-
-
-def _named(table, number, what, where):
-    if number not in table:
-        raise ValueError(f"{where} names {what} {number}, which instances.json does not have")
-    return table[number]

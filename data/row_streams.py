@@ -1,33 +1,105 @@
 """Turning a reader of rows into a `datasets` object: streamed, or cached as Arrow.
 
-A reader is a function `read_rows(shard, **where)` that yields rows (plvl.data.schema) of one shard. The
-shards are what `split_dataset_by_node` and DataLoader workers deal out, so no two of them may read the same
-picture file or the same part of a label file.
+A reader is a function `read_rows(shard, **where)` that yields rows (plvl.data.schema) of one shard, with
+pictures not yet opened. The shards are what `split_dataset_by_node` and DataLoader workers deal out, so they
+have no rows in common, and where the labels allow it no picture either.
 """
 
-from datasets import Dataset, IterableDataset
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
 
+from datasets import Dataset, Features, Image, IterableDataset
+from datasets.exceptions import DatasetGenerationError
+
+from plvl.data.pictures import needs_righting
+from plvl.data.row_rules import RowCheck
 from plvl.data.schema import ROW_FEATURES
 
 # 240 is divided by 1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 16, ... processes: each gets whole shards.
 MAX_SHARDS = 240
 
+UNOPENED_FEATURES = Features({**ROW_FEATURES, "image": Image(decode=False)})
 
-def make_dataset(read_rows, shards, where, split, streaming):
-    """A dataset of the rows of all shards.
 
-    Args:
+@dataclass(frozen=True)
+class RowSource:
+    """One split of one set, ready to be read.
+
+    Attributes:
         read_rows: top-level function, called as `read_rows(shard, **where)`.
-        shards: list of small values that say what to read; each is read by one process only.
+        shards: small values that say what to read; each is read by one process only.
         where: the reader's other arguments; they travel to every worker, so no tables here.
-        split: the split's name.
-        streaming: True for an `IterableDataset`, False for a `Dataset` in the Arrow cache.
+        num_rows: how many rows there are; about, where counting them would mean reading them all.
+        held_back: rows left out because their picture is in a held-out split.
+        label_files: a cache of the rows is good until one of these changes.
     """
-    arguments = {"shards": shards, "read_rows": read_rows, "where": where}
-    build = IterableDataset.from_generator if streaming else Dataset.from_generator
-    return build(_all_rows, features=ROW_FEATURES, gen_kwargs=arguments, split=split)
+
+    read_rows: Callable
+    shards: list
+    where: dict
+    num_rows: int
+    held_back: int = 0
+    label_files: tuple = ()
 
 
-def _all_rows(shards, read_rows, where):
+def unopened_stream(source, split):
+    """The rows of a `RowSource` as an `IterableDataset` whose pictures are {"path", "bytes"} dicts."""
+    arguments = {"shards": source.shards, "read_rows": source.read_rows, "where": source.where}
+    return IterableDataset.from_generator(
+        _rows_of_shards, features=UNOPENED_FEATURES, gen_kwargs=arguments, split=split
+    )
+
+
+def checked_stream(stream, check):
+    """A stream of unopened rows with pictures opened and every rule of plvl.data.row_rules applied."""
+    # A function of batches may give fewer rows than it got; batches of one keep the position exact.
+    return stream.map(_checked_batch, batched=True, batch_size=1, features=ROW_FEATURES, fn_kwargs={"check": check})
+
+
+def cached_rows(source, split, max_skipped):
+    """The rows of a `RowSource` as a `Dataset` in the Arrow cache; every picture is opened once to check it.
+
+    The cache holds paths of pictures, and a PNG of those that a plain reader would get wrong.
+    """
+    arguments = {
+        "shards": source.shards,
+        "read_rows": source.read_rows,
+        "where": source.where,
+        "num_rows": source.num_rows,
+        "max_skipped": max_skipped,
+        # The cache goes by the arguments: with other label files it must be another.
+        "label_times": tuple(os.stat(file).st_mtime_ns for file in source.label_files),
+    }
+    try:
+        return Dataset.from_generator(_checked_rows, features=ROW_FEATURES, gen_kwargs=arguments, split=split)
+    except DatasetGenerationError as error:
+        # What went wrong in the rows says more than that something did.
+        raise (error.__cause__ or error) from None
+
+
+def _rows_of_shards(shards, read_rows, where):
     for shard in shards:
         yield from read_rows(shard, **where)
+
+
+def _checked_batch(batch, check):
+    row = check({key: values[0] for key, values in batch.items()})
+    return {key: [] if row is None else [row[key]] for key in batch}
+
+
+def _checked_rows(shards, read_rows, where, num_rows, max_skipped, label_times):
+    check = RowCheck(num_rows, max_skipped)
+    for row in _rows_of_shards(shards, read_rows, where):
+        checked = check(row)
+        if checked is not None:
+            yield checked | {"image": _as_stored(row["image"], checked["image"])}
+
+
+def _as_stored(source, picture):
+    if not needs_righting(source, picture):
+        return source
+    file = BytesIO()
+    picture.save(file, "PNG")
+    return {"path": None, "bytes": file.getvalue()}

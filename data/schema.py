@@ -2,7 +2,7 @@
 
 A row is one expression about one object in one picture. As it leaves a dataset it is a plain dict:
 
-    image         PIL image (the Image feature decodes it when the row is read)
+    image         PIL image, RGB and upright, opened when the row is read
     text          the expression as the source has it
     bbox          [x, y, w, h], pixels of the picture, x and y of the upper left corner
     segmentation  {"polygons", "size", "counts"} (see plvl.data.masks), or None without a mask
@@ -25,7 +25,7 @@ SEGMENTATION = {
 
 ROW_FEATURES = Features(
     {
-        "image": Image(),
+        "image": Image(mode="RGB"),
         "text": Value("string"),
         "bbox": List(Value("float64"), length=4),
         "segmentation": SEGMENTATION,

@@ -59,7 +59,9 @@ def contact_sheet(tiles: list[Image.Image], columns: int, tile_width: int = 320)
 def _draw_mask(picture: Image.Image, mask: np.ndarray, colour) -> Image.Image:
     """The mask's inside tinted, its border (two pixels) in the full colour, so that two masks can be told apart."""
     if mask.shape != picture.size[::-1]:
-        raise ValueError(f"a mask of {mask.shape} cannot be drawn on a picture of {picture.size[::-1]} (height, width)")
+        raise ValueError(
+            f"a mask of {mask.shape} cannot be drawn on a picture of {picture.size[::-1]} (height, width)"
+        )
     inside = np.array(Image.fromarray(mask.astype(np.uint8) * 255).filter(ImageFilter.MinFilter(5))) > 0
     opacity = np.where(inside, MASK_OPACITY, mask.astype(float))[..., None]
     pixels = (1 - opacity) * np.array(picture) + opacity * np.array(colour)

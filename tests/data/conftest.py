@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image, ImageDraw
 
+
 @pytest.fixture(autouse=True)
 def arrow_cache_in_a_fresh_folder(tmp_path, monkeypatch):
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "arrow_cache")

@@ -1,0 +1,117 @@
+"""Flickr30k Entities: phrases of captions and the boxes they speak of.
+
+    <label_root>/flickr30k/{train,val,test}.txt       numbers of the pictures, one a line
+    <label_root>/flickr30k/Sentences/<id>.txt         captions: [/EN#283585/people A young boy] on ...
+    <label_root>/flickr30k/Annotations/<id>.xml       boxes of the entities
+    <image_root>/flickr30k/<id>.jpg
+
+A row is a phrase whose entity has a box; several boxes of one entity become the box around them.
+"""
+
+import re
+import xml.etree.ElementTree as ElementTree
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+from plvl.data.row_streams import MAX_SHARDS, RowSource
+from plvl.data.source_files import check_split, existing_folder
+
+_SAMPLE = 100
+_PHRASE = re.compile(r"\[/EN#(\d+)/(\S+) ([^\]]+)\]")
+
+
+@dataclass(frozen=True)
+class PictureAnnotation:
+    """What one Annotations file says: the picture's size and {entity: [x1, y1, x2, y2] around its boxes}."""
+
+    height: int
+    width: int
+    boxes: dict
+
+
+def open_split(name, split, image_root, label_root, hold_back=frozenset()):
+    """One split as a `RowSource`; arguments and errors as in `plvl.data.refer.open_split`.
+
+    Flickr's pictures are none of COCO's, so `hold_back` holds none of them back.
+    """
+    folder = existing_folder(Path(label_root) / "flickr30k", name)
+    for part in ("Sentences", "Annotations"):
+        existing_folder(folder / part, name)
+    check_split(split, [file.stem for file in folder.glob("*.txt")], name)
+    image_folder = existing_folder(Path(image_root) / "flickr30k", name)
+    pictures = (folder / f"{split}.txt").read_text().split()
+    num_shards = min(MAX_SHARDS, len(pictures))
+    shards = [" ".join(pictures[shard::num_shards]) for shard in range(num_shards)]
+    where = {"name": name, "split": split, "folder": str(folder), "image_folder": str(image_folder)}
+    num_rows = _about_how_many_rows(pictures, where)
+    return RowSource(read_rows, shards, where, num_rows, label_files=(folder / f"{split}.txt",))
+
+
+def read_rows(shard, name, split, folder, image_folder):
+    """Yield the rows of the pictures whose numbers `shard` lists, parted by blanks."""
+    for number in shard.split():
+        annotation = read_annotation(Path(folder) / "Annotations" / f"{number}.xml")
+        sentences = _lines(Path(folder) / "Sentences" / f"{number}.txt")
+        for place, sentence in enumerate(sentences):
+            for phrase_place, (entity, kinds, phrase) in enumerate(_PHRASE.findall(sentence)):
+                if entity not in annotation.boxes:
+                    continue
+                left, top, right, bottom = annotation.boxes[entity]
+                yield {
+                    "image": {"path": str(Path(image_folder) / f"{number}.jpg"), "bytes": None},
+                    "text": phrase,
+                    "bbox": [left, top, right - left, bottom - top],
+                    "segmentation": None,
+                    "height": annotation.height,
+                    "width": annotation.width,
+                    "image_id": int(number),
+                    "ref_id": int(entity),
+                    # Unlike the entity, unique: the same phrase may come back in another caption.
+                    "sent_id": int(number) * 10_000 + place * 100 + phrase_place,
+                    "category": kinds.split("/")[0],
+                    "dataset": name,
+                    "split": split,
+                    "file_name": f"{number}.jpg",
+                }
+
+
+def _about_how_many_rows(pictures, where):
+    """Exact for few pictures, else from a sample spread over them: the labels are two files a picture."""
+    sample = pictures[:: max(1, len(pictures) // _SAMPLE)]
+    if not sample:
+        return 0
+    return round(sum(1 for _ in read_rows(" ".join(sample), **where)) * len(pictures) / len(sample))
+
+
+def read_annotation(path):
+    """The `PictureAnnotation` of an XML file; ValueError names a file that is cut short or incomplete."""
+    try:
+        root = ElementTree.parse(path).getroot()
+        boxes = defaultdict(list)
+        for thing in root.iter("object"):
+            box = thing.find("bndbox")
+            if box is None:  # <nobndbox> or <scene>: the entity is not to be seen in one place
+                continue
+            corners = [float(box.find(corner).text) for corner in ("xmin", "ymin", "xmax", "ymax")]
+            for entity in thing.iter("name"):
+                boxes[entity.text].append(corners)
+        size = root.find("size")
+        height, width = int(size.find("height").text), int(size.find("width").text)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} is missing: the split lists picture {Path(path).stem}") from None
+    except (ElementTree.ParseError, AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: cut short or no annotation of Flickr30k Entities ({error})") from error
+    return PictureAnnotation(height, width, {entity: _union(corners) for entity, corners in boxes.items()})
+
+
+def _union(boxes):
+    lefts, tops, rights, bottoms = zip(*boxes, strict=True)
+    return [min(lefts), min(tops), max(rights), max(bottoms)]
+
+
+def _lines(path):
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} is missing: the split lists picture {path.stem}") from None

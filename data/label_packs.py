@@ -1,0 +1,179 @@
+"""The authors' label packs: one torch-saved list of tuples for each split.
+
+    <label_root>/<pack>/<pack>_<split>.pth
+
+    flickr              (file, [x1, y1, x2, y2], phrase)
+    referit             (file, source, [x1, y1, x2, y2], phrase, attributes)
+    all others          (file, source, [x, y, w, h], phrase, attributes)
+
+In the RefCOCO family the box's four numbers are followed by the polygons, in the same list or as the next
+member of the tuple. Packs do not tell the pictures' sizes; those come from the pictures.
+"""
+
+import os
+import re
+import zipfile
+from functools import lru_cache
+from numbers import Real
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+
+from plvl.data.masks import encode_segmentation
+from plvl.data.pictures import coco_number
+from plvl.data.row_streams import MAX_SHARDS, RowSource
+from plvl.data.safe_pickle import UnsafePickleError, read_label_pickle
+from plvl.data.source_files import check_split, existing_folder
+from plvl.data.visual_genome import picture_name
+
+PACKS = ("unc", "unc+", "gref", "gref_umd", "referit", "flickr", "mixed_pretrain", "mixed_coco")
+IMAGE_FOLDERS = {
+    "coco": "mscoco/images/train2014",
+    "flickr": "flickr30k",
+    "vg": "visual-genome",
+    "referit": "referit/images",
+}
+_CORNER_BOXES = ("referit", "flickr")
+
+
+def pack_file(name, split, label_root):
+    """Where the pack of a split lies."""
+    return Path(label_root) / name / f"{name}_{split}.pth"
+
+
+def pack_splits(name, label_root):
+    """The splits for which there is a pack."""
+    return [file.stem.removeprefix(f"{name}_") for file in (Path(label_root) / name).glob(f"{name}_*.pth")]
+
+
+def open_split(name, split, image_root, label_root, hold_back=frozenset()):
+    """One split of a pack as a `RowSource`; arguments and errors as in `plvl.data.refer.open_split`."""
+    existing_folder(Path(label_root) / name, name)
+    check_split(split, pack_splits(name, label_root), f"the label pack {name}")
+    file = pack_file(name, split, label_root)
+    entries = read_pack(file)
+    held_back = sum(coco_number(entry[0]) in hold_back for entry in entries)
+    num_shards = min(MAX_SHARDS, len(entries))
+    where = {
+        "num_shards": num_shards,
+        "name": name,
+        "split": split,
+        "file": str(file),
+        "image_root": str(existing_folder(image_root, name)),
+        "hold_back": hold_back,
+    }
+    return RowSource(read_rows, list(range(num_shards)), where, len(entries) - held_back, held_back, (file,))
+
+
+def read_rows(shard, num_shards, name, split, file, image_root, hold_back):
+    """Yield the rows of the `shard`-th of `num_shards` stretches of a pack."""
+    entries = read_pack(file)
+    for number in range(len(entries) * shard // num_shards, len(entries) * (shard + 1) // num_shards):
+        if coco_number(entries[number][0]) not in hold_back:
+            yield _row_of(entries[number], number, name, split, file, image_root)
+
+
+def read_pack(file):
+    """The list of tuples in a pack, read once per process until the file changes.
+
+    Raises:
+        UnsafePickleError: the pack names a class or function that labels do not need; nothing has been run.
+        ValueError: the file is cut short, or holds something else than a list of tuples.
+    """
+    return _read_pack(str(file), os.stat(file).st_mtime_ns)
+
+
+@lru_cache(maxsize=2)
+def _read_pack(file, _time):
+    try:
+        # Plain values only; 4 times as fast as torch's own careful unpickler, which is written in Python.
+        entries = _read_plain(file)
+    except UnsafePickleError as refusal:
+        try:
+            entries = torch.load(file, weights_only=True)  # builds tensors too
+        except UnpicklingError:
+            raise refusal from None
+    if not isinstance(entries, list) or not all(isinstance(entry, tuple | list) for entry in entries):
+        raise ValueError(f"{file}: a label pack must be a list of tuples, this is {type(entries).__name__}")
+    return entries
+
+
+def _read_plain(file):
+    """torch saves a zip with the pickle in it; before version 1.6 three short pickles and then the pickle."""
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            names = [name for name in archive.namelist() if name.endswith("data.pkl")]
+            if not names:
+                raise ValueError(f"{file}: a zip without data.pkl, so torch did not save it")
+            with archive.open(names[0]) as pickled:
+                return read_label_pickle(pickled, file)
+    with open(file, "rb") as opened:
+        first = read_label_pickle(opened, file)
+        if isinstance(first, list):
+            return first
+        for _ in ("protocol", "system"):
+            read_label_pickle(opened, file)
+        return read_label_pickle(opened, file)
+
+
+def _row_of(entry, number, name, split, file, image_root):
+    try:
+        file_name, source, box, phrase, polygons = _fields(entry, name)
+        segmentation = encode_segmentation(polygons, None, None)
+    except (ValueError, TypeError, IndexError) as error:
+        raise ValueError(f"{file}, entry {number}: {error}") from error
+    if name in _CORNER_BOXES:
+        box = [box[0], box[1], box[2] - box[0], box[3] - box[1]]
+    numbers = re.findall(r"\d+", Path(file_name).stem)
+    path = _picture(image_root, source, file_name)
+    return {
+        "image": {"path": str(path), "bytes": None},
+        "text": phrase,
+        "bbox": box,
+        "segmentation": segmentation,
+        "height": None,
+        "width": None,
+        "image_id": int(numbers[-1]) if numbers else number,
+        "ref_id": number,
+        "sent_id": number,
+        "category": None,
+        "dataset": name,
+        "split": split,
+        "file_name": path.name,
+    }
+
+
+def _fields(entry, name):
+    if name == "flickr":
+        file_name, box, phrase = entry
+        source = "flickr"
+    else:
+        file_name, source, box, *rest = entry
+        source = "referit" if name == "referit" else source
+        phrase = next((member for member in rest if isinstance(member, str)), None)
+    if source not in IMAGE_FOLDERS:
+        raise ValueError(f"unknown source {source!r}; known are {', '.join(IMAGE_FOLDERS)}")
+    box = list(box)
+    if phrase is None:
+        raise ValueError(f"no phrase in {entry}")
+    if len(box) < 4:
+        raise ValueError(f"a box must have four numbers, got {box}")
+    polygons = box[4:] if name == "flickr" or isinstance(rest[0], str) else rest[0]
+    return file_name, source, [float(side) for side in box[:4]], phrase, _list_of_polygons(polygons)
+
+
+def _list_of_polygons(polygons):
+    """One polygon may stand there as plain numbers, several as one list of lists."""
+    if len(polygons) and isinstance(polygons[0], Real):
+        return [list(polygons)]
+    if len(polygons) == 1 and isinstance(polygons[0], list) and isinstance(polygons[0][0], list):
+        return polygons[0]
+    return polygons
+
+
+def _picture(image_root, source, file_name):
+    folder = Path(image_root) / IMAGE_FOLDERS[source]
+    if source != "vg":
+        return folder / file_name
+    return folder / picture_name(folder, file_name)

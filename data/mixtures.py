@@ -1,0 +1,99 @@
+"""Several sets as one: which sets a mixture has, which pictures are kept from training, how rows mix."""
+
+import logging
+from pathlib import Path
+
+from datasets import concatenate_datasets, interleave_datasets
+
+from plvl.data import label_packs
+from plvl.data.pictures import coco_number
+from plvl.data.safe_pickle import load_label_pickle
+from plvl.data.source_files import check_split
+
+logger = logging.getLogger(__name__)
+
+REFCOCO_FAMILY = ("refcoco", "refcoco+", "refcocog")
+MIXTURES = {
+    "mixed_coco": {"train": REFCOCO_FAMILY, "val": REFCOCO_FAMILY},
+    "mixed_pretrain": {
+        "train": (*REFCOCO_FAMILY, "flickr30k", "visual_genome"),
+        "val": (*REFCOCO_FAMILY, "flickr30k"),
+    },
+}
+_REFCOCO_PACKS = ("unc", "unc+", "gref", "gref_umd")
+
+
+def members(name, split, label_root):
+    """The sets behind a mixture: the authors' pack of the split where there is one, else the official."""
+    if label_packs.pack_file(name, split, label_root).is_file():
+        return (name,)
+    check_split(split, MIXTURES[name], f"{name} (whose sets can be evaluated one by one)")
+    return MIXTURES[name][split]
+
+
+def held_out_pictures(label_root):
+    """Numbers of the COCO pictures in any validation or test split of RefCOCO, RefCOCO+ and RefCOCOg.
+
+    Args:
+        label_root: folder whose REFER labels (every refs(*).p) and label packs of these sets are looked at.
+
+    Returns:
+        frozenset of COCO picture numbers; empty, with a warning, when none of the labels are there.
+    """
+    pictures, files = set(), []
+    for name in REFCOCO_FAMILY:
+        for file in sorted((Path(label_root) / name).glob("refs(*).p")):
+            files.append(file)
+            references = load_label_pickle(file)
+            pictures.update(coco_number(ref["file_name"]) for ref in references if ref["split"] != "train")
+    for name in _REFCOCO_PACKS:
+        for split in label_packs.pack_splits(name, label_root):
+            if split != "train":
+                files.append(label_packs.pack_file(name, split, label_root))
+                pictures.update(coco_number(entry[0]) for entry in label_packs.read_pack(files[-1]))
+    if not files:
+        logger.warning(
+            "no labels of RefCOCO, RefCOCO+ or RefCOCOg in %s: no picture of their validation and test "
+            "splits can be held back from training",
+            label_root,
+        )
+    return frozenset(pictures - {None})
+
+
+def report_held_back(sources):
+    """Say how many rows the guard left out; `sources` is {name: RowSource}."""
+    total = sum(source.held_back for source in sources.values())
+    parts = ", ".join(f"{name} {source.held_back}" for name, source in sources.items())
+    logger.warning(
+        "held back %d rows whose pictures are in a validation or test split of the RefCOCO family (%s)",
+        total,
+        parts,
+    )
+
+
+def mix(parts, sizes, weights, seed):
+    """Datasets (all streams or all cached) as one for training.
+
+    Args:
+        parts: the datasets.
+        sizes: rows of each, about.
+        weights: None: a pass has each row once, the sets spread evenly over it. Else how often each set is
+            drawn from, relative to the others; a pass ends when each set has been seen whole, and those that
+            end sooner begin again.
+        seed: of the drawing.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    shares = sizes if weights is None else weights
+    strategy = "all_exhausted_without_replacement" if weights is None else "all_exhausted"
+    return interleave_datasets(
+        parts,
+        probabilities=[share / sum(shares) for share in shares],
+        seed=seed,
+        stopping_strategy=strategy,
+    )
+
+
+def chain(parts):
+    """Datasets as one for evaluation, one after the other."""
+    return parts[0] if len(parts) == 1 else concatenate_datasets(parts)

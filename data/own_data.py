@@ -1,0 +1,169 @@
+"""One's own pictures: JSON Lines, or COCO-style JSON whose annotations have a text.
+
+    <label_root>/<split>.jsonl   one object a line: file_name, text, bbox [x, y, w, h]; optional segmentation,
+                                 height, width, image_id, ref_id, sent_id, category
+    <label_root>/<split>.json    COCO form: images, annotations (bbox, segmentation, category_id, and text:
+                                 one expression or a list of them), categories
+    <image_root>/<file_name>     pictures
+
+JSON Lines stream at any size; a COCO-style file is held as an index.
+"""
+
+import json
+import os
+from collections import defaultdict
+from functools import lru_cache
+from pathlib import Path
+
+from plvl.data.masks import encode_segmentation
+from plvl.data.pictures import coco_number
+from plvl.data.row_streams import MAX_SHARDS, RowSource
+from plvl.data.source_files import check_split, existing_folder, read_json
+
+
+def open_split(name, split, image_root, label_root, hold_back=frozenset()):
+    """One split as a `RowSource`; arguments and errors as in `plvl.data.refer.open_split`."""
+    folder = existing_folder(label_root, name)
+    check_split(split, {file.stem for file in folder.glob("*.json*")}, f"{name} in {folder}")
+    where = {
+        "name": name,
+        "split": split,
+        "image_root": str(existing_folder(image_root, name)),
+        "hold_back": hold_back,
+    }
+    lines_file = folder / f"{split}.jsonl"
+    if lines_file.is_file():
+        shards, num_rows, held_back = _split_lines(lines_file, hold_back)
+        where |= {"file": str(lines_file)}
+        return RowSource(read_lines, shards, where, num_rows, held_back, (lines_file,))
+    coco_file = folder / f"{split}.json"
+    index = read_coco(coco_file)
+    num_rows = held_back = 0
+    for annotations in index["pictures"]:
+        texts = sum(len(_texts(annotation)) for annotation in annotations)
+        if coco_number(_image_of(annotations, index).get("file_name")) in hold_back:
+            held_back += texts
+        else:
+            num_rows += texts
+    num_shards = min(MAX_SHARDS, len(index["pictures"]))
+    where |= {"file": str(coco_file), "num_shards": num_shards}
+    return RowSource(read_annotations, list(range(num_shards)), where, num_rows, held_back, (coco_file,))
+
+
+def read_lines(shard, name, split, file, image_root, hold_back):
+    """Yield the rows of a stretch of lines, (first byte, last byte + 1, number of its first line)."""
+    start, end, line_number = shard
+    with open(file, "rb") as lines:
+        lines.seek(start)
+        while lines.tell() < end:
+            line = lines.readline()
+            if line.strip():
+                row = _row_of_line(line, line_number, name, split, file, image_root)
+                if coco_number(row["file_name"]) not in hold_back:
+                    yield row
+            line_number += 1
+
+
+def read_annotations(shard, num_shards, name, split, file, image_root, hold_back):
+    """Yield the rows of every `num_shards`-th picture of a COCO-style file, starting with number `shard`."""
+    index = read_coco(file)
+    for annotations in index["pictures"][shard::num_shards]:
+        image = _image_of(annotations, index)
+        if coco_number(image.get("file_name")) in hold_back:
+            continue
+        for annotation in annotations:
+            category = index["categories"].get(annotation.get("category_id"))
+            for place, text in enumerate(_texts(annotation)):
+                entry = annotation | {
+                    "text": text,
+                    "category": category,
+                    "ref_id": annotation.get("id"),
+                    "sent_id": annotation["id"] * 100 + place,
+                    **{key: image.get(key) for key in ("file_name", "height", "width")},
+                }
+                yield _row_of(entry, 0, name, split, f"{file}, annotation {annotation['id']}", image_root)
+
+
+def read_coco(file):
+    """The index of a COCO-style file, {"images", "categories", "pictures"}, read once until it changes."""
+    return _read_coco(str(file), os.stat(file).st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _read_coco(file, _time):
+    content = read_json(file)
+    by_picture = defaultdict(list)
+    for key in ("images", "annotations"):
+        if not isinstance(content, dict) or key not in content:
+            raise ValueError(f"{file}: COCO-style JSON needs 'images' and 'annotations', {key!r} is missing")
+    for annotation in content["annotations"]:
+        if "id" not in annotation or "text" not in annotation:
+            raise ValueError(f"{file}: an annotation needs 'id' and 'text', this has {sorted(annotation)}")
+        by_picture[annotation.get("image_id")].append(annotation)
+    return {
+        "images": {image["id"]: image for image in content["images"]},
+        "categories": {category["id"]: category["name"] for category in content.get("categories", [])},
+        "pictures": list(by_picture.values()),
+    }
+
+
+def _image_of(annotations, index):
+    return index["images"].get(annotations[0].get("image_id"), {})
+
+
+def _texts(annotation):
+    text = annotation["text"]
+    return text if isinstance(text, list) else [text]
+
+
+def _split_lines(file, hold_back):
+    """Cut a file into stretches of whole lines; also how many rows they have and how many are held back."""
+    size = os.path.getsize(file)
+    length = max(size // MAX_SHARDS, 1)
+    cuts, num_lines, num_rows, held_back = [(0, 0)], 0, 0, 0
+    with open(file, "rb") as lines:
+        for line in lines:
+            if lines.tell() - cuts[-1][0] - len(line) >= length:
+                cuts.append((lines.tell() - len(line), num_lines))
+            num_lines += 1
+            held = coco_number(line.decode("latin-1")) in hold_back
+            held_back += held
+            num_rows += not held and not line.isspace()
+    ends = [start for start, _ in cuts[1:]] + [size]
+    shards = [(start, end, number) for (start, number), end in zip(cuts, ends, strict=True)]
+    return (shards if num_rows else []), num_rows, held_back
+
+
+def _row_of_line(line, number, name, split, file, image_root):
+    where = f"{file}, line {number + 1}"
+    try:
+        entry = json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"{where}: cut short or no JSON ({error})") from error
+    missing = {"file_name", "text", "bbox"} - set(entry) if isinstance(entry, dict) else "an object"
+    if missing:
+        raise ValueError(f"{where}: {missing} is missing")
+    return _row_of(entry, number, name, split, where, image_root)
+
+
+def _row_of(entry, number, name, split, where, image_root):
+    file_name, height, width = (entry.get(key) for key in ("file_name", "height", "width"))
+    try:
+        segmentation = encode_segmentation(entry.get("segmentation"), height, width)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{where}: {error}") from error
+    return {
+        "image": {"path": str(Path(image_root) / file_name), "bytes": None} if file_name else None,
+        "text": entry["text"],
+        "bbox": entry.get("bbox"),
+        "segmentation": segmentation,
+        "height": height,
+        "width": width,
+        "image_id": entry.get("image_id", number),
+        "ref_id": entry.get("ref_id", number),
+        "sent_id": entry.get("sent_id", number),
+        "category": entry.get("category"),
+        "dataset": name,
+        "split": split,
+        "file_name": file_name,
+    }

@@ -1,0 +1,188 @@
+"""Parquet written by this project: the pictures are inside, so a set streams from a folder or from the Hub.
+
+    <folder>/<split>-00000.parquet, ...   rows of plvl.data.schema; neighbours share a picture's bytes
+    <folder>/<split>.manifest.json        what was written, with each shard's rows, bytes and sha256
+
+A shard appears under its name only when it is whole, and the manifest names it after that: an interrupted
+run goes on behind the last shard the manifest names.
+"""
+
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+
+import fsspec
+import pyarrow
+from pyarrow import parquet
+from tqdm.auto import tqdm
+
+from plvl.data.pictures import coco_number
+from plvl.data.row_streams import RowSource
+from plvl.data.schema import ROW_FEATURES
+
+# Rows read at once. Within a group a picture is stored once, however many rows speak of it.
+_GROUP_ROWS = 100
+_ONE_DICTIONARY = 1 << 30
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def open_split(name, split, image_root, label_root, hold_back=frozenset()):
+    """One split of a folder, a URL or a Hub repository (`user/set`) as a `RowSource`.
+
+    Raises:
+        FileNotFoundError: there is no manifest of the split.
+        ValueError: the split was not written to its end.
+    """
+    base = str(label_root)
+    if not os.path.isdir(base) and _HUB_NAME.fullmatch(base):
+        base = f"hf://datasets/{base}"
+    manifest = _read_manifest(f"{base}/{split}.manifest.json")
+    if not manifest["complete"]:
+        raise ValueError(f"{base}/{split}.manifest.json: not all shards are written; run prepare_data.py again")
+    shards = [f"{base}/{shard['file']}" for shard in manifest["shards"]]
+    num_rows = sum(shard["rows"] for shard in manifest["shards"])
+    held_back = 0
+    if hold_back:
+        held_back = sum(number in hold_back for shard in shards for number in _coco_numbers(shard))
+    where = {"split": split, "hold_back": hold_back}
+    return RowSource(read_rows, shards, where, num_rows - held_back, held_back)
+
+
+def read_rows(shard, split, hold_back):
+    """Yield the rows of one Parquet file."""
+    with fsspec.open(shard, "rb") as file:
+        for group in parquet.ParquetFile(file).iter_batches(batch_size=_GROUP_ROWS):
+            for row in group.to_pylist():
+                if coco_number(row["file_name"]) not in hold_back:
+                    yield row | {"split": split}
+
+
+def write_parquet(rows, check, folder, split, origin, shard_megabytes=256):
+    """Write rows as Parquet shards, going on where an earlier run was interrupted.
+
+    Args:
+        rows: iterable of unopened rows, in the same order in every run.
+        check: `plvl.data.row_rules.RowCheck`; rows it skips are not written.
+        folder: where to write; it may hold other splits.
+        split: the split's name.
+        origin: dict of plain values that says what the rows are; it goes into the manifest, and a folder
+            with another origin for this split is refused.
+        shard_megabytes: size of a shard, about: the pictures in it, each counted once.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        ValueError: the folder has this split of another origin, or a shard of it has been damaged.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest_file = folder / f"{split}.manifest.json"
+    manifest = {"split": split, "origin": origin, "complete": False, "shards": []}
+    if manifest_file.is_file():
+        manifest = _read_manifest(str(manifest_file))
+        if manifest["origin"] != origin:
+            raise ValueError(f"{manifest_file} was written from {manifest['origin']}, not from {origin}")
+        _check_shards(folder, manifest)
+    if manifest["complete"]:
+        return manifest
+    done = manifest["shards"][-1]["source_rows"] if manifest["shards"] else 0
+    with tqdm(total=check.num_rows, initial=done, unit="row", desc=f"{folder.name} {split}") as progress:
+        for shard_rows, source_rows in _shards_of(rows, check, done, shard_megabytes * 2**20, progress):
+            file = folder / f"{split}-{len(manifest['shards']):05d}.parquet"
+            manifest["shards"].append(_write_shard(shard_rows, file) | {"source_rows": source_rows})
+            _write_manifest(manifest, manifest_file)
+    manifest["complete"] = True
+    _write_manifest(manifest, manifest_file)
+    return manifest
+
+
+def _shards_of(rows, check, done, shard_bytes, progress):
+    """Yield (rows of a shard, source rows up to its end), behind the first `done` source rows.
+
+    A shard ends where the picture changes, so that consecutive rows about one picture stay together.
+    """
+    shard, size, count = [], 0, done
+    for count, row in enumerate(rows, start=1):
+        if count <= done:
+            continue
+        progress.update()
+        checked = check(row)
+        if checked is None:
+            continue
+        if shard and shard[-1]["file_name"] == row["file_name"]:
+            picture = shard[-1]["image"]
+        else:
+            if size >= shard_bytes:
+                yield shard, count - 1
+                shard, size = [], 0
+            picture = _with_bytes(row["image"], row["file_name"])
+            size += len(picture["bytes"])
+        shard.append(checked | {"image": picture})
+    if shard:
+        yield shard, count
+
+
+def _with_bytes(image, file_name):
+    if image["bytes"] is not None:
+        return {"path": file_name, "bytes": image["bytes"]}
+    return {"path": file_name, "bytes": Path(image["path"]).read_bytes()}
+
+
+def _write_shard(rows, file):
+    unfinished = file.with_suffix(".unfinished")
+    schema = ROW_FEATURES.arrow_schema
+    with parquet.ParquetWriter(unfinished, schema, dictionary_pagesize_limit=_ONE_DICTIONARY) as writer:
+        # Group by group: a column of Arrow holds at most 2 GiB, and here each row has its picture's bytes.
+        for start in range(0, len(rows), _GROUP_ROWS):
+            writer.write_table(pyarrow.Table.from_pylist(rows[start : start + _GROUP_ROWS], schema=schema))
+    entry = {
+        "file": file.name,
+        "rows": len(rows),
+        "bytes": unfinished.stat().st_size,
+        "sha256": _sha256(unfinished),
+    }
+    os.replace(unfinished, file)
+    return entry
+
+
+def _check_shards(folder, manifest):
+    for shard in manifest["shards"]:
+        file = folder / shard["file"]
+        if not file.is_file() or _sha256(file) != shard["sha256"]:
+            raise ValueError(
+                f"{file} is missing or not as it was written (its sha256 differs from the manifest's); "
+                "remove the split's files and manifest to write it again"
+            )
+
+
+def _sha256(file):
+    digest = hashlib.sha256()
+    with open(file, "rb") as opened:
+        while block := opened.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _read_manifest(path):
+    try:
+        with fsspec.open(path, "rb") as file:
+            return json.load(file)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} is missing: prepare_data.py writes one for each split") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: cut short or no JSON ({error})") from error
+
+
+def _write_manifest(manifest, file):
+    unfinished = file.with_suffix(".unfinished")
+    unfinished.write_text(json.dumps(manifest, indent=1) + "\n")
+    os.replace(unfinished, file)
+
+
+def _coco_numbers(shard):
+    with fsspec.open(shard, "rb") as file:
+        names = parquet.ParquetFile(file).read(columns=["file_name"])["file_name"].to_pylist()
+    return map(coco_number, names)

@@ -1,0 +1,103 @@
+"""Opening a row's picture: RGB, upright, of the size its labels speak of, or an error that says why not."""
+
+import os
+import re
+from io import BytesIO
+
+import numpy as np
+from PIL import Image, ImageOps
+
+_ORIENTATION = 0x0112  # the EXIF tag
+_SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+
+
+_COCO_NAME = re.compile(r"COCO_(?:train|val)2014_(\d{12})")
+
+
+class PictureError(Exception):
+    """A picture that cannot be used; `defect` is one of plvl.data.row_rules.SKIPPED."""
+
+    def __init__(self, defect, detail):
+        super().__init__(detail)
+        self.defect = defect
+
+
+def open_picture(source, height=None, width=None):
+    """Read a picture.
+
+    A picture with an EXIF rotation is turned upright, unless it is the picture as stored that has the size
+    the labels speak of. Greyscale, palette and CMYK become RGB; 16 bits become 8 by their upper half.
+
+    Args:
+        source: {"path", "bytes"} as in the Image feature of datasets; the bytes go first.
+        height, width: size according to the labels in pixels, or None where they do not say.
+
+    Returns:
+        PIL image, mode RGB.
+
+    Raises:
+        PictureError: missing, unreadable (truncated or no picture), too large (a decompression bomb by
+            Pillow's limit), or of another size than the labels say.
+    """
+    path = source.get("path")
+    if source.get("bytes") is None and not os.path.isfile(path):
+        raise PictureError("picture missing", str(path))
+    try:
+        with Image.open(path if source.get("bytes") is None else BytesIO(source["bytes"])) as image:
+            _refuse_bomb(image, path)
+            image.load()
+            picture = _upright(image, height, width)
+            picture = _eight_bit(picture).convert("RGB")
+    except Image.DecompressionBombError as error:
+        raise PictureError("picture too large", f"{path}: {error}") from error
+    # Pillow's readers raise these for files that are cut short or broken inside.
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise PictureError("picture unreadable", f"{path}: {error}") from error
+    if height is not None and picture.size != (width, height):
+        raise PictureError(
+            "picture of another size",
+            f"{path} has {picture.width} x {picture.height}, its labels say {width} x {height}",
+        )
+    return picture
+
+
+def needs_righting(source, picture):
+    """Whether a plain reader (the Image feature of datasets) would give something else than `picture`.
+
+    Args:
+        source, picture: argument and result of `open_picture`.
+    """
+    with Image.open(source["path"] if source.get("bytes") is None else BytesIO(source["bytes"])) as image:
+        on_its_side = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
+        turned_size = image.size[::-1] if on_its_side else image.size
+        return image.mode in _SIXTEEN_BIT or turned_size != picture.size
+
+
+def coco_number(file_name):
+    """The number of a COCO 2014 picture from its file name, or None for any other picture."""
+    match = _COCO_NAME.search(file_name or "")
+    return int(match.group(1)) if match else None
+
+
+def _refuse_bomb(image, path):
+    """Pillow warns at its limit and refuses at twice that; here the limit is the limit."""
+    if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+        raise PictureError(
+            "picture too large",
+            f"{path}: {image.width} x {image.height} pixels, the limit is {Image.MAX_IMAGE_PIXELS}",
+        )
+
+
+def _upright(image, height, width):
+    if image.getexif().get(_ORIENTATION, 1) == 1:
+        return image
+    turned = ImageOps.exif_transpose(image)
+    labels_speak_of_stored = (width, height) == image.size != turned.size
+    return image if labels_speak_of_stored else turned
+
+
+def _eight_bit(image):
+    if image.mode not in _SIXTEEN_BIT:
+        return image
+    values = np.asarray(image).astype(np.int64)
+    return Image.fromarray((values.clip(0, 65535) >> 8).astype(np.uint8))

@@ -1,0 +1,138 @@
+"""What happens to a row that is not as it should be: it is righted, skipped and counted, or stops the run.
+
+Every loader's rows pass through `RowCheck` before anyone sees them, so each rule stands here once. What
+labels as a whole can get wrong (a pickle that would run code, a file cut in half, an unknown split) stops
+the run in the readers, which know the file.
+"""
+
+import logging
+import math
+import os
+from numbers import Real
+
+import torch
+
+from plvl.data.pictures import PictureError, open_picture
+
+logger = logging.getLogger(__name__)
+
+MAX_SKIPPED = 0.01
+
+# The defects that make a row be skipped; docs/data.md lists these and those that are righted or stop.
+SKIPPED = (
+    "annotation without a picture",
+    "picture missing",
+    "picture unreadable",
+    "picture too large",
+    "picture of another size",
+    "expression empty",
+    "box missing or not finite",
+    "box empty",
+    "box outside the picture",
+)
+_READERS = 256  # slots for the main process and its DataLoader workers
+
+
+class TooManySkippedError(RuntimeError):
+    """More rows of a split were skipped than the run allows."""
+
+
+class RowDefect(Exception):
+    """One of SKIPPED, with what was found."""
+
+    def __init__(self, defect, detail):
+        super().__init__(f"{defect}: {detail}")
+        self.defect = defect
+
+
+class RowCheck:
+    """Rights or skips rows, counts what it skips, and stops the run at more than `max_skipped`.
+
+    The counts lie in shared memory with a slot for each DataLoader worker, so that the workers of one
+    process are judged together. With several processes (WORLD_SIZE) each is judged on its share.
+
+    Args:
+        num_rows: rows of the split, about.
+        max_skipped: share of the rows that may be skipped, 0 to 1.
+    """
+
+    def __init__(self, num_rows, max_skipped=MAX_SKIPPED):
+        self.num_rows = max(num_rows, 1)
+        self.max_skipped = max_skipped
+        self.counts = torch.zeros(_READERS, 1 + len(SKIPPED), dtype=torch.int64).share_memory_()
+
+    def __call__(self, row):
+        """The row with its picture opened (PIL, RGB, upright) and its box inside, or None to skip it."""
+        slot = self.counts[_reader_number()]
+        slot[0] += 1
+        try:
+            return righted_row(row)
+        except RowDefect as error:
+            slot[1 + SKIPPED.index(error.defect)] += 1
+            self._warn_or_stop(row, error)
+            return None
+
+    @property
+    def skipped(self):
+        """Rows skipped so far, by defect (those that occurred)."""
+        totals = self.counts[:, 1:].sum(dim=0).tolist()
+        return {defect: count for defect, count in zip(SKIPPED, totals, strict=True) if count}
+
+    def _warn_or_stop(self, row, error):
+        skipped, seen = sum(self.skipped.values()), int(self.counts[:, 0].sum())
+        where = f"{row['dataset']} {row['split']}, expression {row['sent_id']} ({row['file_name']})"
+        if skipped > self._allowed(seen):
+            raise TooManySkippedError(
+                f"{skipped} of {seen} rows read were skipped, more than {self.max_skipped:.1%} of the "
+                f"{self.num_rows} rows there are. By defect: {self.skipped}. The last was {where}: {error}. "
+                "Mend the data, or raise max_skipped."
+            ) from error
+        count = self.skipped[error.defect]
+        if count <= 5 or count % 100 == 0:
+            logger.warning("skipped %s: %s (%d with this defect so far)", where, error, count)
+
+    def _allowed(self, seen):
+        """A second pass over the rows skips the same ones again, so each pass adds its allowance."""
+        processes = int(os.environ.get("WORLD_SIZE", 1))
+        passes = math.ceil(seen * processes / self.num_rows)
+        return math.ceil(math.floor(self.max_skipped * self.num_rows) / processes) * passes
+
+
+def _reader_number():
+    worker = torch.utils.data.get_worker_info()
+    return 0 if worker is None else 1 + worker.id % (_READERS - 1)
+
+
+def righted_row(row):
+    """The row with its picture open, its size filled in and its box cut to the picture.
+
+    Raises:
+        RowDefect: the row must be skipped.
+    """
+    text = (row["text"] or "").strip()
+    if not text:
+        raise RowDefect("expression empty", repr(row["text"]))
+    box = row["bbox"]
+    if box is None or len(box) != 4 or not all(isinstance(n, Real) and math.isfinite(n) for n in box):
+        raise RowDefect("box missing or not finite", f"[x, y, w, h] = {box}")
+    box = [float(number) for number in box]
+    if box[2] <= 0 or box[3] <= 0:
+        raise RowDefect("box empty", f"[x, y, w, h] = {box}")
+    if row["image"] is None:
+        raise RowDefect("annotation without a picture", f"image {row['image_id']} is not in the labels")
+    try:
+        image = open_picture(row["image"], row["height"], row["width"])
+    except PictureError as error:
+        raise RowDefect(error.defect, str(error)) from error
+    box = _inside(box, image.width, image.height)
+    return row | {"image": image, "text": text, "bbox": box, "height": image.height, "width": image.width}
+
+
+def _inside(box, width, height):
+    left, top = max(box[0], 0.0), max(box[1], 0.0)
+    right, bottom = min(box[0] + box[2], width), min(box[1] + box[3], height)
+    if right <= left or bottom <= top:
+        raise RowDefect("box outside the picture", f"[x, y, w, h] = {box}, the picture has {width} x {height}")
+    if [left, top] == box[:2] and right - left >= box[2] and bottom - top >= box[3]:
+        return box
+    return [left, top, right - left, bottom - top]

@@ -1,0 +1,41 @@
+"""Finding and reading the files of a source, with errors that name the file and say what was expected."""
+
+import json
+from pathlib import Path
+
+
+def existing_folder(folder, name):
+    """`folder`, which must be there: it holds files of the set `name`."""
+    if not Path(folder).is_dir():
+        raise FileNotFoundError(f"{folder} is missing: the files of {name} belong there")
+    return Path(folder).absolute()
+
+
+def existing_files(folder, file_names, name):
+    """The files of the set `name` in `folder`; the error for a missing one tells all that are expected."""
+    folder = Path(folder)
+    for file_name in file_names:
+        if not (folder / file_name).is_file():
+            expected = ", ".join(repr(expected) for expected in file_names)
+            there = "no such folder"
+            if folder.is_dir():
+                there = ", ".join(sorted(path.name for path in folder.iterdir())[:20]) or "nothing"
+            raise FileNotFoundError(
+                f"{folder / file_name} is missing: {name} needs {expected} in {folder} (there: {there})"
+            )
+    return [folder / file_name for file_name in file_names]
+
+
+def check_split(split, splits, name):
+    """Raise ValueError listing the splits there are unless `split` is one of them."""
+    if split not in splits:
+        raise ValueError(f"{name} has no split {split!r}; it has {', '.join(sorted(splits)) or 'none'}")
+
+
+def read_json(path, object_hook=None):
+    """A whole JSON file; ValueError names a file that is cut short. `object_hook` is that of `json.load`."""
+    with open(path, encoding="utf-8") as file:
+        try:
+            return json.load(file, object_hook=object_hook)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{path}: cut short or no JSON of its kind ({error})") from error

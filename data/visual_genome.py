@@ -1,0 +1,107 @@
+"""Visual Genome's region descriptions, read from its one large file without holding it.
+
+    <label_root>/visual-genome/region_descriptions.json   [{id, regions: [{region_id, phrase, x, ...}]}]
+    <label_root>/visual-genome/image_data.json            [{image_id, width, height, coco_id, ...}]
+    <image_root>/visual-genome/{VG_100K,VG_100K_2}/<image_id>.jpg, or without these folders
+
+The set has no splits: all of it is train. It has boxes and no masks.
+"""
+
+import os
+import re
+from collections import Counter
+from functools import lru_cache
+from pathlib import Path
+
+from plvl.data.json_arrays import read_array, split_array
+from plvl.data.row_streams import MAX_SHARDS, RowSource
+from plvl.data.source_files import check_split, existing_files, existing_folder, read_json
+
+_PICTURE_FOLDERS = ("VG_100K", "VG_100K_2", "")
+_REGION_OF = re.compile(rb'"image_id"\s*:\s*(\d+)\s*[,}]')
+_BLOCK = 1 << 22
+
+
+def open_split(name, split, image_root, label_root, hold_back=frozenset()):
+    """The regions as a `RowSource`; arguments and errors as in `plvl.data.refer.open_split`."""
+    check_split(split, ["train"], name)
+    folder = Path(label_root) / "visual-genome"
+    regions_file, images_file = existing_files(folder, ["region_descriptions.json", "image_data.json"], name)
+    image_folder = existing_folder(Path(image_root) / "visual-genome", name)
+    images = read_images(images_file)
+    held_pictures = frozenset(number for number, (_, _, coco_id) in images.items() if coco_id in hold_back)
+    regions = count_regions(regions_file)
+    held_back = sum(regions[number] for number in held_pictures)
+    where = {
+        "name": name,
+        "regions_file": str(regions_file),
+        "images_file": str(images_file),
+        "image_folder": str(image_folder),
+        "held_pictures": held_pictures,
+    }
+    shards = split_array(regions_file, MAX_SHARDS, is_element=lambda entry: "regions" in entry)
+    num_rows = sum(regions.values()) - held_back
+    return RowSource(read_rows, shards, where, num_rows, held_back, (regions_file, images_file))
+
+
+def read_rows(shard, name, regions_file, images_file, image_folder, held_pictures):
+    """Yield the rows of the pictures between two byte offsets of the regions file."""
+    images = read_images(images_file)
+    for entry in read_array(regions_file, *shard):
+        if entry["id"] not in held_pictures:
+            yield from _rows_of(entry, images, name, image_folder)
+
+
+def read_images(images_file):
+    """{image_id: (height, width, coco_id or None)}, read once per process until the file changes."""
+    return _read_images(str(images_file), os.stat(images_file).st_mtime_ns)
+
+
+@lru_cache(maxsize=2)
+def _read_images(images_file, _time):
+    return {
+        image.get("image_id", image.get("id")): (image["height"], image["width"], image.get("coco_id"))
+        for image in read_json(images_file)
+    }
+
+
+def count_regions(regions_file):
+    """How many regions each picture has, {image_id: count}, found by a search that decodes nothing."""
+    regions, rest = Counter(), b""
+    with open(regions_file, "rb") as file:
+        while block := file.read(_BLOCK):
+            block = rest + block
+            # A match cut by the block's end is found with the next block: no object starts after `cut`.
+            cut = block.rfind(b"{") + 1
+            regions.update(_REGION_OF.findall(block, 0, cut))
+            rest = block[cut:]
+    regions.update(_REGION_OF.findall(rest))
+    return Counter({int(number): count for number, count in regions.items()})
+
+
+def _rows_of(entry, images, name, image_folder):
+    number = entry["id"]
+    height, width, _ = images.get(number, (None, None, None))
+    file_name = picture_name(image_folder, f"{number}.jpg")
+    for region in entry["regions"]:
+        yield {
+            "image": {"path": os.path.join(image_folder, file_name), "bytes": None},
+            "text": region["phrase"],
+            "bbox": [region["x"], region["y"], region["width"], region["height"]],
+            "segmentation": None,
+            "height": height,
+            "width": width,
+            "image_id": number,
+            "ref_id": region["region_id"],
+            "sent_id": region["region_id"],
+            "category": None,
+            "dataset": name,
+            "split": "train",
+            "file_name": file_name,
+        }
+
+
+def picture_name(image_folder, file_name):
+    """The name with the folder it is in, such as VG_100K/1.jpg; as it is where it is in none of them."""
+    names = [os.path.join(folder, file_name) for folder in _PICTURE_FOLDERS]
+    return next((name for name in names if os.path.isfile(os.path.join(image_folder, name))), names[-1])

@@ -1,0 +1,49 @@
+"""Write a grounding set as Parquet shards with the pictures inside.
+
+    python scripts/prepare_data.py refcoco --split train val --image_root IMAGES --label_root LABELS \\
+        --output refcoco_parquet
+
+The result streams with load_grounding_dataset("parquet", "train", label_root="refcoco_parquet"), and from the
+Hub after `hf upload user/refcoco refcoco_parquet --repo-type dataset` with label_root="user/refcoco". Run
+again after an interruption, it goes on behind the last whole shard; on a finished folder it checks the shards
+against the checksums of the manifest.
+"""
+
+import argparse
+
+from plvl.data.loading import unopened_rows
+from plvl.data.parquet import write_parquet
+from plvl.data.row_rules import MAX_SKIPPED, RowCheck
+
+
+def main(arguments=None):
+    options = parse(arguments)
+    name = options.name[0] if len(options.name) == 1 else options.name
+    for split in options.split:
+        rows, num_rows = unopened_rows(name, split, options.image_root, options.label_root, options.split_by)
+        origin = {"name": name, "split": split, "split_by": options.split_by, "num_rows": num_rows}
+        check = RowCheck(num_rows, options.max_skipped)
+        manifest = write_parquet(rows, check, options.output, split, origin, options.shard_megabytes)
+        written = sum(shard["rows"] for shard in manifest["shards"])
+        megabytes = sum(shard["bytes"] for shard in manifest["shards"]) / 2**20
+        shards = len(manifest["shards"])
+        print(f"{split}: {written} rows in {shards} shards, {megabytes:.1f} MiB, in {options.output}")
+        if check.skipped:
+            print(f"{split}: skipped {check.skipped}")
+
+
+def parse(arguments):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", nargs="+", help="one or more names of datasets, see docs/data.md")
+    parser.add_argument("--split", nargs="+", required=True, help="one or more splits")
+    parser.add_argument("--image_root", required=True, help="folder of the pictures")
+    parser.add_argument("--label_root", required=True, help="folder of the labels")
+    parser.add_argument("--output", required=True, help="folder to write to")
+    parser.add_argument("--split_by", help="who split a REFER set (unc, umd, google)")
+    parser.add_argument("--shard_megabytes", type=float, default=256, help="size of a shard, about")
+    parser.add_argument("--max_skipped", type=float, default=MAX_SKIPPED, help="share of bad rows to put up with")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+import json
+import logging
+import pickle
+from collections import Counter
+
+import pytest
+import torch
+from PIL import Image
+
+from plvl.data import load_grounding_dataset
+from plvl.data.mixtures import held_out_pictures
+
+
+def coco_name(number):
+    return f"COCO_train2014_{number:012d}.jpg"
+
+
+@pytest.fixture
+def family(tmp_path):
+    """RefCOCO, + and g with two expressions a picture; picture 3 is in RefCOCOg's test split, 4 in + val."""
+    pictures = tmp_path / "images/mscoco/images/train2014"
+    pictures.mkdir(parents=True)
+    for number in range(1, 5):
+        Image.new("RGB", (40, 30)).save(pictures / coco_name(number))
+    splits = {
+        ("refcoco", "unc"): {1: "train", 2: "train", 3: "train"},
+        ("refcoco+", "unc"): {1: "train", 2: "train", 4: "val"},
+        ("refcocog", "umd"): {1: "train", 3: "test", 4: "train"},
+    }
+    for (name, split_by), pictures_of_set in splits.items():
+        folder = tmp_path / "labels" / name
+        folder.mkdir(parents=True)
+        references = [
+            {
+                "ref_id": number,
+                "ann_id": number,
+                "image_id": number,
+                "category_id": 1,
+                "split": split,
+                "file_name": coco_name(number).replace(".jpg", f"_{number}.jpg"),
+                "sentences": [{"sent_id": k, "sent": f"{name} {number} {k}"} for k in range(2)],
+            }
+            for number, split in pictures_of_set.items()
+        ]
+        instances = {
+            "images": [
+                {"id": number, "file_name": coco_name(number), "height": 30, "width": 40} for number in range(1, 5)
+            ],
+            "annotations": [{"id": number, "bbox": [1, 2, 3, 4]} for number in range(1, 5)],
+            "categories": [{"id": 1, "name": "board"}],
+        }
+        (folder / f"refs({split_by}).p").write_bytes(pickle.dumps(references, protocol=2))
+        (folder / "instances.json").write_text(json.dumps(instances))
+    return {"image_root": tmp_path / "images", "label_root": tmp_path / "labels"}
+
+
+@pytest.fixture
+def family_and_more(family):
+    """Beside them Visual Genome, whose picture 8 is COCO's 3, and Flickr30k Entities."""
+    for folder in ("visual-genome", "flickr30k"):
+        (family["image_root"] / folder).mkdir()
+        for number in (7, 8):
+            Image.new("RGB", (40, 30)).save(family["image_root"] / folder / f"{number}.jpg")
+    genome = family["label_root"] / "visual-genome"
+    genome.mkdir()
+    box = {"x": 1, "y": 2, "width": 3, "height": 4}
+    entries = [{"id": n, "regions": [box | {"region_id": n, "image_id": n, "phrase": f"genome {n}"}]} for n in (7, 8)]
+    images = [{"image_id": n, "width": 40, "height": 30, "coco_id": 3 if n == 8 else None} for n in (7, 8)]
+    (genome / "region_descriptions.json").write_text(json.dumps(entries))
+    (genome / "image_data.json").write_text(json.dumps(images))
+    flickr = family["label_root"] / "flickr30k"
+    for part in ("Sentences", "Annotations"):
+        (flickr / part).mkdir(parents=True)
+    (flickr / "train.txt").write_text("7")
+    (flickr / "Sentences/7.txt").write_text("[/EN#1/people flickr 7] .")
+    (flickr / "Annotations/7.xml").write_text(
+        "<annotation><size><width>40</width><height>30</height></size><object><name>1</name><bndbox>"
+        "<xmin>1</xmin><ymin>1</ymin><xmax>5</xmax><ymax>5</ymax></bndbox></object></annotation>"
+    )
+    return family
+
+
+def texts(dataset):
+    return Counter(row["text"] for row in dataset)
+
+
+def both(*names):
+    return Counter(f"{name} {place}" for name in names for place in range(2))
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_mixed_coco_has_each_row_once_without_held_out_pictures(family, streaming, caplog):
+    with caplog.at_level(logging.WARNING):
+        mixed = texts(load_grounding_dataset("mixed_coco", "train", streaming=streaming, **family))
+    assert mixed == both("refcoco 1", "refcoco 2", "refcoco+ 1", "refcoco+ 2", "refcocog 1")
+    # refcoco 3 and refcocog 4, two expressions each.
+    assert "held back 4 rows" in caplog.text
+    assert "(refcoco 2, refcoco+ 0, refcocog 2)" in caplog.text
+
+
+def test_a_held_out_picture_does_not_come_back_through_visual_genome(family_and_more, caplog):
+    with caplog.at_level(logging.WARNING):
+        mixed = texts(load_grounding_dataset("mixed_pretrain", "train", **family_and_more))
+    assert mixed == both("refcoco 1", "refcoco 2", "refcoco+ 1", "refcoco+ 2", "refcocog 1") + Counter(
+        ["flickr 7", "genome 7"]
+    )
+    assert "visual_genome 1" in caplog.text and "held back 5 rows" in caplog.text
+
+
+def test_several_names_are_one_dataset_with_the_same_guard(family):
+    mixed = texts(load_grounding_dataset(["refcoco", "refcoco+"], "train", **family))
+    assert mixed == both("refcoco 1", "refcoco 2", "refcoco+ 1", "refcoco+ 2")
+
+
+def test_one_set_alone_keeps_all_its_rows(family):
+    assert texts(load_grounding_dataset("refcoco", "train", **family)) == both("refcoco 1", "refcoco 2", "refcoco 3")
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_weights_say_how_often_a_set_is_drawn_from(family, streaming):
+    weights = {"refcoco": 9, "refcocog": 1}
+    mixed = texts(load_grounding_dataset(weights, "train", streaming=streaming, **family))
+    drawn = Counter(text.split()[0] for text in mixed.elements())
+    assert drawn["refcoco"] > 3 * drawn["refcocog"]
+    assert set(mixed) == set(both("refcoco 1", "refcoco 2", "refcocog 1")), "a set was not seen whole"
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_an_evaluation_split_of_several_sets_is_all_their_rows(family, streaming):
+    file = family["label_root"] / "refcoco/refs(unc).p"
+    references = pickle.loads(file.read_bytes())
+    file.write_bytes(pickle.dumps([reference | {"split": "val"} for reference in references]))
+    rows = texts(load_grounding_dataset(["refcoco", "refcoco+"], "val", streaming=streaming, **family))
+    assert rows == both("refcoco 1", "refcoco 2", "refcoco 3", "refcoco+ 4")
+
+
+def test_a_mixture_takes_the_authors_pack_where_there_is_one_and_guards_it_too(family):
+    folder = family["label_root"] / "mixed_coco"
+    folder.mkdir()
+    entries = [(coco_name(number), "coco", [1, 2, 3, 4], f"pack {number}", []) for number in range(1, 5)]
+    torch.save(entries, folder / "mixed_coco_train.pth")
+    assert texts(load_grounding_dataset("mixed_coco", "train", **family)) == Counter(["pack 1", "pack 2"])
+
+
+def test_packs_count_among_the_held_out_labels(tmp_path):
+    folder = tmp_path / "gref_umd"
+    folder.mkdir()
+    for split, number in {"train": 1, "val": 2, "test": 3}.items():
+        entry = (coco_name(number), "coco", [1, 2, 3, 4], "x", [])
+        torch.save([entry], folder / f"gref_umd_{split}.pth")
+    assert held_out_pictures(tmp_path) == {2, 3}
+
+
+def test_a_guard_without_labels_says_that_it_holds_nothing_back(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        assert held_out_pictures(tmp_path) == frozenset()
+    assert "no labels of RefCOCO" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "split", "message"),
+    [
+        ("mixed_coco", "testA", "'testA'; it has train, val"),
+        (["refcoco", "mixed_coco"], "train", "named twice"),
+        ({"mixed_coco": 1, "visual_genome": 2}, "train", "weights are for single sets"),
+        (["refcoco", "coco"], "train", "unknown dataset 'coco'"),
+    ],
+)
+def test_what_cannot_be_mixed_is_named(family, name, split, message):
+    with pytest.raises(ValueError, match=message):
+        load_grounding_dataset(name, split, **family)
+
+
+def test_own_pictures_from_coco_are_guarded_by_their_names(family, caplog):
+    lines = [{"file_name": coco_name(n), "text": f"own {n}", "bbox": [1, 2, 3, 4]} for n in range(1, 5)]
+    (family["label_root"] / "train.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    for name in range(1, 5):
+        picture = family["image_root"] / "mscoco/images/train2014" / coco_name(name)
+        (family["image_root"] / coco_name(name)).write_bytes(picture.read_bytes())
+    with caplog.at_level(logging.WARNING):
+        mixed = texts(load_grounding_dataset(["jsonl", "refcocog"], "train", **family))
+    assert mixed == both("refcocog 1") + Counter(["own 1", "own 2"])
+    assert "jsonl 2, refcocog 2" in caplog.text

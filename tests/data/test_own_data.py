@@ -1,0 +1,109 @@
+import json
+
+import numpy as np
+import pytest
+from datasets.distributed import split_dataset_by_node
+from PIL import Image
+
+from plvl.data import decode_segmentation, load_grounding_dataset
+
+PART = [4, 6, 14, 6, 14, 16, 4, 16]
+
+
+@pytest.fixture
+def roots(tmp_path):
+    (tmp_path / "images/inside").mkdir(parents=True)
+    (tmp_path / "labels").mkdir()
+    for name in ("a.jpg", "inside/b.png"):
+        Image.new("RGB", (40, 30)).save(tmp_path / "images" / name)
+    return {"image_root": tmp_path / "images", "label_root": tmp_path / "labels"}
+
+
+def write_lines(roots, split, entries):
+    lines = [entry if isinstance(entry, str) else json.dumps(entry) for entry in entries]
+    (roots["label_root"] / f"{split}.jsonl").write_text("\n".join(lines))
+
+
+def entry(text, file_name="a.jpg", **more):
+    return {"file_name": file_name, "text": text, "bbox": [4, 6, 10, 20]} | more
+
+
+def test_a_line_is_a_row_and_what_it_leaves_out_is_filled_in(roots):
+    full = {"segmentation": [PART], "image_id": 5, "ref_id": 6, "sent_id": 7, "category": "board"}
+    write_lines(roots, "train", [entry("one"), "", entry("two", "inside/b.png", height=30, width=40, **full)])
+    one, two = load_grounding_dataset("jsonl", "train", **roots)
+    assert (one["text"], one["bbox"], one["segmentation"]) == ("one", [4, 6, 10, 20], None)
+    assert (one["height"], one["width"], one["sent_id"], one["category"]) == (30, 40, 0, None)
+    assert {key: two[key] for key in full if key != "segmentation"} | {"segmentation": [PART]} == full
+    assert two["file_name"] == "inside/b.png"
+    assert decode_segmentation(two["segmentation"], 30, 40).sum() == 100
+
+
+def test_the_lines_are_dealt_out(roots):
+    write_lines(roots, "train", [entry(f"é {number}") for number in range(500)])
+    whole = load_grounding_dataset("jsonl", "train", **roots)
+    parts = [[row["text"] for row in split_dataset_by_node(whole, rank, 3)] for rank in range(3)]
+    assert sorted(sum(parts, [])) == sorted(f"é {number}" for number in range(500))
+    assert min(map(len, parts)) > 100
+    assert {row["sent_id"] for row in whole} == set(range(500))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"file_name": "a.jpg", "te', "cut short or no JSON"),
+        ({"file_name": "a.jpg", "bbox": [1, 2, 3, 4]}, "{'text'} is missing"),
+        ("[1, 2]", "an object is missing"),
+        (entry("x", segmentation=[[1, 2, 3, 4, 5, 6, 7]]), "a polygon must be"),
+    ],
+)
+def test_a_bad_line_is_named_with_file_and_number(roots, line, message):
+    write_lines(roots, "train", [entry("one")] * 300 + [line])
+    with pytest.raises(ValueError, match=rf"train\.jsonl, line 301: {message}"):
+        list(load_grounding_dataset("jsonl", "train", **roots))
+
+
+def test_an_unknown_split_and_an_empty_file_are_named(roots):
+    write_lines(roots, "train", [])
+    with pytest.raises(ValueError, match="no split 'val'; it has train"):
+        load_grounding_dataset("jsonl", "val", **roots)
+    with pytest.raises(ValueError, match="train has no rows"):
+        load_grounding_dataset("jsonl", "train", **roots)
+
+
+def coco(**more):
+    box = {"bbox": [4, 6, 10, 20], "segmentation": [PART], "category_id": 1}
+    return {
+        "images": [{"id": 3, "file_name": "a.jpg", "height": 30, "width": 40}],
+        "categories": [{"id": 1, "name": "board"}],
+        "annotations": [box | {"id": 8, "image_id": 3, "text": ["the board", "it"]}],
+    } | more
+
+
+def test_a_coco_style_annotation_is_a_row_for_each_of_its_texts(roots):
+    (roots["label_root"] / "val.json").write_text(json.dumps(coco()))
+    rows = list(load_grounding_dataset("jsonl", "val", **roots))
+    assert [row["text"] for row in rows] == ["the board", "it"]
+    assert {row["category"] for row in rows} == {"board"}
+    assert [(row["image_id"], row["ref_id"], row["sent_id"]) for row in rows] == [(3, 8, 800), (3, 8, 801)]
+    np.testing.assert_array_equal(rows[0]["bbox"], [4, 6, 10, 20])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"images": []}, "'annotations' is missing"),
+        ([], "'images' is missing"),
+        (coco(annotations=[{"id": 1, "image_id": 3}]), "needs 'id' and 'text'"),
+    ],
+)
+def test_a_coco_style_file_of_another_form_is_named(roots, content, message):
+    (roots["label_root"] / "val.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=rf"val\.json: .*{message}"):
+        load_grounding_dataset("jsonl", "val", **roots)
+
+
+def test_a_coco_style_annotation_without_its_picture_is_skipped(roots):
+    annotations = [{"id": 1, "image_id": 99, "text": "x", "bbox": [1, 2, 3, 4]}]
+    (roots["label_root"] / "val.json").write_text(json.dumps(coco(annotations=annotations)))
+    assert list(load_grounding_dataset("jsonl", "val", max_skipped=1, **roots)) == []

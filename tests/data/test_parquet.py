@@ -1,0 +1,136 @@
+import json
+
+import datasets
+import fsspec
+import pytest
+from datasets.distributed import split_dataset_by_node
+
+from plvl.data import load_grounding_dataset
+from plvl.data.loading import unopened_rows
+from plvl.data.parquet import write_parquet
+from plvl.data.row_rules import RowCheck
+from plvl.scripts import prepare_data
+
+# Smaller than any picture: each picture becomes a shard.
+TINY = 0.0001
+
+
+def prepare(refer_set, output, split="train", megabytes=TINY):
+    roots = [f"--{key}={value}" for key, value in refer_set.roots.items()]
+    size = f"--shard_megabytes={megabytes}"
+    prepare_data.main(["refcoco", "--split", split, f"--output={output}", size, *roots])
+
+
+def shard_files(output):
+    return sorted(path.name for path in output.glob("*.parquet"))
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+@pytest.mark.parametrize("split", ["train", "testA"])
+def test_rows_come_back_unchanged(refer_set, tmp_path, split, streaming):
+    refer_set.instances["annotations"][0]["segmentation"] = []
+    refer_set.write()
+    prepare(refer_set, tmp_path / "out", split)
+    before = load_grounding_dataset("refcoco", split, **refer_set.roots)
+    after = load_grounding_dataset("parquet", split, label_root=tmp_path / "out", streaming=streaming)
+    for one, other in zip(before, after, strict=True):
+        assert one["image"].tobytes() == other["image"].tobytes()
+        assert {**one, "image": None} == {**other, "image": None}
+
+
+def test_shards_have_the_size_asked_for_and_each_is_read_by_one_process(refer_set, tmp_path):
+    prepare(refer_set, tmp_path / "small")
+    prepare(refer_set, tmp_path / "large", megabytes=1)
+    assert len(shard_files(tmp_path / "small")) == 4
+    assert shard_files(tmp_path / "large") == ["train-00000.parquet"]
+    whole = load_grounding_dataset("parquet", "train", label_root=tmp_path / "small")
+    parts = [{row["image_id"] for row in split_dataset_by_node(whole, rank, 2)} for rank in range(2)]
+    assert [len(part) for part in parts] == [2, 2] and not parts[0] & parts[1]
+
+
+def test_a_picture_is_stored_once_for_the_rows_that_share_it(refer_set, tmp_path):
+    prepare(refer_set, tmp_path / "few", megabytes=1)
+    for reference in refer_set.references:
+        reference["sentences"] = reference["sentences"] * 10
+    refer_set.write()
+    prepare(refer_set, tmp_path / "many", megabytes=1)
+    few, many = (json.loads((tmp_path / name / "train.manifest.json").read_text()) for name in ("few", "many"))
+    assert (few["shards"][0]["rows"], many["shards"][0]["rows"]) == (8, 80)
+    assert many["shards"][0]["bytes"] < few["shards"][0]["bytes"] + 4000
+
+
+def test_an_interrupted_run_goes_on_behind_the_last_whole_shard(refer_set, tmp_path):
+    rows, num_rows = unopened_rows("refcoco", "train", **refer_set.roots)
+    writing = {"folder": tmp_path / "out", "split": "train", "origin": {}, "shard_megabytes": TINY}
+
+    def interrupted():
+        for number, row in enumerate(rows):
+            if number == 5:
+                raise KeyboardInterrupt
+            yield row
+
+    with pytest.raises(KeyboardInterrupt):
+        write_parquet(interrupted(), RowCheck(num_rows), **writing)
+    first = {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in shard_files(tmp_path / "out")}
+    assert 0 < len(first) < 4
+    with pytest.raises(ValueError, match="not all shards are written"):
+        load_grounding_dataset("parquet", "train", label_root=tmp_path / "out")
+
+    write_parquet(rows, RowCheck(num_rows), **writing)
+    for name, time in first.items():
+        assert (tmp_path / "out" / name).stat().st_mtime_ns == time, "a whole shard was written again"
+    after = load_grounding_dataset("parquet", "train", label_root=tmp_path / "out")
+    assert [row["sent_id"] for row in after] == [row["sent_id"] for row in rows]
+
+
+def test_a_damaged_shard_is_named(refer_set, tmp_path):
+    prepare(refer_set, tmp_path / "out")
+    shard = tmp_path / "out/train-00001.parquet"
+    shard.write_bytes(shard.read_bytes()[:-1] + b"?")
+    with pytest.raises(ValueError, match="train-00001.parquet is missing or not as it was written"):
+        prepare(refer_set, tmp_path / "out")
+
+
+def test_a_folder_of_another_set_is_not_written_to(refer_set, tmp_path):
+    prepare(refer_set, tmp_path / "out")
+    refer_set.references.pop(0)
+    refer_set.write()
+    with pytest.raises(ValueError, match=r"train\.manifest\.json was written from"):
+        prepare(refer_set, tmp_path / "out")
+
+
+def test_rows_with_a_defect_are_not_written(refer_set, tmp_path):
+    sorted(refer_set.pictures.iterdir())[0].write_bytes(b"no picture")
+    rows, num_rows = unopened_rows("refcoco", "train", **refer_set.roots)
+    manifest = write_parquet(rows, RowCheck(num_rows, max_skipped=0.5), tmp_path / "out", "train", {})
+    assert sum(shard["rows"] for shard in manifest["shards"]) == 6
+
+
+def test_a_url_is_read_like_a_folder_and_a_repository_name_is_one_on_the_hub(refer_set, tmp_path, monkeypatch):
+    prepare(refer_set, tmp_path / "out")
+    memory = fsspec.filesystem("memory")
+    memory.put(str(tmp_path / "out"), "/grounding", recursive=True)
+    rows = list(load_grounding_dataset("parquet", "train", label_root="memory://grounding"))
+    assert len(rows) == 8
+    memory.rm("/grounding", recursive=True)
+
+    asked = []
+    monkeypatch.setattr("plvl.data.parquet._read_manifest", lambda path: asked.append(path) or {"complete": False})
+    with pytest.raises(ValueError, match="not all shards"):
+        load_grounding_dataset("parquet", "train", label_root="someone/refcoco")
+    assert asked == ["hf://datasets/someone/refcoco/train.manifest.json"]
+
+
+def test_the_shards_are_plain_parquet_for_the_datasets_library_too(refer_set, tmp_path):
+    prepare(refer_set, tmp_path / "out")
+    plain = datasets.load_dataset(
+        "parquet", data_files=str(tmp_path / "out/train-*.parquet"), split="train", streaming=True
+    )
+    row = next(iter(plain))
+    assert row["image"].size == (40, 30) and row["text"].startswith(("white", "the"))
+
+
+def test_a_split_that_was_not_written_is_named(refer_set, tmp_path):
+    prepare(refer_set, tmp_path / "out")
+    with pytest.raises(FileNotFoundError, match=r"val\.manifest\.json is missing"):
+        load_grounding_dataset("parquet", "val", label_root=tmp_path / "out")

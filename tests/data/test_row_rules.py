@@ -1,0 +1,220 @@
+"""The rule for each defect of a row; docs/data.md lists them."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from plvl.data import load_grounding_dataset, refer
+from plvl.data.pictures import open_picture
+from plvl.data.row_rules import SKIPPED, RowCheck, RowDefect, TooManySkippedError, righted_row
+from plvl.data.row_streams import checked_stream, unopened_stream
+
+
+@pytest.fixture
+def row(tmp_path):
+    path = tmp_path / "picture.jpg"
+    Image.new("RGB", (40, 30), "red").save(path)
+    return {
+        "image": {"path": str(path), "bytes": None},
+        "text": "the board",
+        "bbox": [4.0, 6.0, 10.0, 20.0],
+        "segmentation": None,
+        "height": 30,
+        "width": 40,
+        "image_id": 1,
+        "ref_id": 2,
+        "sent_id": 3,
+        "category": None,
+        "dataset": "refcoco",
+        "split": "val",
+        "file_name": "picture.jpg",
+    }
+
+
+def damage(row, defect, tmp_path):
+    """The row with one defect of SKIPPED."""
+    path = tmp_path / "damaged.png"
+    noise = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+    if defect == "picture unreadable":
+        path.write_bytes(path.read_bytes()[:-500])
+    damages = {
+        "annotation without a picture": {"image": None, "height": None, "width": None, "file_name": None},
+        "picture missing": {"image": {"path": str(tmp_path / "nowhere.jpg"), "bytes": None}},
+        "picture unreadable": {"image": {"path": str(path), "bytes": None}},
+        "picture too large": {},
+        "picture of another size": {"height": 60, "width": 80},
+        "expression empty": {"text": "  "},
+        "box missing or not finite": {"bbox": [4.0, float("nan"), 10.0, 20.0]},
+        "box empty": {"bbox": [4.0, 6.0, 0.0, 20.0]},
+        "box outside the picture": {"bbox": [50.0, 6.0, 10.0, 20.0]},
+    }
+    return row | damages[defect]
+
+
+@pytest.mark.parametrize("defect", SKIPPED)
+def test_each_defect_is_skipped_counted_and_warned_of(row, defect, tmp_path, monkeypatch, caplog):
+    if defect == "picture too large":
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    check = RowCheck(num_rows=1000)
+    with caplog.at_level(logging.WARNING):
+        assert check(damage(row, defect, tmp_path)) is None
+    assert check.skipped == {defect: 1}
+    assert defect in caplog.text and "refcoco val, expression 3" in caplog.text
+
+
+@pytest.mark.parametrize("defect", SKIPPED)
+def test_each_defect_is_listed_in_the_documentation(defect):
+    documentation = (Path(__file__).parents[2] / "docs/data.md").read_text(encoding="utf-8")
+    lines = [line for line in documentation.splitlines() if line.startswith(f"| {defect}")]
+    assert len(lines) == 1 and lines[0].endswith("| skipped |")
+
+
+@pytest.mark.parametrize("box", [None, [1.0, 2.0, 3.0], [1.0, None, 3.0, 4.0], [1, 2, "3", 4]])
+def test_what_is_no_box_is_a_missing_one(row, box):
+    with pytest.raises(RowDefect, match="box missing"):
+        righted_row(row | {"bbox": box})
+
+
+def test_a_decompression_bomb_by_pillows_own_error_is_too_large(row, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(RowDefect, match="picture too large"):
+        righted_row(row)
+
+
+def test_a_truncated_jpeg_is_unreadable(row):
+    path = Path(row["image"]["path"])
+    noise = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+    path.write_bytes(path.read_bytes()[:-300])
+    with pytest.raises(RowDefect, match="picture unreadable.*picture.jpg"):
+        righted_row(row)
+
+
+def test_a_box_that_leaves_the_picture_is_cut_to_it(row):
+    righted = righted_row(row | {"bbox": [-5, 10, 20, 100]})
+    assert righted["bbox"] == [0.0, 10.0, 15.0, 20.0]
+    assert righted_row(row)["bbox"] == [4.0, 6.0, 10.0, 20.0]
+
+
+def test_the_size_is_filled_in_where_the_labels_do_not_say(row):
+    righted = righted_row(row | {"height": None, "width": None})
+    assert (righted["height"], righted["width"]) == (30, 40)
+
+
+def test_white_space_around_an_expression_goes(row):
+    assert righted_row(row | {"text": " the board\n"})["text"] == "the board"
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK", "P", "RGBA", "1", "LA"])
+def test_pictures_of_other_modes_become_rgb(tmp_path, mode):
+    path = tmp_path / ("picture.tif" if mode == "CMYK" else "picture.png")
+    Image.new("RGB", (8, 6), "white").convert(mode).save(path)
+    picture = open_picture({"path": str(path), "bytes": None})
+    assert picture.mode == "RGB"
+    assert np.asarray(picture).min() >= 250
+
+
+def test_sixteen_bits_become_eight_by_their_upper_half(tmp_path):
+    path = tmp_path / "picture.png"
+    Image.fromarray(np.array([[0, 255, 256, 32768, 65535]], dtype=np.uint16)).save(path)
+    picture = open_picture({"path": str(path), "bytes": None})
+    assert np.asarray(picture)[0, :, 0].tolist() == [0, 0, 1, 128, 255]
+
+
+def rotated_jpeg(path):
+    """Stored 40 x 30 with the left half red, to be shown turned by 90 degrees: 30 x 40."""
+    image = Image.new("RGB", (40, 30), "blue")
+    image.paste("red", (0, 0, 20, 30))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(path, exif=exif, quality=95)
+
+
+def test_a_picture_with_an_exif_rotation_is_turned_upright(tmp_path):
+    path = tmp_path / "picture.jpg"
+    rotated_jpeg(path)
+    for labelled in [(None, None), (40, 30)]:
+        picture = open_picture({"path": str(path), "bytes": None}, *labelled)
+        assert picture.size == (30, 40)
+        red, _, blue = picture.getpixel((15, 2))
+        assert red > 200 and blue < 60, "the left edge of the stored picture is not on top"
+
+
+def test_a_picture_labelled_as_it_is_stored_is_not_turned(tmp_path):
+    path = tmp_path / "picture.jpg"
+    rotated_jpeg(path)
+    assert open_picture({"path": str(path), "bytes": None}, height=30, width=40).size == (40, 30)
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_streamed_and_cached_pictures_are_righted_alike(refer_set, streaming):
+    first, second = sorted(refer_set.pictures.iterdir())[4:]
+    rotated_jpeg(first)
+    Image.fromarray(np.full((30, 40), 256 * 200, dtype=np.uint16)).save(second, format="PNG")
+    dataset = load_grounding_dataset("refcoco", "val", streaming=streaming, **refer_set.roots)
+    rows = list(dataset)
+    assert [row["image"].size for row in rows] == [(40, 30)] * 4
+    assert [row["image"].mode for row in rows] == ["RGB"] * 4
+    assert rows[-1]["image"].getpixel((0, 0)) == (200, 200, 200)
+
+
+def many_rows(refer_set, count, empty):
+    """A val split of `count` expressions, the last `empty` of which say nothing."""
+    reference = refer_set.references[4]
+    reference["sentences"] = [
+        {"sent_id": number, "sent": "" if number >= count - empty else f"board {number}"} for number in range(count)
+    ]
+    del refer_set.references[5]
+    refer_set.write()
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_up_to_one_percent_is_skipped(refer_set, streaming):
+    many_rows(refer_set, 200, empty=2)
+    dataset = load_grounding_dataset("refcoco", "val", streaming=streaming, **refer_set.roots)
+    assert len(list(dataset)) == 198
+    assert len(list(dataset)) == 198, "the second pass counts on from the first"
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_more_than_one_percent_stops_the_run_unless_told_otherwise(refer_set, streaming):
+    many_rows(refer_set, 200, empty=3)
+    arguments = refer_set.roots | {"streaming": streaming}
+    with pytest.raises(TooManySkippedError, match="more than 1.0%.*'expression empty': 3.*expression 199"):
+        list(load_grounding_dataset("refcoco", "val", **arguments))
+    assert len(list(load_grounding_dataset("refcoco", "val", max_skipped=0.02, **arguments))) == 197
+
+
+def test_the_workers_of_one_process_are_counted_together(refer_set):
+    for picture in sorted(refer_set.pictures.iterdir())[:2]:
+        picture.write_bytes(b"no picture")
+    source = refer.open_split("refcoco", "train", **refer_set.roots)
+    check = RowCheck(source.num_rows, max_skipped=0.5)
+    stream = checked_stream(unopened_stream(source, "train"), check).select_columns(["text"])
+    assert len(list(DataLoader(stream, batch_size=None, num_workers=2))) == 4
+    # Pictures 1 and 2, and so these rows, were given to different workers.
+    assert check.skipped == {"picture unreadable": 4}
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_each_of_several_processes_is_judged_on_its_share(row, processes, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", str(processes))
+    check = RowCheck(num_rows=400)
+    empty = row | {"text": ""}
+    allowed = 4 // processes
+    assert [check(empty) for _ in range(allowed)] == [None] * allowed
+    with pytest.raises(TooManySkippedError):
+        check(empty)
+
+
+def test_a_reference_whose_annotation_or_picture_is_not_in_the_labels_is_skipped(refer_set):
+    refer_set.references[4]["ann_id"] = 999
+    refer_set.references[5]["image_id"] = 999
+    refer_set.write()
+    stream = load_grounding_dataset("refcoco", "val", max_skipped=1, **refer_set.roots)
+    assert list(stream) == []
