@@ -72,9 +72,10 @@ def read_label_pickle(file, path):
         return _LabelUnpickler(file, encoding="latin1").load()
     except UnsafePickleError as error:
         raise UnsafePickleError(
-            f"{path}: refused, because the pickle asks for {error}; labels may hold plain containers, "
-            "strings, numbers and NumPy arrays only"
+            f"{path}: refused, because the pickle asks for {error}; only plain containers, strings, "
+            "numbers and NumPy arrays are read"
         ) from None
     # A damaged pickle can fail in any opcode, each with an exception of its own.
     except Exception as error:
-        raise ValueError(f"{path}: cut short or no pickle ({type(error).__name__}: {error})") from error
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path}: cut short or no pickle ({type(error).__name__}: {reason})") from error

@@ -1,85 +1,132 @@
 """How the tensors of other checkpoints are called here: the original PLVL, detectron2's ViTDet, timm's SAM ViT.
 
-Each map is a list of (pattern, replacement); the first pattern that matches a whole name decides. A replacement
-of None drops the tensor: it is dead weight in the original, or belongs to another network.
+Each map is a list of (name there, name here); the first entry that fits a whole name decides. In a name, {rest}
+stands for anything and any other {placeholder} for a number. A name here of None drops the tensor: it is dead
+weight there, or belongs to another network.
 """
 
 import re
+from dataclasses import dataclass
 
 import torch
 
-# The blocks of a ViT, as detectron2, timm and the original PLVL all name them.
-_VIT_BLOCK = [
-    (r"blocks\.(\d+)\.(norm[12])\.(.*)", r"layers.\1.\2.\3"),
-    (r"blocks\.(\d+)\.attn\.(.*)", r"layers.\1.attention.\2"),
-    (r"blocks\.(\d+)\.mlp\.(fc[12])\.(.*)", r"layers.\1.\2.\3"),
-]
-_VIT_EMBEDDINGS = [
-    (r"pos_embed", r"embeddings.position_embeddings"),
-    (r"patch_embed\.proj\.(.*)", r"embeddings.projection.\1"),
+# A ViT, as detectron2, timm and the original PLVL all name its parts.
+_VIT = [
+    ("pos_embed", "embeddings.position_embeddings"),
+    ("patch_embed.proj.{rest}", "embeddings.projection.{rest}"),
+    ("blocks.{i}.norm{n}.{rest}", "layers.{i}.norm{n}.{rest}"),
+    ("blocks.{i}.attn.{rest}", "layers.{i}.attention.{rest}"),
+    ("blocks.{i}.mlp.fc{n}.{rest}", "layers.{i}.fc{n}.{rest}"),
 ]
 
 
-def _prefixed(source_prefix: str, target_prefix: str, keys: list) -> list:
-    return [(source_prefix + pattern, target_prefix + replacement) for pattern, replacement in keys]
+def _vit(prefix: str) -> list:
+    return [(prefix + there, "vision_encoder." + here) for there, here in _VIT]
+
+
+# detectron2 keeps the whole detector; only the plain ViT under it is of use.
+VITDET_KEYS = [*_vit("backbone.net."), ("backbone.net.{rest}", "vision_encoder.{rest}"), ("{rest}", None)]
+SAM_KEYS = [*_vit(""), ("neck.{rest}", None), ("head.{rest}", None)]
+
+_PLVL_VISION = "visumodel.backbone.0.body."
+
+
+def guided_layers(names) -> list[int]:
+    """The vision blocks of an original PLVL that language enters, by the names of its tensors."""
+    pattern = re.escape(_PLVL_VISION) + r"(?:blocks\.(\d+)\.cross_attn|prompt_blocks\.(\d+))\..*"
+    matches = (re.fullmatch(pattern, name) for name in names)
+    return sorted({int(match[1] or match[2]) for match in matches if match})
 
 
 def plvl_keys(cross_attention_layers) -> list:
     """The original PLVL's names, in a model whose language enters these blocks."""
-    body = r"visumodel\.backbone\.\d+\.body\."
-    guided = "|".join(str(layer) for layer in cross_attention_layers)
-    guidance = r"vision_encoder.layers.\1.text_guidance."
+    guidance = "vision_encoder.layers.{i}.text_guidance."
+    layer, decoder_layer = "decoder.decoder.layers.{i}.", "decoder.layers.{i}."
     return [
-        *_prefixed(body, "vision_encoder.", _VIT_BLOCK + _VIT_EMBEDDINGS),
-        (rf"{body}blocks\.(\d+)\.cross_attn\.(.*)", rf"{guidance}attention.\2"),
-        (rf"{body}prompt_blocks\.(\d+)\.(down|up)_project\.(.*)", rf"{guidance}\2_proj.\3"),
-        (rf"{body}prompt_norms\.({guided})\.(.*)", rf"{guidance}norm.\2"),
-        (rf"{body}prompt_norms\.\d+\..*", None),
-        (r"textmodel\.bert\.pooler\..*", None),
-        (r"textmodel\.bert\.(.*)", r"text_encoder.\1"),
-        (r"visu_proj\.(.*)", r"decoder.vision_proj.\1"),
-        (r"text_proj\.(.*)", r"decoder.text_proj.\1"),
-        (r"decoder\.decoder\.layers\.(\d+)\.self_attn\.(.*)", r"decoder.layers.\1.self_attention.\2"),
-        (r"decoder\.decoder\.layers\.(\d+)\.multihead_attn\.(.*)", r"decoder.layers.\1.cross_attention.\2"),
-        (r"decoder\.decoder\.layers\.(\d+)\.linear([12])\.(.*)", r"decoder.layers.\1.fc\2.\3"),
-        (r"decoder\.decoder\.layers\.(\d+)\.(norm[123])\.(.*)", r"decoder.layers.\1.\2.\3"),
-        (r"decoder\.decoder\.norm\.(.*)", r"decoder.norm.\1"),
-        (r"(mask_head|mask_cnn)\..*", None),
-        (r"bbox_embed\.conv1_ctr\.(\d)\.(.*)", r"head.center_trunk.\1.\2"),
-        (r"bbox_embed\.conv2_ctr\.(\d)\.(.*)", r"head.center.0.\1.\2"),
-        (r"bbox_embed\.conv3_ctr\.(.*)", r"head.center.1.\1"),
-        (r"bbox_embed\.conv2_seg\.(\d)\.(.*)", r"head.mask.0.\1.\2"),
-        (r"bbox_embed\.conv3_seg\.(.*)", r"head.mask.2.\1"),
-        (r"bbox_embed\.conv1_offset\.(\d)\.(.*)", r"head.box_trunk.\1.\2"),
-        (r"bbox_embed\.conv2_(offset|size)\.(\d)\.(.*)", r"head.\1.0.\2.\3"),
-        (r"bbox_embed\.conv3_(offset|size)\.(.*)", r"head.\1.1.\2"),
+        *_vit(_PLVL_VISION),
+        (_PLVL_VISION + "blocks.{i}.cross_attn.{rest}", guidance + "attention.{rest}"),
+        (_PLVL_VISION + "prompt_blocks.{i}.down_project.{rest}", guidance + "down_proj.{rest}"),
+        (_PLVL_VISION + "prompt_blocks.{i}.up_project.{rest}", guidance + "up_proj.{rest}"),
+        *(
+            (f"{_PLVL_VISION}prompt_norms.{i}.{{rest}}", f"vision_encoder.layers.{i}.text_guidance.norm.{{rest}}")
+            for i in cross_attention_layers
+        ),
+        (_PLVL_VISION + "prompt_norms.{rest}", None),
+        ("textmodel.bert.pooler.{rest}", None),
+        ("textmodel.bert.embeddings.position_ids", None),
+        ("textmodel.bert.{rest}", "text_encoder.{rest}"),
+        ("visu_proj.{rest}", "decoder.vision_proj.{rest}"),
+        ("text_proj.{rest}", "decoder.text_proj.{rest}"),
+        (layer + "self_attn.{rest}", decoder_layer + "self_attention.{rest}"),
+        (layer + "multihead_attn.{rest}", decoder_layer + "cross_attention.{rest}"),
+        (layer + "linear{n}.{rest}", decoder_layer + "fc{n}.{rest}"),
+        (layer + "norm{n}.{rest}", decoder_layer + "norm{n}.{rest}"),
+        ("decoder.decoder.norm.{rest}", "decoder.norm.{rest}"),
+        ("mask_head.{rest}", None),
+        ("mask_cnn.{rest}", None),
+        ("bbox_embed.conv1_ctr.{i}.{rest}", "head.center_trunk.{i}.{rest}"),
+        ("bbox_embed.conv2_ctr.{i}.{rest}", "head.center.0.{i}.{rest}"),
+        ("bbox_embed.conv3_ctr.{rest}", "head.center.1.{rest}"),
+        ("bbox_embed.conv2_seg.{i}.{rest}", "head.mask.0.{i}.{rest}"),
+        ("bbox_embed.conv3_seg.{rest}", "head.mask.2.{rest}"),
+        ("bbox_embed.conv1_offset.{i}.{rest}", "head.box_trunk.{i}.{rest}"),
+        ("bbox_embed.conv2_offset.{i}.{rest}", "head.offset.0.{i}.{rest}"),
+        ("bbox_embed.conv3_offset.{rest}", "head.offset.1.{rest}"),
+        ("bbox_embed.conv2_size.{i}.{rest}", "head.size.0.{i}.{rest}"),
+        ("bbox_embed.conv3_size.{rest}", "head.size.1.{rest}"),
     ]
 
 
-def rename(state_dict: dict[str, torch.Tensor], keys: list) -> tuple[dict, list[str], list[str]]:
+@dataclass
+class RenamedTensors:
     """
-    Names the tensors as here.
+    A checkpoint under this model's names.
 
-    Returns:
-        the renamed tensors (`torch.nn.MultiheadAttention`'s stacked projections split in three), the names that
-        were dropped as the map says, and the names that no pattern of the map matches.
+    Args:
+        tensors (`dict[str, torch.Tensor]`): by the names here, `torch.nn.MultiheadAttention`'s stacked
+            projections split in three.
+        dropped (`list[str]`): names there that the map drops.
+        unknown (`list[str]`): names there that no entry of the map fits.
     """
-    renamed, dropped, unknown = {}, [], []
+
+    tensors: dict[str, torch.Tensor]
+    dropped: list[str]
+    unknown: list[str]
+
+
+def rename(state_dict: dict[str, torch.Tensor], keys: list) -> RenamedTensors:
+    """Names the tensors of `state_dict` as here, by the map `keys`."""
+    renamed = RenamedTensors({}, [], [])
+    patterns = [(_pattern(there), here) for there, here in keys]
     for name, tensor in state_dict.items():
-        matches = ((re.fullmatch(pattern, name), replacement) for pattern, replacement in keys)
-        match, replacement = next(((match, new) for match, new in matches if match), (None, None))
+        matches = ((pattern.fullmatch(name), here) for pattern, here in patterns)
+        match, here = next(((match, here) for match, here in matches if match), (None, None))
         if match is None:
-            unknown.append(name)
-        elif replacement is None:
-            dropped.append(name)
+            renamed.unknown.append(name)
+        elif here is None:
+            renamed.dropped.append(name)
         else:
-            renamed |= _split_stacked_projection(match.expand(replacement), tensor)
-    return renamed, dropped, unknown
+            renamed.tensors |= _split_stacked_projection(here.format(**match.groupdict()), tensor)
+    return renamed
+
+
+def name_there(name: str, keys: list) -> str:
+    """The other way: what a tensor of this model is called in the checkpoints that the map `keys` is for."""
+    stacked = re.sub(r"\.[qkv]_proj\.(weight|bias)$", r".in_proj_\1", name)
+    matches = ((here and _pattern(here).fullmatch(stacked), there) for there, here in keys)
+    return next((there.format(**match.groupdict()) for match, there in matches if match), name)
+
+
+def _pattern(template: str) -> re.Pattern:
+    def group(match):
+        return f"(?P<{match[1]}>{'.+' if match[1] == 'rest' else '[0-9]+'})"
+
+    return re.compile(re.sub(r"\\\{(\w+)\\\}", group, re.escape(template)))
 
 
 def _split_stacked_projection(name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
     stacked = re.fullmatch(r"(.*\.)in_proj_(weight|bias)", name)
-    if not stacked:
+    if not stacked or tensor.ndim == 0 or len(tensor) % 3:
         return {name: tensor}
     parts = zip(("q", "k", "v"), tensor.chunk(3), strict=True)
     return {f"{stacked[1]}{part}_proj.{stacked[2]}": values.clone() for part, values in parts}

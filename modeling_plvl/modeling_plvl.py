@@ -422,6 +422,12 @@ class PLVLPreTrainedModel(PreTrainedModel):
         "cross_attentions": OutputRecorder(PLVLAttention, index=1, layer_name="text_guidance"),
     }
 
+    @classmethod
+    def is_custom_code(cls) -> bool:
+        # In custom code Transformers passes over modules without a parameter of their own, lest loaded weights be
+        # overwritten. `_init_weights` below cannot: it writes through transformers.initialization.
+        return False
+
     @torch.no_grad()
     def _init_weights(self, module):
         super()._init_weights(module)

@@ -1,0 +1,219 @@
+"""Weights from elsewhere into a PLVL model: everything a checkpoint must bring, or nothing of it.
+
+`plvl_weights`, `vitdet_weights`, `sam_weights` and `text_weights` each give what one checkpoint brings;
+`build_model` puts one or more of them together.
+"""
+
+import copy
+import math
+import re
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from plvl.configuration.configuration_plvl import PLVLConfig
+from plvl.modeling_plvl.checkpoint_files import load_text_encoder
+from plvl.modeling_plvl.checkpoint_keys import SAM_KEYS, VITDET_KEYS, guided_layers, name_there, plvl_keys, rename
+from plvl.modeling_plvl.modeling_plvl import PLVLModel
+
+_EVERYTHING = r".*"
+_VISION_ALONE = r"vision_encoder\.(?!layers\.\d+\.text_guidance\.).*"
+_TEXT_ALONE = r"text_encoder\..*"
+# What BERT, RoBERTa and DistilBERT were pre-trained with, beside the encoder.
+_PRETRAINING_HEADS = r"(cls|lm_head|vocab_transform|vocab_layer_norm|vocab_projector)\..*|(.*\.)?pooler\..*"
+_POSITION_TABLE = "vision_encoder.embeddings.position_embeddings"
+
+
+class CheckpointMismatchError(ValueError):
+    """Tensors are missing, left over or of another shape; the message lists them."""
+
+
+@dataclass
+class ForeignWeights:
+    """
+    What one checkpoint brings.
+
+    Args:
+        origin (`str`): the file, folder or name it comes from.
+        tensors (`dict[str, torch.Tensor]`): by PLVL's names.
+        dropped (`list[str]`): its tensors that PLVL has no use for, by the checkpoint's names.
+        part (`str`): pattern of the PLVL names that it must bring, all of them.
+        settings (`dict`): what it tells about the architecture, as attributes of [`PLVLConfig`].
+        vision_settings (`dict`): likewise, of its `vision_config`.
+        unknown (`list[str]`): its tensors that nothing is known about.
+        keys (`list`): the map of names, from `checkpoint_keys`.
+    """
+
+    origin: str
+    tensors: dict[str, torch.Tensor]
+    dropped: list[str]
+    part: str
+    settings: dict = field(default_factory=dict)
+    vision_settings: dict = field(default_factory=dict)
+    unknown: list[str] = field(default_factory=list)
+    keys: list = field(default_factory=list)
+
+
+def plvl_weights(checkpoint: dict, origin: str) -> ForeignWeights:
+    """
+    The original PLVL, from what its best_checkpoint.pth or its resumable checkpoint.pth holds, saved with or
+    without DistributedDataParallel around the model. Its tasks and the blocks that language enters show in its names.
+    """
+    state_dict = _state_dict(checkpoint, "model", origin)
+    if all(name.startswith("module.") for name in state_dict):
+        state_dict = {name.removeprefix("module."): tensor for name, tensor in state_dict.items()}
+    layers = guided_layers(state_dict)
+    branches = {"rec": r"bbox_embed\.conv[23]_(ctr|offset|size)\..*", "res": r"bbox_embed\.conv[23]_seg\..*"}
+    tasks = [task for task, branch in branches.items() if any(re.fullmatch(branch, name) for name in state_dict)]
+    settings = {"cross_attention_layers": layers} | ({"tasks": tasks} if tasks else {})
+    return _renamed_weights(state_dict, origin, plvl_keys(layers), _EVERYTHING, settings)
+
+
+def vitdet_weights(checkpoint: dict, origin: str) -> ForeignWeights:
+    """detectron2's ViTDet, from its pickle: the plain ViT; the rest of the detector is dropped."""
+    return _renamed_weights(_state_dict(checkpoint, "model", origin), origin, VITDET_KEYS, _VISION_ALONE)
+
+
+def sam_weights(checkpoint: dict, origin: str) -> ForeignWeights:
+    """timm's SAM ViT (`samvit_base_patch16`), from its state dict: without the neck and the head."""
+    return _renamed_weights(_state_dict(checkpoint, None, origin), origin, SAM_KEYS, _VISION_ALONE)
+
+
+def text_weights(folder_or_name) -> ForeignWeights:
+    """A BERT-like encoder of Transformers, without its pooler and the heads it was pre-trained with."""
+    model, info = load_text_encoder(folder_or_name)
+    dropped = sorted(name for name in info["unexpected_keys"] if re.fullmatch(_PRETRAINING_HEADS, name))
+    problems = {
+        "missing": [name for name in info["missing_keys"] if not name.startswith("pooler.")],
+        "left over": info["unexpected_keys"].difference(dropped),
+        "of another shape": [
+            f"{name}: {tuple(given)}, expected {tuple(expected)}" for name, given, expected in info["mismatched_keys"]
+        ],
+    }
+    _raise_if_any(problems, str(folder_or_name))
+    tensors = model.state_dict()
+    dropped += [name for name in tensors if name.startswith("pooler.") and name not in info["missing_keys"]]
+    return ForeignWeights(
+        origin=str(folder_or_name),
+        tensors={f"text_encoder.{name}": v for name, v in tensors.items() if not name.startswith("pooler.")},
+        dropped=dropped,
+        part=_TEXT_ALONE,
+        settings={"text_config": model.config},
+    )
+
+
+def build_model(weights: list[ForeignWeights], config: PLVLConfig | None = None) -> PLVLModel:
+    """
+    A model with these weights, the parts that none of them brings newly initialised, in float32.
+
+    Args:
+        weights (`list[ForeignWeights]`): of different parts of the model.
+        config (`PLVLConfig`, *optional*): the sizes, the base model's by default. What the weights tell about
+            the architecture goes before it.
+
+    Raises:
+        CheckpointMismatchError: a tensor of a part is missing, left over, or of another shape than `config`'s.
+    """
+    config = copy.deepcopy(config) if config is not None else PLVLConfig()
+    for brought in weights:
+        for name, value in brought.settings.items():
+            setattr(config, name, value)
+        for name, value in brought.vision_settings.items():
+            setattr(config.vision_config, name, value)
+    config.vision_config.validate_architecture()
+    config.validate_architecture()
+    with torch.device("meta"):
+        shapes = {name: tensor.shape for name, tensor in PLVLModel(config).state_dict().items()}
+    for brought in weights:
+        _check(brought, shapes)
+
+    model = PLVLModel(config)
+    for brought in weights:
+        model.load_state_dict(brought.tensors, strict=False)
+    return model
+
+
+def newly_initialised(model: PLVLModel, weights: list[ForeignWeights]) -> list[str]:
+    """The parts of the model that none of the weights brings."""
+    brought = set().union(*(each.tensors for each in weights))
+    parts = {
+        "text guidance of the vision encoder" if ".text_guidance." in name else name.split(".")[0]
+        for name in model.state_dict()
+        if name not in brought
+    }
+    return sorted(parts)
+
+
+def _state_dict(checkpoint: dict, key: str | None, origin: str) -> dict[str, torch.Tensor]:
+    """The tensors under `key`, or at the top; NumPy arrays become tensors."""
+    if not isinstance(checkpoint, dict):
+        raise ValueError(f"{origin}: no checkpoint, it holds a {type(checkpoint).__name__}")
+    held = checkpoint.get(key) if key else checkpoint
+    if not isinstance(held, dict) or not held:
+        raise ValueError(f"{origin}: no weights under {key or 'the top'!r}; the file has {list(checkpoint)[:20]}")
+    tensors = {name: torch.tensor(v) if _is_numeric(v) else v for name, v in held.items()}
+    strangers = [repr(name) for name, value in tensors.items() if not isinstance(value, torch.Tensor)]
+    if strangers:
+        raise ValueError(f"{origin}: no state dict, these are not tensors: {', '.join(strangers[:20])}")
+    return tensors
+
+
+def _is_numeric(value) -> bool:
+    return isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.number)
+
+
+def _renamed_weights(state_dict, origin: str, keys: list, part: str, settings=None) -> ForeignWeights:
+    renamed = rename(state_dict, keys)
+    tensors = renamed.tensors
+    vision_settings = {}
+    table = tensors.get(_POSITION_TABLE)
+    if table is not None:
+        if table.ndim == 4 and table.shape[1] == table.shape[2]:
+            # timm keeps the table as a grid.
+            table = tensors[_POSITION_TABLE] = table.flatten(1, 2)
+        vision_settings = _position_settings(table)
+    return ForeignWeights(
+        origin, tensors, renamed.dropped, part, settings or {}, vision_settings, renamed.unknown, keys
+    )
+
+
+def _position_settings(table: torch.Tensor) -> dict:
+    """The grid that an absolute position table of `(1, positions, hidden_size)` was made for."""
+    if table.ndim != 3:
+        return {}
+    for has_class_position in (False, True):
+        positions = table.shape[1] - has_class_position
+        side = math.isqrt(positions)
+        if side and side**2 == positions:
+            return {"position_grid_size": side, "has_class_position": has_class_position}
+    return {}
+
+
+def _check(brought: ForeignWeights, shapes: dict[str, torch.Size]):
+    def there(name):
+        named = name_there(name, brought.keys)
+        return name if named == name else f"{named} ({name} here)"
+
+    expected = {name for name in shapes if re.fullmatch(brought.part, name)}
+    given = brought.tensors
+    problems = {
+        "missing": [there(name) for name in expected.difference(given)],
+        "left over": [*brought.unknown, *(there(name) for name in set(given).difference(expected))],
+        "of another shape": [
+            f"{there(name)}: {tuple(given[name].shape)}, expected {tuple(shapes[name])}"
+            for name in expected.intersection(given)
+            if given[name].shape != shapes[name]
+        ],
+    }
+    _raise_if_any(problems, brought.origin)
+
+
+def _raise_if_any(problems: dict, origin: str):
+    if any(problems.values()):
+        lists = [
+            f"{kind} ({len(names)}):\n" + "\n".join(f"  {name}" for name in sorted(names))
+            for kind, names in problems.items()
+            if names
+        ]
+        raise CheckpointMismatchError(f"{origin} does not fit, so nothing of it is taken\n" + "\n".join(lists))

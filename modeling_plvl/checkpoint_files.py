@@ -1,0 +1,117 @@
+"""Reading the checkpoints of other programs without running what they may carry."""
+
+import argparse
+import pickle
+import re
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModel, PreTrainedModel
+
+_NUMPY_SCALAR = np.float64(0).__reduce__()[0]
+# Beside tensors and plain containers: the arguments and the best scores that a training run stores.
+_ALLOWED = [
+    argparse.Namespace,
+    np.dtype,
+    *{type(np.dtype(kind)) for kind in ("float32", "float64", "int64", "bool")},
+    (_NUMPY_SCALAR, "numpy.core.multiarray.scalar"),
+    (_NUMPY_SCALAR, "numpy._core.multiarray.scalar"),
+]
+
+
+class UnsafeCheckpointError(ValueError):
+    """A checkpoint asks for a function or class that weights do not need."""
+
+
+def load_checkpoint(path) -> dict:
+    """
+    Reads a checkpoint that `torch.save` wrote, or a `.safetensors` file, onto the CPU.
+
+    Raises:
+        UnsafeCheckpointError: it names a class or function outside the allow-list; nothing of it has been run.
+        ValueError: the file is cut short, or is no checkpoint.
+        OSError: it cannot be opened.
+    """
+    path = Path(path)
+    with open(path, "rb"):
+        pass  # a folder, or a file that is not there, is not a damaged one
+    try:
+        checkpoint = load_file(path) if path.suffix == ".safetensors" else _load_torch(path)
+    # A damaged file can fail in any opcode, each with an exception of its own.
+    except Exception as error:
+        asked_for = _refused_global(error) or _first_global_of_a_plain_pickle(path)
+        if asked_for:
+            raise UnsafeCheckpointError(
+                f"{path}: refused, because it asks for {asked_for}; a checkpoint may hold tensors, plain containers, "
+                "numbers, strings and an argparse.Namespace only"
+            ) from None
+        raise ValueError(f"{path}: cut short or no checkpoint ({_one_line(error)})") from error
+    if not isinstance(checkpoint, dict):
+        raise ValueError(f"{path}: no checkpoint, it holds a {type(checkpoint).__name__}")
+    return checkpoint
+
+
+def _load_torch(path: Path):
+    with torch.serialization.safe_globals(_ALLOWED):
+        # Mapped, the state of an optimizer beside the weights is never read.
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+
+
+def load_text_encoder(folder_or_name) -> tuple[PreTrainedModel, dict]:
+    """
+    Loads a BERT-like encoder of Transformers in float32, from a folder or by its name on the Hub.
+
+    Returns:
+        the model, and Transformers' account of the loading: `missing_keys`, `unexpected_keys`, `mismatched_keys`.
+
+    Raises:
+        UnsafeCheckpointError: its weights name a class or function; nothing of it has been run.
+        ValueError: there is no such encoder, its files are damaged, or it does not read text.
+    """
+    try:
+        model, info = AutoModel.from_pretrained(
+            folder_or_name, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
+        )
+    # As above: each format of weights fails with exceptions of its own.
+    except Exception as error:
+        asked_for = _refused_global(error)
+        if asked_for:
+            raise UnsafeCheckpointError(
+                f"{folder_or_name}: refused, because its weights ask for {asked_for}"
+            ) from None
+        raise ValueError(f"{folder_or_name}: no text encoder could be loaded ({_one_line(error)})") from error
+    if model.main_input_name != "input_ids":
+        raise ValueError(f"{folder_or_name}: a {type(model).__name__} is no text encoder")
+    return model, info
+
+
+def _refused_global(error: Exception) -> str | None:
+    refused = re.search(r"GLOBAL (\S+) (?:was not an allowed|whose module)", str(error))
+    return refused and refused[1]
+
+
+class _FirstGlobal(pickle.Unpickler):
+    """Stops at the first class or function that a pickle names; resolves none, so nothing can be run."""
+
+    def find_class(self, module, name):
+        raise UnsafeCheckpointError(f"{module}.{name}")
+
+
+def _first_global_of_a_plain_pickle(path: Path) -> str | None:
+    try:
+        with open(path, "rb") as file:
+            _FirstGlobal(file).load()
+    except UnsafeCheckpointError as error:
+        return str(error)
+    except Exception:
+        return None  # no pickle
+    return None
+
+
+def _one_line(error: Exception) -> str:
+    # torch surrounds the reason with advice, for one to load the file unsafely.
+    reason = str(error).split("WeightsUnpickler error:")[-1].split("Check the documentation")[0]
+    return f"{type(error).__name__}: {' '.join(reason.split())[:200]}"
