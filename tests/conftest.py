@@ -1,75 +1,128 @@
-"""A PLVL model small enough to run in milliseconds, its processor, and a folder that holds both."""
+"""Small models and pictures that the tests of every room share."""
+
+import os
+from pathlib import Path
 
 import pytest
 import torch
-from transformers import BertTokenizer
+from PIL import Image
 
 from plvl.configuration import PLVLConfig
 from plvl.modeling_plvl import PLVLModel
 from plvl.processing import PLVLImageProcessor, PLVLProcessor
+from plvl.processing.wordpiece import learn_wordpiece
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "left", "right", "red", "blue", "man", "cup", "in", "on"]
+SHARED = Path(os.environ.get("PLVL_SHARED", Path(__file__).parents[1].parent / "shared"))
+EXPRESSIONS = ["the red square", "the blue circle on the left", "the man in the red shirt"]
 
 
-@pytest.fixture
-def tiny_config():
-    return PLVLConfig(
-        vision_config={
+def small_config(**changes) -> PLVLConfig:
+    """A model of a 4 x 4 grid with windowed and global blocks, language in the last two."""
+    parts = {
+        "vision_config": {
             "image_size": 64,
             "hidden_size": 32,
-            "num_hidden_layers": 4,
-            "num_attention_heads": 4,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 2,
             "window_size": 2,
-            "global_attention_layers": [1, 3],
-            "position_grid_size": 2,
-            "relative_position_grid_size": 4,
+            "global_attention_layers": [1],
+            "position_grid_size": 3,
+            "relative_position_grid_size": 5,
         },
-        text_config={
+        "text_config": {
             "model_type": "bert",
-            "vocab_size": len(WORDS),
-            "hidden_size": 16,
+            "vocab_size": 99,
+            "hidden_size": 24,
             "num_hidden_layers": 2,
             "num_attention_heads": 2,
-            "intermediate_size": 32,
+            "intermediate_size": 48,
             "max_position_embeddings": 64,
         },
-        cross_attention_layers=[1, 3],
-        cross_attention_heads=4,
-        adapter_size=8,
-        decoder_hidden_size=32,
-        decoder_layers=1,
-        decoder_attention_heads=4,
-        decoder_ffn_dim=32,
-        head_channels=16,
-        head_hidden_channels=8,
-    )
+        "cross_attention_layers": [1, 2],
+        "cross_attention_heads": 2,
+        "adapter_size": 8,
+        "decoder_hidden_size": 32,
+        "decoder_layers": 2,
+        "decoder_attention_heads": 2,
+        "decoder_ffn_dim": 48,
+        "head_channels": 16,
+        "head_hidden_channels": 8,
+    }
+    return PLVLConfig(**(parts | changes))
 
 
 @pytest.fixture
-def tiny_tokenizer():
-    return BertTokenizer(vocab={word: index for index, word in enumerate(WORDS)})
+def make_config():
+    """Makes a small configuration, with changes."""
+    return small_config
 
 
 @pytest.fixture
-def tiny_processor(tiny_tokenizer):
-    return PLVLProcessor(PLVLImageProcessor(size={"height": 64, "width": 64}), tiny_tokenizer)
+def config():
+    return small_config()
 
 
 @pytest.fixture
-def tiny_model(tiny_config):
+def model(config):
     torch.manual_seed(0)
-    model = PLVLModel(tiny_config).eval()
+    return PLVLModel(config).eval()
+
+
+@pytest.fixture
+def inputs(config):
+    """Two pictures with an expression each, the second one padded."""
+    generator = torch.Generator().manual_seed(1)
+    attention_mask = torch.ones(2, 7, dtype=torch.long)
+    attention_mask[1, 4:] = 0
+    return {
+        "pixel_values": torch.randn(2, 3, 64, 64, generator=generator),
+        "input_ids": torch.randint(5, 99, (2, 7), generator=generator) * attention_mask,
+        "attention_mask": attention_mask,
+    }
+
+
+@pytest.fixture
+def labels():
+    masks = torch.zeros(2, 64, 64)
+    masks[0, 10:40, 8:30] = 1
+    masks[1, 30:60, 20:50] = 1
+    return {
+        "boxes": torch.tensor([[0.3, 0.4, 0.35, 0.45], [0.55, 0.7, 0.45, 0.45]]),
+        "masks": masks,
+        "has_mask": torch.tensor([True, True]),
+    }
+
+
+@pytest.fixture(scope="session")
+def processor():
+    image_processor = PLVLImageProcessor(size={"height": 64, "width": 64})
+    return PLVLProcessor(image_processor, learn_wordpiece(EXPRESSIONS, vocab_size=99))
+
+
+@pytest.fixture
+def model_folder(model, processor, tmp_path):
+    """A folder as training leaves it: `model` and `processor`."""
+    folder = tmp_path / "trained"
     with torch.no_grad():
-        # At their initial values some parts answer nearly alike whatever they are given.
+        # A new model answers all expressions nearly alike.
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-    return model
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture
-def tiny_folder(tiny_model, tiny_processor, tmp_path):
-    """A folder as training leaves it: model and processor."""
-    folder = tmp_path / "trained"
-    tiny_model.save_pretrained(folder)
-    tiny_processor.save_pretrained(folder)
-    return folder
+def picture():
+    image = Image.new("RGB", (60, 40), (30, 60, 90))
+    image.paste((220, 40, 40), (10, 5, 30, 25))
+    return image
+
+
+@pytest.fixture
+def mini_refer():
+    """Folders of the two real photographs: `image_root` and `label_root`."""
+    root = SHARED / "mini_refer"
+    if not root.is_dir():
+        pytest.skip(f"the two photographs are not there: {root} (set PLVL_SHARED to the folder of mini_refer)")
+    return {"image_root": root / "images", "label_root": root / "labels"}

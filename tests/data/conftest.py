@@ -1,29 +1,16 @@
-"""Small label files and pictures in the exact layouts of the real sources, and the two real photographs."""
+"""Small label files and pictures in the exact layouts of the real sources."""
 
 import json
-import os
 import pickle
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from PIL import Image, ImageDraw
 
-SHARED = Path(os.environ.get("PLVL_SHARED", Path(__file__).parents[2].parent / "shared"))
-
 
 @pytest.fixture(autouse=True)
 def arrow_cache_in_a_fresh_folder(tmp_path, monkeypatch):
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "arrow_cache")
-
-
-@pytest.fixture
-def mini_refer():
-    """Folders of the two real photographs: `image_root` and `label_root`."""
-    root = SHARED / "mini_refer"
-    if not root.is_dir():
-        pytest.skip(f"the two photographs are not there: {root} (set PLVL_SHARED to the folder of mini_refer)")
-    return {"image_root": root / "images", "label_root": root / "labels"}
 
 
 def _reference(ref_id, ann_id, image_id, split, *sentences):

@@ -15,8 +15,8 @@ METRICS = {
 }
 
 
-def test_the_hub_reads_tasks_datasets_numbers_and_licence(tiny_config):
-    data = model_card("lab/tiny", tiny_config, METRICS, base_model="lab/pretrained", license="mit").data
+def test_the_hub_reads_tasks_datasets_numbers_and_licence(config):
+    data = model_card("lab/tiny", config, METRICS, base_model="lab/pretrained", license="mit").data
     assert data.library_name == "transformers"
     assert data.pipeline_tag == "image-segmentation"
     assert {"referring-expression-comprehension", "referring-expression-segmentation"} <= set(data.tags)
@@ -32,29 +32,29 @@ def test_the_hub_reads_tasks_datasets_numbers_and_licence(tiny_config):
     }
 
 
-def test_the_card_survives_being_written_and_read(tiny_config, tmp_path):
+def test_the_card_survives_being_written_and_read(config, tmp_path):
     (tmp_path / "metrics.json").write_text(json.dumps(METRICS))
-    path = write_model_card(tmp_path, "lab/tiny", tiny_config)
+    path = write_model_card(tmp_path, "lab/tiny", config)
     assert path == tmp_path / "README.md"
-    assert ModelCard.load(path).data.to_dict() == model_card("lab/tiny", tiny_config, METRICS).data.to_dict()
+    assert ModelCard.load(path).data.to_dict() == model_card("lab/tiny", config, METRICS).data.to_dict()
 
 
-def test_numbers_stand_in_a_table_in_per_cent(tiny_config):
-    lines = model_card("lab/tiny", tiny_config, METRICS).text.splitlines()
+def test_numbers_stand_in_a_table_in_per_cent(config):
+    lines = model_card("lab/tiny", config, METRICS).text.splitlines()
     assert "|  | box accuracy at IoU 0.5 | mask mIoU | mask oIoU |" in lines
     assert "| refcoco/val | 75.12 | 50.00 | 25.00 |" in lines
     assert "| refcoco+/testA | 50.00 | – | – |" in lines
 
 
-def test_a_split_without_its_dataset_is_named_as_it_is(tiny_config):
-    card = model_card("lab/tiny", tiny_config, {"val": {"box_accuracy": 0.5}}, datasets="mixed_coco")
+def test_a_split_without_its_dataset_is_named_as_it_is(config):
+    card = model_card("lab/tiny", config, {"val": {"box_accuracy": 0.5}}, datasets="mixed_coco")
     assert card.data.datasets == ["mixed_coco"]
     assert card.data.eval_results[0].dataset_split == "val"
     assert "| val | 50.00 |" in card.text
 
 
-def test_without_numbers_there_is_no_table(tiny_config, tmp_path):
-    card = ModelCard.load(write_model_card(tmp_path, "lab/tiny", tiny_config))
+def test_without_numbers_there_is_no_table(config, tmp_path):
+    card = ModelCard.load(write_model_card(tmp_path, "lab/tiny", config))
     assert "Results" not in card.text
     assert card.data.eval_results is None
 
@@ -72,17 +72,17 @@ def test_without_numbers_there_is_no_table(tiny_config, tmp_path):
         ),
     ],
 )
-def test_the_card_speaks_of_the_models_tasks(tiny_config, tasks, tag, answers, line):
-    card = model_card("lab/tiny", PLVLConfig(**tiny_config.to_dict() | {"tasks": tasks}))
+def test_the_card_speaks_of_the_models_tasks(config, tasks, tag, answers, line):
+    card = model_card("lab/tiny", PLVLConfig(**config.to_dict() | {"tasks": tasks}))
     assert card.data.pipeline_tag == tag
     assert answers in card.text
     assert line in card.text.splitlines()
 
 
-def test_the_example_on_the_card_runs(tiny_folder, tiny_config, tmp_path, monkeypatch):
+def test_the_example_on_the_card_runs(model_folder, config, tmp_path, monkeypatch):
     Image.new("RGB", (50, 40)).save(tmp_path / "picture.jpg")
     monkeypatch.chdir(tmp_path)
-    example = model_card(str(tiny_folder), tiny_config).text.split("```python")[1].split("```")[0]
+    example = model_card(str(model_folder), config).text.split("```python")[1].split("```")[0]
     names = {}
     exec(example, names)
     assert names["answer"]["mask"].size == (50, 40)
@@ -90,16 +90,16 @@ def test_the_example_on_the_card_runs(tiny_folder, tiny_config, tmp_path, monkey
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"val": 0.5}'])
-def test_metrics_that_are_none_are_named(tiny_config, tmp_path, content):
+def test_metrics_that_are_none_are_named(config, tmp_path, content):
     (tmp_path / "metrics.json").write_text(content)
     with pytest.raises(ValueError, match=r"metrics\.json (is no JSON|must hold metrics by split)"):
-        write_model_card(tmp_path, "lab/tiny", tiny_config)
+        write_model_card(tmp_path, "lab/tiny", config)
 
 
-def test_transformers_own_card_is_known_from_a_written_one(tiny_config, monkeypatch):
+def test_transformers_own_card_is_known_from_a_written_one(config, monkeypatch):
     def there_is_none(*args, **kwargs):
         raise EntryNotFoundError("no README.md")
 
     monkeypatch.setattr(ModelCard, "load", there_is_none)
     assert is_placeholder(create_and_tag_model_card("lab/tiny", ["plvl"]))
-    assert not is_placeholder(model_card("lab/tiny", tiny_config))
+    assert not is_placeholder(model_card("lab/tiny", config))

@@ -23,8 +23,8 @@ def picture(seed=0, width=50, height=40):
 
 
 @pytest.fixture
-def pipe(tiny_folder):
-    return pipeline("visual-grounding", model=str(tiny_folder), device="cpu")
+def pipe(model_folder):
+    return pipeline("visual-grounding", model=str(model_folder), device="cpu")
 
 
 @pytest.fixture
@@ -45,11 +45,11 @@ def same(first, second):
     )
 
 
-def test_one_expression_gives_what_model_and_processor_give(pipe, tiny_model, tiny_processor):
+def test_one_expression_gives_what_model_and_processor_give(pipe, model, processor):
     answer = pipe(picture(), "the man in red")
     with torch.no_grad():
-        outputs = tiny_model(**tiny_processor(images=picture(), text="the man in red", return_tensors="pt"))
-    [expected] = tiny_processor.post_process_grounding(outputs, target_sizes=[(40, 50)])
+        outputs = model(**processor(images=picture(), text="the man in red", return_tensors="pt"))
+    [expected] = processor.post_process_grounding(outputs, target_sizes=[(40, 50)])
     assert list(answer) == ["label", "score", "box", "mask"]
     assert answer["label"] == "the man in red"
     assert isinstance(answer["score"], float)
@@ -136,24 +136,24 @@ def test_the_mask_threshold_is_passed_on(pipe):
     assert (low, high) == (1, 0)
 
 
-def test_a_model_of_one_task_gives_the_answers_it_has(tiny_config, tiny_processor):
+def test_a_model_of_one_task_gives_the_answers_it_has(config, processor):
     answers = {}
     for task in ("rec", "res"):
-        model = PLVLModel(PLVLConfig(**tiny_config.to_dict() | {"tasks": [task]}))
-        pipe = pipeline("visual-grounding", model=model, processor=tiny_processor, device="cpu")
+        model = PLVLModel(PLVLConfig(**config.to_dict() | {"tasks": [task]}))
+        pipe = pipeline("visual-grounding", model=model, processor=processor, device="cpu")
         answers[task] = pipe([(picture(), "the cup"), (picture(1), "the cup")], batch_size=2)[1]
     assert list(answers["rec"]) == ["label", "score", "box"]
     assert list(answers["res"]) == ["label", "score", "mask"]
     assert answers["res"]["score"] is None
 
 
-def test_a_model_in_training_answers_as_in_evaluation(tiny_model, tiny_processor, pipe):
-    in_training = pipeline("visual-grounding", model=tiny_model.train(), processor=tiny_processor, device="cpu")
+def test_a_model_in_training_answers_as_in_evaluation(model, processor, pipe):
+    in_training = pipeline("visual-grounding", model=model.train(), processor=processor, device="cpu")
     assert same(in_training(picture(), "the cup"), pipe(picture(), "the cup"))
 
 
-def test_a_model_in_half_precision_answers(tiny_folder):
-    pipe = pipeline("visual-grounding", model=str(tiny_folder), dtype=torch.bfloat16, device="cpu")
+def test_a_model_in_half_precision_answers(model_folder):
+    pipe = pipeline("visual-grounding", model=str(model_folder), dtype=torch.bfloat16, device="cpu")
     assert pipe.model.dtype == torch.bfloat16
     assert set(pipe(picture(), "the cup")["box"]) == {"xmin", "ymin", "xmax", "ymax"}
 
@@ -191,9 +191,9 @@ def test_a_misspelt_option_is_refused(pipe):
         pipe(picture(), "the cup", mask_treshold=0.3)
 
 
-def test_another_model_is_refused(tiny_model, tiny_processor):
+def test_another_model_is_refused(model, processor):
     with pytest.raises(ValueError, match="got BertModel and PLVLProcessor"):
-        pipeline("visual-grounding", model=tiny_model.text_encoder, processor=tiny_processor, device="cpu")
+        pipeline("visual-grounding", model=model.text_encoder, processor=processor, device="cpu")
 
 
 def test_registering_does_not_import_the_pipelines():

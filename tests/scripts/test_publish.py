@@ -55,10 +55,10 @@ print(json.dumps([type(part).__module__.split(".")[0] for part in (model, proces
 
 
 @pytest.fixture
-def publish(tiny_folder, tmp_path):
+def publish(model_folder, tmp_path):
     """Runs the script without sending; gives the folder that would be sent."""
 
-    def run(*flags, model=tiny_folder):
+    def run(*flags, model=model_folder):
         folder = tmp_path / "upload"
         main(["--model", str(model), "--repo", "lab/tiny", "--dry_run", str(folder), *flags])
         return folder
@@ -70,10 +70,10 @@ def names(folder):
     return {path.name for path in folder.iterdir()}
 
 
-def test_only_what_a_model_needs_is_published(publish, tiny_folder, capsys):
+def test_only_what_a_model_needs_is_published(publish, model_folder, capsys):
     for leftover in ("optimizer.pt", "training_args.bin", "gallery.png"):
-        (tiny_folder / leftover).write_bytes(b"left by training")
-    (tiny_folder / "checkpoint-5").mkdir()
+        (model_folder / leftover).write_bytes(b"left by training")
+    (model_folder / "checkpoint-5").mkdir()
     folder = publish()
     assert names(folder) == {
         "README.md",
@@ -88,31 +88,31 @@ def test_only_what_a_model_needs_is_published(publish, tiny_folder, capsys):
     assert "nothing was sent" in printed
 
 
-def test_the_weights_are_published_as_they_were_trained(publish, tiny_folder, tiny_model, tiny_processor):
-    tiny_model.half().save_pretrained(tiny_folder)
-    published, trained = (load_file(folder / "model.safetensors") for folder in (publish(), tiny_folder))
+def test_the_weights_are_published_as_they_were_trained(publish, model_folder, model, processor):
+    model.half().save_pretrained(model_folder)
+    published, trained = (load_file(folder / "model.safetensors") for folder in (publish(), model_folder))
     assert published.keys() == trained.keys()
     assert all(torch.equal(published[name], trained[name]) for name in trained)
     assert published["head.center.1.bias"].dtype == torch.float16
 
 
-def test_metrics_come_along_and_into_the_card(publish, tiny_folder):
+def test_metrics_come_along_and_into_the_card(publish, model_folder):
     metrics = {"refcoco/val": {"num_samples": 4, "box_accuracy": 0.75, "mask_miou": 0.5}}
-    (tiny_folder / "metrics.json").write_text(json.dumps(metrics))
+    (model_folder / "metrics.json").write_text(json.dumps(metrics))
     folder = publish()
     assert json.loads((folder / "metrics.json").read_text()) == metrics
     assert "| refcoco/val | 75.00 | 50.00 |" in (folder / "README.md").read_text()
 
 
-def test_a_readme_of_ones_own_is_published(publish, tiny_folder):
-    (tiny_folder / "README.md").write_text("---\nlicense: mit\n---\n\nMy own words.\n")
+def test_a_readme_of_ones_own_is_published(publish, model_folder):
+    (model_folder / "README.md").write_text("---\nlicense: mit\n---\n\nMy own words.\n")
     assert (publish() / "README.md").read_text() == "---\nlicense: mit\n---\n\nMy own words.\n"
 
 
-def test_with_code_it_loads_where_plvl_is_not_installed(tiny_folder, tiny_model, tiny_processor, local_hub, tmp_path):
+def test_with_code_it_loads_where_plvl_is_not_installed(model_folder, model, processor, local_hub, tmp_path):
     folder = tmp_path / "upload"
-    main(["--model", str(tiny_folder), "--repo", "lab/tiny", "--with_code", "--dry_run", str(folder)])
-    main(["--model", str(tiny_folder), "--repo", "lab/tiny", "--with_code"])
+    main(["--model", str(model_folder), "--repo", "lab/tiny", "--with_code", "--dry_run", str(folder)])
+    main(["--model", str(model_folder), "--repo", "lab/tiny", "--with_code"])
     assert local_hub.repositories["lab/tiny"].files.keys() == names(folder)
     picture = tmp_path / "picture.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(picture)
@@ -131,11 +131,11 @@ def test_with_code_it_loads_where_plvl_is_not_installed(tiny_folder, tiny_model,
     assert json.loads(finished.stdout) == ["transformers_modules"] * 3
 
     image = Image.open(picture)
-    inputs = tiny_processor(images=image, text="the red cup", boxes=[[1, 2, 30, 20]], return_tensors="pt")
+    inputs = processor(images=image, text="the red cup", boxes=[[1, 2, 30, 20]], return_tensors="pt")
     labels = inputs.pop("labels")
     with torch.no_grad():
-        outputs = tiny_model(**inputs)
-    [answer] = tiny_processor.post_process_grounding(outputs, target_sizes=[(40, 50)])
+        outputs = model(**inputs)
+    [answer] = processor.post_process_grounding(outputs, target_sizes=[(40, 50)])
     pil = AutoImageProcessor.from_pretrained(folder, backend="pil")
     assert type(pil).__module__ == "plvl.processing.image_processing_plvl"
     expected = {
@@ -187,20 +187,20 @@ def test_a_model_that_came_with_code_can_be_published_with_it_again(publish, tmp
         assert (again / name).read_bytes() == (with_code / name).read_bytes(), name
 
 
-def test_it_makes_a_repository_and_sends_everything_in_one_commit(tiny_folder, local_hub, capsys):
-    main(["--model", str(tiny_folder), "--repo", "lab/tiny", "--private"])
+def test_it_makes_a_repository_and_sends_everything_in_one_commit(model_folder, local_hub, capsys):
+    main(["--model", str(model_folder), "--repo", "lab/tiny", "--private"])
     repository = local_hub.repositories["lab/tiny"]
     assert repository.private
     assert repository.commits == ["Upload PLVL model and processor"]
-    assert repository.files["model.safetensors"] == (tiny_folder / "model.safetensors").read_bytes()
+    assert repository.files["model.safetensors"] == (model_folder / "model.safetensors").read_bytes()
     assert ModelCard(repository.files["README.md"].decode()).data.license == "apache-2.0"
     assert f"published: {local_hub.url}/lab/tiny" in capsys.readouterr().out
 
 
-def test_a_refusal_of_the_hub_is_one_line(tiny_folder, local_hub, monkeypatch):
+def test_a_refusal_of_the_hub_is_one_line(model_folder, local_hub, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_of_somebody_else")
     with pytest.raises(SystemExit, match="^publish: .*401"):
-        main(["--model", str(tiny_folder), "--repo", "lab/tiny"])
+        main(["--model", str(model_folder), "--repo", "lab/tiny"])
     assert not local_hub.repositories
 
 
@@ -214,45 +214,45 @@ def test_a_refusal_of_the_hub_is_one_line(tiny_folder, local_hub, monkeypatch):
         (["config.json", "processor_config.json"], r"it lacks config\.json, a processor \(processor_config\.json\)$"),
     ],
 )
-def test_a_folder_that_lacks_a_part_is_refused(publish, tiny_folder, tmp_path, removed, message):
+def test_a_folder_that_lacks_a_part_is_refused(publish, model_folder, tmp_path, removed, message):
     for name in removed:
-        (tiny_folder / name).unlink()
+        (model_folder / name).unlink()
     with pytest.raises(SystemExit, match=message):
         publish()
     assert not (tmp_path / "upload").exists()
 
 
-def test_weights_that_are_not_whole_are_refused(publish, tiny_folder):
-    weights = load_file(tiny_folder / "model.safetensors")
+def test_weights_that_are_not_whole_are_refused(publish, model_folder):
+    weights = load_file(model_folder / "model.safetensors")
     del weights["head.center.1.bias"]
-    save_file(weights | {"head.spare": torch.zeros(1)}, tiny_folder / "model.safetensors", {"format": "pt"})
+    save_file(weights | {"head.spare": torch.zeros(1)}, model_folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(SystemExit, match=r"missing or left over in its weights: head\.center\.1\.bias, head\.spare$"):
         publish()
 
 
-def test_weights_of_another_shape_are_refused(publish, tiny_folder):
-    weights = load_file(tiny_folder / "model.safetensors")
+def test_weights_of_another_shape_are_refused(publish, model_folder):
+    weights = load_file(model_folder / "model.safetensors")
     weights["head.center.1.bias"] = torch.zeros(7)
-    save_file(weights, tiny_folder / "model.safetensors", {"format": "pt"})
+    save_file(weights, model_folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(SystemExit, match="its weights do not load"):
         publish()
 
 
-def test_truncated_weights_are_refused(publish, tiny_folder):
-    weights = tiny_folder / "model.safetensors"
+def test_truncated_weights_are_refused(publish, model_folder):
+    weights = model_folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(SystemExit, match=f"{tiny_folder} cannot be released: its weights do not load"):
+    with pytest.raises(SystemExit, match=f"{model_folder} cannot be released: its weights do not load"):
         publish()
 
 
-def test_a_configuration_that_cannot_be_read_is_named(publish, tiny_folder):
-    (tiny_folder / "config.json").write_text("{")
+def test_a_configuration_that_cannot_be_read_is_named(publish, model_folder):
+    (model_folder / "config.json").write_text("{")
     with pytest.raises(SystemExit, match=r"config\.json"):
         publish()
 
 
-def test_a_model_of_another_type_is_refused(publish, tiny_folder, tiny_model):
-    tiny_model.text_encoder.save_pretrained(tiny_folder)
+def test_a_model_of_another_type_is_refused(publish, model_folder, model):
+    model.text_encoder.save_pretrained(model_folder)
     with pytest.raises(SystemExit, match="it holds a model of the type 'bert', not PLVL"):
         publish()
 

@@ -11,8 +11,8 @@ def card_of(repository):
 
 
 @pytest.mark.parametrize("first", ["model", "processor"])
-def test_model_and_processor_make_one_repository_with_a_card(local_hub, tiny_model, tiny_processor, first):
-    pushed = {"model": tiny_model, "processor": tiny_processor}
+def test_model_and_processor_make_one_repository_with_a_card(local_hub, model, processor, first):
+    pushed = {"model": model, "processor": processor}
     pushed.pop(first).push_to_hub("lab/tiny")
     [second] = pushed.values()
     second.push_to_hub("lab/tiny")
@@ -27,20 +27,20 @@ def test_model_and_processor_make_one_repository_with_a_card(local_hub, tiny_mod
     assert "2504.16145" in card.text
 
 
-def test_a_card_that_somebody_wrote_is_kept(local_hub, tiny_model):
-    tiny_model.push_to_hub("lab/tiny")
+def test_a_card_that_somebody_wrote_is_kept(local_hub, model):
+    model.push_to_hub("lab/tiny")
     repository = local_hub.repositories["lab/tiny"]
     repository.files["README.md"] = b"---\nlicense: mit\n---\nMy own words.\n"
-    tiny_model.push_to_hub("lab/tiny")
+    model.push_to_hub("lab/tiny")
     assert card_of(repository).text.strip() == "My own words."
     assert card_of(repository).data.license == "mit"
 
 
-def test_what_was_pushed_loads_from_the_hub(local_hub, tiny_model, tiny_processor):
-    tiny_model.push_to_hub("lab/tiny", private=True)
-    tiny_processor.push_to_hub("lab/tiny")
+def test_what_was_pushed_loads_from_the_hub(local_hub, model, processor):
+    model.push_to_hub("lab/tiny", private=True)
+    processor.push_to_hub("lab/tiny")
     assert local_hub.repositories["lab/tiny"].private
     model, processor = AutoModel.from_pretrained("lab/tiny"), AutoProcessor.from_pretrained("lab/tiny")
-    assert type(processor) is type(tiny_processor)
-    for name, tensor in tiny_model.state_dict().items():
+    assert type(processor) is type(processor)
+    for name, tensor in model.state_dict().items():
         assert torch.equal(model.state_dict()[name], tensor)

@@ -1,0 +1,76 @@
+"""Draws what was grounded: the expression above the picture, the mask and box on it."""
+
+import textwrap
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+TRUE_COLOUR = (46, 204, 113)
+PREDICTED_COLOUR = (255, 64, 96)
+MASK_OPACITY = 0.45
+CAPTION_MARGIN = 8
+
+
+def draw_grounding(image: Image.Image, text: str, answers: list[dict]) -> Image.Image:
+    """
+    Draws answers to one expression on a picture.
+
+    Args:
+        image (`PIL.Image.Image`): the picture; it is not changed.
+        text (`str`): the expression, written above the picture.
+        answers (`list[dict]`): each with `"colour"` (red, green, blue) and, as far as there are, `"box"` (x1, y1, x2,
+            y2 in pixels), `"mask"` (array of shape `(height, width)`, true inside) and `"label"`, written at the box.
+    """
+    picture = image.convert("RGB")
+    for answer in answers:
+        if answer.get("mask") is not None:
+            picture = _tint(picture, np.asarray(answer["mask"], dtype=bool), answer["colour"])
+    draw = ImageDraw.Draw(picture)
+    font_size = max(min(picture.size) // 20, 11)
+    for answer in answers:
+        if answer.get("box") is None:
+            continue
+        box = [float(value) for value in answer["box"]]
+        draw.rectangle(box, outline=answer["colour"], width=max(min(picture.size) // 150, 2))
+        if answer.get("label"):
+            draw.text(
+                (box[0] + 4, box[1] + 2),
+                answer["label"],
+                fill=answer["colour"],
+                font=ImageFont.load_default(font_size),
+                stroke_width=2,
+                stroke_fill="white",
+            )
+    return _with_caption(picture, text, font_size)
+
+
+def contact_sheet(tiles: list[Image.Image], columns: int, tile_width: int = 320) -> Image.Image:
+    """Tiles of one width side by side, `columns` to a row."""
+    tiles = [tile.resize((tile_width, round(tile.height * tile_width / tile.width))) for tile in tiles]
+    rows = [tiles[start : start + columns] for start in range(0, len(tiles), columns)]
+    heights = [max(tile.height for tile in row) for row in rows]
+    sheet = Image.new("RGB", (columns * tile_width, sum(heights)), "white")
+    for index, row in enumerate(rows):
+        for column, tile in enumerate(row):
+            sheet.paste(tile, (column * tile_width, sum(heights[:index])))
+    return sheet
+
+
+def _tint(picture: Image.Image, mask: np.ndarray, colour) -> Image.Image:
+    pixels = np.array(picture, dtype=np.float32)
+    if mask.shape != pixels.shape[:2]:
+        raise ValueError(f"a mask of {mask.shape} cannot be drawn on a picture of {pixels.shape[:2]} (height, width)")
+    pixels[mask] = (1 - MASK_OPACITY) * pixels[mask] + MASK_OPACITY * np.array(colour, dtype=np.float32)
+    return Image.fromarray(pixels.round().astype(np.uint8))
+
+
+def _with_caption(picture: Image.Image, text: str, font_size: int) -> Image.Image:
+    font = ImageFont.load_default(font_size)
+    line_length = max(int((picture.width - 2 * CAPTION_MARGIN) / (0.55 * font_size)), 8)
+    lines = textwrap.fill(text, line_length)
+    left, top, right, bottom = ImageDraw.Draw(picture).multiline_textbbox((0, 0), lines, font=font)
+    caption_height = int(bottom - top) + 2 * CAPTION_MARGIN
+    captioned = Image.new("RGB", (picture.width, picture.height + caption_height), "white")
+    captioned.paste(picture, (0, caption_height))
+    ImageDraw.Draw(captioned).multiline_text((CAPTION_MARGIN, CAPTION_MARGIN - top), lines, fill="black", font=font)
+    return captioned

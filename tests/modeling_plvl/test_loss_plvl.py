@@ -1,0 +1,99 @@
+import math
+
+import pytest
+import torch
+
+from plvl.modeling_plvl.loss_plvl import (
+    box_losses,
+    center_focal_loss,
+    center_heatmap,
+    mask_dice_loss,
+    mask_focal_loss,
+    mask_losses,
+)
+
+
+def test_the_heatmap_is_one_at_the_centre_cell_and_falls_off_as_a_gaussian():
+    heatmap = center_heatmap(torch.tensor([[0.5, 0.25, 0.5, 0.5]]), (28, 28))[0]
+    assert heatmap[7, 14] == 1
+    assert (heatmap == 1).sum() == 1
+    # A box of 14 x 14 cells: the smallest of the three roots is 3.83, so the radius is 3 and sigma 7 / 6.
+    assert heatmap[7, 15] == pytest.approx(math.exp(-1 / (2 * (7 / 6) ** 2)), abs=1e-6)
+    assert heatmap[7, 17] > 0
+    assert heatmap[7, 18] == 0
+
+
+def test_a_centre_outside_the_grid_draws_only_what_falls_inside():
+    heatmap = center_heatmap(torch.tensor([[1.0, 0.5, 0.9, 0.9]]), (28, 28))[0]
+    assert heatmap.max() < 1
+    assert heatmap[14, 27] > 0
+
+
+def test_the_centre_loss_is_not_divided_when_no_cell_is_one():
+    probability = torch.full((1, 2, 2), 0.5)
+    heatmap = torch.zeros(1, 2, 2)
+    expected = -4 * math.log(0.5 + 1e-5) * 0.25
+    assert center_focal_loss(probability, heatmap).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_centre_loss_is_divided_by_the_number_of_centres():
+    probability, heatmap = torch.full((2, 2, 2), 0.5), torch.zeros(2, 2, 2)
+    heatmap[:, 0, 0] = 1
+    one = center_focal_loss(probability[:1], heatmap[:1])
+    assert center_focal_loss(probability, heatmap).item() == pytest.approx(one.item(), rel=1e-6)
+
+
+def test_a_perfect_box_has_no_box_loss_and_the_losses_carry_their_weight():
+    boxes = torch.tensor([[0.5, 0.5, 0.25, 0.25]])
+    center = torch.full((1, 8, 8), 1e-4)
+    losses = box_losses(boxes, center, boxes, loss_alpha=1.0)
+    assert losses["loss_giou"].item() == pytest.approx(0, abs=1e-5)
+    assert losses["loss_l1"].item() == 0
+    tenth = box_losses(boxes, center, boxes, loss_alpha=0.1)
+    assert tenth["loss_center"].item() == pytest.approx(losses["loss_center"].item() / 10, rel=1e-6)
+
+
+def test_the_true_box_is_cut_at_the_picture():
+    reaching_out = torch.tensor([[0.9, 0.5, 0.4, 0.2]])
+    cut = torch.tensor([[0.85, 0.5, 0.3, 0.2]])
+    losses = box_losses(cut, torch.full((1, 8, 8), 0.1), reaching_out, loss_alpha=1.0)
+    assert losses["loss_l1"].item() == pytest.approx(0, abs=1e-6)
+
+
+def test_the_focal_loss_of_a_mask_weighs_pixels_by_how_wrong_they_are():
+    logits, mask = torch.tensor([[[2.0, -1.0]]]), torch.tensor([[[1.0, 1.0]]])
+    probability = logits.sigmoid()
+    expected = (0.25 * (1 - probability) ** 2 * -probability.log()).mean()
+    assert mask_focal_loss(logits, probability, mask).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_dice_of_a_perfect_mask_is_zero_and_of_an_empty_pair_too():
+    mask = torch.zeros(1, 4, 4)
+    mask[0, :2] = 1
+    assert mask_dice_loss(mask, mask).item() == 0
+    assert mask_dice_loss(torch.zeros(1, 4, 4), torch.zeros(1, 4, 4)).item() == 0
+
+
+def test_samples_without_a_mask_do_not_count():
+    logits, masks = torch.randn(3, 8, 8), (torch.rand(3, 8, 8) > 0.5).float()
+    some = mask_losses(logits, masks, torch.tensor([True, False, True]), "logit")
+    alone = mask_losses(logits[[0, 2]], masks[[0, 2]], torch.ones(2), "logit")
+    for name in some:
+        torch.testing.assert_close(some[name], alone[name])
+
+
+def test_a_batch_without_any_mask_has_zero_loss_and_zero_gradient():
+    logits = torch.randn(2, 8, 8, requires_grad=True)
+    losses = mask_losses(logits, torch.zeros(2, 8, 8), torch.zeros(2), "probability")
+    sum(losses.values()).backward()
+    assert sum(losses.values()) == 0
+    assert logits.grad.abs().max() == 0
+
+
+def test_probability_and_logit_differ_in_what_the_cross_entropy_takes():
+    logits, masks = torch.randn(1, 8, 8), (torch.rand(1, 8, 8) > 0.5).float()
+    as_authors = mask_losses(logits, masks, torch.ones(1), "probability")["loss_mask_focal"]
+    sound = mask_losses(logits, masks, torch.ones(1), "logit")["loss_mask_focal"]
+    torch.testing.assert_close(sound, mask_focal_loss(logits, logits.sigmoid(), masks).mean())
+    torch.testing.assert_close(as_authors, mask_focal_loss(logits.sigmoid(), logits.sigmoid(), masks).mean())
+    assert as_authors != sound

@@ -1,0 +1,175 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import AutoModel
+
+from plvl.modeling_plvl import PLVLModel
+from plvl.modeling_plvl.modeling_plvl import PLVLVisionAttention, read_boxes, relative_position_table
+
+
+def test_the_outputs_have_the_documented_shapes(model, inputs):
+    with torch.no_grad():
+        outputs = model(**inputs, output_hidden_states=True)
+    assert outputs.pred_boxes.shape == (2, 4)
+    assert outputs.pred_masks.shape == (2, 64, 64)
+    assert outputs.center_logits.shape == (2, 4, 4)
+    assert outputs.size.shape == outputs.offset.shape == (2, 2, 4, 4)
+    assert len(outputs.hidden_states) == 4
+
+
+def test_attention_with_widened_queries_is_attention_with_a_position_bias(config):
+    torch.manual_seed(0)
+    attention = PLVLVisionAttention(config, relative_grid_size=4)
+    for table in (attention.rel_pos_h, attention.rel_pos_w):
+        nn.init.normal_(table)
+    hidden_states = torch.randn(2, 4, 4, 32)
+
+    query, key, value = attention.qkv(hidden_states).view(2, 16, 3, 2, 16).permute(2, 0, 3, 1, 4)
+    scores = query @ key.transpose(-1, -2) / 4
+    for position in range(16):
+        for other in range(16):
+            row, column, other_row, other_column = position // 4, position % 4, other // 4, other % 4
+            bias = attention.rel_pos_h[row - other_row + 3] + attention.rel_pos_w[column - other_column + 3]
+            scores[:, :, position, other] += query[:, :, position] @ bias
+    expected = attention.proj((scores.softmax(-1) @ value).transpose(1, 2).reshape(2, 4, 4, 32))
+    torch.testing.assert_close(attention(hidden_states)[0], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_relative_table_of_another_length_is_resized_linearly():
+    table = torch.randn(9, 3)
+    resized = F.interpolate(table.T[None], size=5, mode="linear", align_corners=False)[0].T
+    assert torch.equal(relative_position_table(table, 3)[0, 2], resized[0])
+    assert torch.equal(relative_position_table(table, 5)[4, 0], table[8])
+
+
+def test_eager_and_sdpa_agree(model, inputs):
+    with torch.no_grad():
+        sdpa = model(**inputs)
+        model.set_attn_implementation("eager")
+        eager = model(**inputs, output_attentions=True)
+    torch.testing.assert_close(sdpa.pred_boxes, eager.pred_boxes, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(sdpa.pred_masks, eager.pred_masks, atol=1e-4, rtol=1e-4)
+    assert len(eager.attentions) == 3
+    assert [weights.shape for weights in eager.cross_attentions] == [(2, 2, 16, 7)] * 2
+
+
+def test_a_grid_that_windows_do_not_divide_is_padded_and_cut_back(config, inputs):
+    config.vision_config.window_size = 3
+    inputs["pixel_values"] = torch.randn(2, 3, 64, 80)
+    with torch.no_grad():
+        outputs = PLVLModel(config).eval()(**inputs)
+    assert outputs.pred_masks.shape == (2, 64, 80)
+
+
+def test_the_box_is_read_at_the_best_centre():
+    center_logits = torch.full((1, 4, 8), -5.0)
+    center_logits[0, 2, 5] = 3
+    offset, size = torch.zeros(1, 2, 4, 8), torch.full((1, 2, 4, 8), 0.1)
+    offset[0, :, 2, 5] = torch.tensor([0.5, 0.25])
+    size[0, :, 2, 5] = torch.tensor([0.3, 0.6])
+    box = read_boxes(center_logits, offset, size)
+    torch.testing.assert_close(box, torch.tensor([[5.5 / 8, 2.25 / 4, 0.3, 0.6]]))
+
+
+def test_every_parameter_gets_a_gradient_with_both_tasks_on(model, inputs, labels):
+    model.train()
+    model(**inputs, labels=labels).loss.backward()
+    assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
+    # The key's bias shifts all scores of a query alike: its gradient is zero by nature.
+    silent = [name for name, parameter in model.named_parameters() if parameter.grad.abs().max() == 0]
+    assert [name for name in silent if "key.bias" not in name and "k_proj.bias" not in name] == []
+
+
+@pytest.mark.parametrize("task", ["rec", "res"])
+def test_every_parameter_gets_a_gradient_with_one_task_on(task, make_config, inputs, labels):
+    model = PLVLModel(make_config(tasks=[task])).train()
+    outputs = model(**inputs, labels=labels)
+    outputs.loss.backward()
+    assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
+    assert (outputs.pred_boxes is None) == (task == "res")
+    assert (outputs.pred_masks is None) == (task == "rec")
+
+
+def test_the_loss_is_the_sum_of_its_named_parts(model, inputs, labels):
+    outputs = model(**inputs, labels=labels)
+    assert set(outputs.loss_dict) == {"loss_giou", "loss_l1", "loss_center", "loss_mask_focal", "loss_mask_dice"}
+    torch.testing.assert_close(outputs.loss, sum(outputs.loss_dict.values()))
+
+
+def test_language_changes_the_answer_and_text_padding_only_as_configured(model, inputs):
+    with torch.no_grad():
+        before = model(**inputs).center_logits
+        other = model(**(inputs | {"input_ids": inputs["input_ids"].flip(0)})).center_logits
+        model.config.mask_text_padding_in_vision = True
+        masked = model(**inputs).center_logits
+    assert not torch.allclose(before, other)
+    torch.testing.assert_close(before[0], masked[0])
+    assert not torch.allclose(before[1], masked[1])
+
+
+def test_one_picture_serves_many_expressions(model, inputs):
+    one = inputs["pixel_values"][:1]
+    with torch.no_grad():
+        embeddings = model.get_image_embeddings(one)
+        shared = model(
+            image_embeddings=embeddings,
+            input_ids=inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
+        )
+        repeated = model(**(inputs | {"pixel_values": one.expand(2, -1, -1, -1)}))
+    torch.testing.assert_close(shared.pred_boxes, repeated.pred_boxes, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(shared.pred_masks, repeated.pred_masks, atol=1e-5, rtol=1e-5)
+
+
+def test_a_model_without_language_in_its_vision_blocks_runs(make_config, inputs):
+    model = PLVLModel(make_config(cross_attention_layers=[])).eval()
+    with torch.no_grad():
+        assert model(**inputs).pred_boxes.shape == (2, 4)
+
+
+def test_another_text_encoder_fits(make_config, inputs):
+    text_config = {"model_type": "distilbert", "vocab_size": 99, "dim": 24, "n_layers": 1, "n_heads": 2}
+    model = PLVLModel(make_config(text_config=text_config)).eval()
+    with torch.no_grad():
+        assert model(**inputs).pred_boxes.shape == (2, 4)
+
+
+def test_saving_and_loading_through_the_auto_class_keeps_the_numbers(model, inputs, tmp_path):
+    model.save_pretrained(tmp_path)
+    assert (tmp_path / "model.safetensors").is_file()
+    loaded = AutoModel.from_pretrained(tmp_path).eval()
+    with torch.no_grad():
+        before, after = model(**inputs), loaded(**inputs)
+    assert torch.equal(before.pred_boxes, after.pred_boxes)
+    assert torch.equal(before.pred_masks, after.pred_masks)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"pixel_values": torch.zeros(3, 3, 64, 64)}, "got 3 pictures and 2 expressions"),
+        ({"pixel_values": torch.zeros(2, 1, 64, 64)}, r"must have the shape \(batch_size, 3, height, width\)"),
+        ({"pixel_values": torch.zeros(2, 3, 64, 70)}, r"multiples of 16, got \(64, 70\)"),
+        ({"pixel_values": torch.zeros(2, 3, 0, 64)}, r"multiples of 16, got \(0, 64\)"),
+        ({"pixel_values": None}, "one of pixel_values and image_embeddings, got neither"),
+        ({"input_ids": torch.zeros(7, dtype=torch.long)}, r"input_ids must have the shape .* got \(7,\)"),
+    ],
+)
+def test_wrong_inputs_get_an_error_that_says_what_was_given(model, inputs, change, message):
+    with pytest.raises(ValueError, match=message):
+        model(**(inputs | change))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"boxes": torch.zeros(2, 5)}, r"labels\['boxes'\] must have the shape \(2, 4\), got \(2, 5\)"),
+        ({"boxes": None}, r"labels\['boxes'\] must have the shape \(2, 4\), got None"),
+        ({"masks": torch.zeros(2, 32, 32)}, r"labels\['masks'\] must have the shape \(2, 64, 64\), got \(2, 32, 32\)"),
+        ({"has_mask": torch.zeros(3)}, r"labels\['has_mask'\] must have the shape \(2,\), got \(3,\)"),
+    ],
+)
+def test_wrong_labels_get_an_error_that_says_what_was_given(model, inputs, labels, change, message):
+    with pytest.raises(ValueError, match=message):
+        model(**inputs, labels=labels | change)

@@ -1,0 +1,85 @@
+"""What a user gets from `import plvl`, each in an interpreter of its own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(code: str, cwd, **environment) -> str:
+    finished = subprocess.run(
+        [sys.executable, "-c", code], cwd=cwd, env=os.environ | environment, capture_output=True, text=True
+    )
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout.strip()
+
+
+def test_importing_plvl_imports_neither_torch_nor_transformers(tmp_path):
+    code = "import sys, plvl; print([name for name in ('torch', 'transformers') if name in sys.modules])"
+    assert run(code, tmp_path) == "[]"
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import plvl; from transformers import AutoConfig, AutoModel, AutoProcessor, AutoImageProcessor, pipeline",
+        "from transformers import AutoConfig, AutoModel, AutoProcessor, AutoImageProcessor, pipeline; import plvl",
+        "import plvl; plvl.PLVLModel; from transformers import AutoConfig, AutoModel, AutoProcessor",
+    ],
+)
+def test_auto_classes_and_pipelines_know_plvl_whatever_is_imported_first(imports, tmp_path):
+    code = f"""
+{imports}
+config = AutoConfig.for_model("plvl")
+from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING
+from transformers.models.auto.modeling_auto import MODEL_MAPPING
+from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
+for mapping in (MODEL_MAPPING, PROCESSOR_MAPPING):
+    print(mapping[type(config)].__name__)
+print("pil" in IMAGE_PROCESSOR_MAPPING[type(config)])
+from transformers.pipelines import PIPELINE_REGISTRY
+print(PIPELINE_REGISTRY.check_task("visual-grounding")[1]["impl"].__name__)
+"""
+    answers = ["PLVLModel", "PLVLProcessor", "True", "VisualGroundingPipeline"]
+    assert run(code, tmp_path).split() == answers
+
+
+def test_every_public_name_is_there_and_an_unknown_one_is_an_attribute_error(tmp_path):
+    code = """
+import plvl
+for name in plvl.__all__:
+    assert getattr(plvl, name).__name__ == name
+try:
+    plvl.nothing
+except AttributeError as error:
+    print(error)
+"""
+    assert run(code, tmp_path) == "module 'plvl' has no attribute 'nothing'"
+
+
+def test_a_wheel_in_an_empty_folder_gives_every_room(tmp_path):
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    source = tmp_path / "source"
+    rooms = ("plvl", "configuration", "modeling_plvl", "processing", "data", "training", "scripts")
+    source.mkdir()
+    # Built from a copy, so that no build folder is left in the checkout.
+    for name in (*rooms, "setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        (source / name).symlink_to(ROOT / name)
+    subprocess.run([*build, "--wheel-dir", tmp_path / "wheels", source], check=True)
+    [wheel] = (tmp_path / "wheels").glob("plvl-*.whl")
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target"]
+    subprocess.run([*install, tmp_path / "target", wheel], check=True)
+
+    imports = "\n".join(f"import plvl.{room}" for room in rooms[1:])
+    code = f"""
+{imports}
+import plvl
+from importlib.resources import files
+assert plvl.training.__file__.startswith({str(tmp_path)!r}), plvl.training.__file__
+print(files("plvl.configuration").joinpath("recipes/quickstart.yaml").is_file())
+"""
+    assert run(code, tmp_path, PYTHONPATH=str(tmp_path / "target")) == "True"

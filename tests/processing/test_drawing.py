@@ -1,0 +1,27 @@
+import numpy as np
+import pytest
+
+from plvl.processing.drawing import PREDICTED_COLOUR, contact_sheet, draw_grounding
+
+
+def test_box_and_mask_are_drawn_and_the_picture_is_left_alone(picture):
+    before = np.array(picture)
+    mask = np.zeros((40, 60), dtype=bool)
+    mask[30:, 40:] = True
+    answer = {"colour": PREDICTED_COLOUR, "box": (10, 5, 30, 25), "mask": mask, "label": "0.9"}
+    drawn = draw_grounding(picture, "the red square", [answer])
+    assert np.array_equal(np.array(picture), before)
+    assert drawn.width == 60 and drawn.height > 40
+    below_caption = np.array(drawn)[drawn.height - 40 :]
+    assert tuple(below_caption[25, 20]) == PREDICTED_COLOUR
+    assert tuple(below_caption[38, 58]) != tuple(before[38, 58])
+    assert tuple(below_caption[38, 5]) == tuple(before[38, 5])
+
+
+def test_a_mask_of_another_size_is_refused(picture):
+    with pytest.raises(ValueError, match=r"a mask of \(3, 3\) cannot be drawn on a picture of \(40, 60\)"):
+        draw_grounding(picture, "x", [{"colour": PREDICTED_COLOUR, "mask": np.ones((3, 3))}])
+
+
+def test_a_sheet_holds_all_tiles(picture):
+    assert contact_sheet([picture] * 5, columns=2, tile_width=30).size == (60, 60)

@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from plvl.processing import PLVLImageProcessor, PLVLImageProcessorPil
+
+
+@pytest.fixture(params=[PLVLImageProcessor, PLVLImageProcessorPil])
+def image_processor(request):
+    return request.param(size={"height": 64, "width": 64})
+
+
+def test_pictures_of_any_shape_become_one_square_size(image_processor):
+    pictures = [Image.new("RGB", size) for size in ((60, 40), (10, 200), (64, 64))]
+    assert image_processor(pictures, return_tensors="pt").pixel_values.shape == (3, 3, 64, 64)
+
+
+def test_greyscale_and_transparent_pictures_are_read_as_colour(image_processor):
+    grey, clear = Image.new("L", (30, 20), 128), Image.new("RGBA", (30, 20), (128, 128, 128, 255))
+    pixel_values = image_processor([grey, clear], return_tensors="pt").pixel_values
+    torch.testing.assert_close(pixel_values[0], pixel_values[1])
+
+
+def test_boxes_and_masks_follow_the_picture(image_processor):
+    mask = np.zeros((40, 80), dtype=np.uint8)
+    mask[10:30, 20:60] = 1
+    batch = image_processor(Image.new("RGB", (80, 40)), boxes=[(20, 10, 60, 30)], masks=[mask], return_tensors="pt")
+    labels = batch["labels"]
+    torch.testing.assert_close(labels["boxes"], torch.tensor([[0.5, 0.5, 0.5, 0.5]]))
+    assert labels["masks"].shape == (1, 64, 64)
+    assert set(labels["masks"].unique().tolist()) == {0.0, 1.0}
+    assert labels["masks"].mean().item() == pytest.approx(0.25, abs=0.02)
+    assert labels["has_mask"].tolist() == [True]
+
+
+def test_an_absent_mask_is_marked_as_absent(image_processor):
+    pictures = [Image.new("RGB", (80, 40))] * 2
+    masks = [None, np.ones((40, 80))]
+    labels = image_processor(pictures, boxes=[(0, 0, 80, 40)] * 2, masks=masks, return_tensors="pt")["labels"]
+    assert labels["has_mask"].tolist() == [False, True]
+    assert labels["masks"][0].sum() == 0
+    assert labels["masks"][1].mean() == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"images": Image.new("RGB", (0, 40))}, r"picture 0 has no area: its size is \(0, 40\)"),
+        ({"images": [Image.new("RGB", (8, 4))], "boxes": []}, "got 1 pictures and 0 boxes"),
+        (
+            {"images": [Image.new("RGB", (8, 4))], "masks": [np.ones((8, 4))]},
+            r"a mask of \(8, 4\) was given for a picture of \(4, 8\)",
+        ),
+    ],
+)
+def test_wrong_input_gets_an_error_that_says_what_was_given(image_processor, given, message):
+    with pytest.raises(ValueError, match=message):
+        image_processor(**given, return_tensors="pt")
+
+
+def test_the_backends_differ_by_rounding_only():
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 150, 3), dtype=np.uint8))
+    size = {"height": 64, "width": 64}
+    with_torchvision = PLVLImageProcessor(size=size)(noise, return_tensors="pt").pixel_values
+    with_pillow = PLVLImageProcessorPil(size=size)(noise, return_tensors="pt").pixel_values
+    assert (with_torchvision - with_pillow).abs().mean() < 0.02

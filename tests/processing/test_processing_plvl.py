@@ -1,0 +1,93 @@
+import pytest
+import torch
+from transformers import AutoProcessor
+
+from plvl.modeling_plvl import PLVLOutput
+
+
+def test_an_expression_is_lower_cased_and_padded(processor, picture):
+    inputs = processor(images=picture, text="The RED Square", return_tensors="pt")
+    same = processor(images=picture, text="the red square", return_tensors="pt")
+    assert inputs.input_ids.shape == (1, 40)
+    assert torch.equal(inputs.input_ids, same.input_ids)
+    assert set(inputs) == {"pixel_values", "input_ids", "attention_mask"}
+
+
+def test_a_long_expression_is_cut_to_forty_tokens(processor, picture):
+    assert processor(images=picture, text="red square " * 50, return_tensors="pt").attention_mask.sum() == 40
+
+
+def test_one_picture_takes_any_number_of_expressions(processor, picture):
+    inputs = processor(images=picture, text=["the red square", "the man"], return_tensors="pt")
+    assert inputs.pixel_values.shape[0] == 1
+    assert inputs.input_ids.shape[0] == 2
+
+
+def test_boxes_and_masks_become_labels(processor, picture):
+    inputs = processor(images=[picture], text=["a"], boxes=[(10, 5, 30, 25)], masks=[None], return_tensors="pt")
+    assert inputs["labels"]["boxes"].shape == (1, 4)
+    assert inputs["labels"]["has_mask"].tolist() == [False]
+
+
+@pytest.mark.parametrize(
+    ("pictures", "text", "message"),
+    [
+        (2, ["a", "b", "c"], "got 2 pictures and 3 expressions"),
+        (1, ["a", "  "], "expression 1 is empty: '  '"),
+        (1, [7], "string"),
+    ],
+)
+def test_wrong_input_gets_an_error_that_says_what_was_given(processor, picture, pictures, text, message):
+    with pytest.raises(ValueError, match=message):
+        processor(images=[picture] * pictures, text=text, return_tensors="pt")
+
+
+def test_saving_and_loading_keeps_the_numbers(processor, picture, tmp_path):
+    processor.save_pretrained(tmp_path)
+    loaded = AutoProcessor.from_pretrained(tmp_path)
+    before, after = (
+        given(images=picture, text="the man in the red shirt", return_tensors="pt") for given in (processor, loaded)
+    )
+    assert type(loaded.image_processor) is type(processor.image_processor)
+    for name in before:
+        assert torch.equal(before[name], after[name])
+
+
+def outputs_with_one_answer():
+    center_logits = torch.full((1, 4, 4), -4.0)
+    center_logits[0, 1, 1] = 2.0
+    pred_masks = torch.full((1, 64, 64), -3.0)
+    pred_masks[:, :32, :16] = 3.0
+    return PLVLOutput(
+        pred_boxes=torch.tensor([[0.125, 0.25, 0.5, 0.5]]),
+        pred_masks=pred_masks,
+        center_logits=center_logits,
+        last_hidden_state=torch.zeros(1, 16, 32),
+    )
+
+
+def test_answers_come_back_in_the_pictures_pixels(processor):
+    [answer] = processor.post_process_grounding(outputs_with_one_answer(), target_sizes=[(40, 80)])
+    assert answer["box"].tolist() == [0, 0, 30, 20]  # cut at the left border
+    assert answer["score"] == pytest.approx(torch.tensor(2.0).sigmoid().item())
+    assert answer["mask"].shape == (40, 80)
+    assert answer["mask"].dtype == torch.bool
+    assert answer["mask"][:19, :19].all() and not answer["mask"][22:].any() and not answer["mask"][:, 23:].any()
+
+
+def test_without_sizes_boxes_are_shares_of_the_picture(processor):
+    [answer] = processor.post_process_grounding(outputs_with_one_answer())
+    assert answer["box"].tolist() == [0, 0, 0.375, 0.5]
+    assert answer["mask"].shape == (64, 64)
+
+
+def test_a_higher_threshold_makes_a_smaller_mask(processor):
+    outputs = outputs_with_one_answer()
+    [some] = processor.post_process_grounding(outputs, mask_threshold=0.5)
+    [none] = processor.post_process_grounding(outputs, mask_threshold=0.99)
+    assert some["mask"].any() and not none["mask"].any()
+
+
+def test_a_wrong_number_of_sizes_is_refused(processor):
+    with pytest.raises(ValueError, match="got 2 target_sizes for 1 expressions"):
+        processor.post_process_grounding(outputs_with_one_answer(), target_sizes=[(4, 4), (5, 5)])

@@ -1,0 +1,34 @@
+"""A sheet of pictures that shows what the model grounds, beside what it should have."""
+
+import torch
+from PIL import Image
+
+from plvl.data.masks import decode_segmentation
+from plvl.processing.drawing import PREDICTED_COLOUR, TRUE_COLOUR, contact_sheet, draw_grounding
+
+
+@torch.no_grad()
+def draw_gallery(model, processor, rows: list[dict], columns: int = 4) -> Image.Image:
+    """
+    Grounds each row's expression and draws the true box and mask (green) and the predicted ones (red).
+
+    Args:
+        model, processor: a [`PLVLModel`] and its [`PLVLProcessor`].
+        rows (`list[dict]`): rows of a grounding dataset.
+    """
+    model.eval()
+    inputs = processor(images=[row["image"] for row in rows], text=[row["text"] for row in rows], return_tensors="pt")
+    outputs = model(**inputs.to(model.device))
+    sizes = [(row["height"], row["width"]) for row in rows]
+    tiles = []
+    for row, result in zip(rows, processor.post_process_grounding(outputs, sizes), strict=True):
+        x, y, width, height = row["bbox"]
+        true_mask = decode_segmentation(row["segmentation"], row["height"], row["width"])
+        truth = {"colour": TRUE_COLOUR, "box": (x, y, x + width, y + height), "mask": true_mask}
+        prediction = {
+            "colour": PREDICTED_COLOUR,
+            "box": result.get("box"),
+            "mask": None if "mask" not in result else result["mask"].cpu(),
+        }
+        tiles.append(draw_grounding(row["image"], row["text"], [truth, prediction]))
+    return contact_sheet(tiles, columns)

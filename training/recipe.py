@@ -1,0 +1,69 @@
+"""Recipes: a YAML file and command-line flags together fill the arguments of a run, flags winning."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+from transformers import HfArgumentParser
+
+
+@dataclass
+class ModelArguments:
+    model_name_or_path: str | None = field(
+        default=None,
+        metadata={"help": "Folder or Hub name of a PLVL model to go on from; without it one is made new."},
+    )
+    model_config: dict | str | None = field(
+        default=None, metadata={"help": "Configuration of a new model (fields of PLVLConfig), as JSON."}
+    )
+    tokenizer_name_or_path: str | None = field(
+        default=None,
+        metadata={
+            "help": "Tokenizer of a new model; without it a vocabulary is learned from the training expressions."
+        },
+    )
+
+    def __post_init__(self):
+        if isinstance(self.model_config, str):
+            self.model_config = json.loads(self.model_config)
+        self.model_config = self.model_config or {}
+
+
+@dataclass
+class DataArguments:
+    dataset: str = field(default="refcoco", metadata={"help": "Name of the data set."})
+    image_root: str = field(default="image_data", metadata={"help": "Folder of the pictures."})
+    label_root: str = field(default="mask_data", metadata={"help": "Folder of the labels."})
+    split_by: str | None = field(default=None, metadata={"help": "Who split the set, as unc, umd or google."})
+    train_split: str = field(default="train", metadata={"help": "The split to train on."})
+    eval_splits: list[str] = field(default_factory=lambda: ["val"], metadata={"help": "The splits to evaluate."})
+    shuffle_buffer_size: int = field(default=1000, metadata={"help": "Rows among which the next is drawn."})
+    gallery_size: int = field(default=12, metadata={"help": "Pictures in gallery.png."})
+
+
+def parse_recipe(argument_classes, command_line: list[str]):
+    """
+    Args:
+        argument_classes: dataclasses to fill, as for [`transformers.HfArgumentParser`].
+        command_line (`list[str]`): may start with a recipe, a `.yaml` file; the rest are flags.
+
+    Returns:
+        a tuple of the filled dataclasses.
+
+    Raises:
+        ValueError: the recipe is no mapping, or names an argument that there is not; the message names file and key.
+        FileNotFoundError: there is no such recipe.
+    """
+    parser = HfArgumentParser(argument_classes)
+    if command_line and command_line[0].endswith((".yaml", ".yml")):
+        path, *command_line = command_line
+        recipe = yaml.safe_load(Path(path).read_text())
+        if not isinstance(recipe, dict):
+            raise ValueError(f"{path} must hold a mapping of argument names to values, got {type(recipe).__name__}")
+        known = {action.dest for action in parser._actions}
+        unknown = sorted(set(recipe) - known)
+        if unknown:
+            raise ValueError(f"{path} names unknown arguments: {', '.join(unknown)}")
+        parser.set_defaults(**recipe)
+    return parser.parse_args_into_dataclasses(args=command_line)
