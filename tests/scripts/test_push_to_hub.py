@@ -1,9 +1,13 @@
-"""What `push_to_hub` of a model and of a processor sends."""
+"""What `push_to_hub` of a model, of a processor and of a trainer sends."""
+
+import json
 
 import pytest
 import torch
 from huggingface_hub import ModelCard
 from transformers import AutoModel, AutoProcessor
+
+from plvl.training import PLVLTrainer, PLVLTrainingArguments
 
 
 def card_of(repository):
@@ -44,3 +48,20 @@ def test_what_was_pushed_loads_from_the_hub(local_hub, model, processor):
     assert type(processor) is type(processor)
     for name, tensor in model.state_dict().items():
         assert torch.equal(model.state_dict()[name], tensor)
+
+
+def test_a_trainer_pushes_model_processor_and_a_card_with_its_numbers(local_hub, model, processor, tmp_path):
+    output_dir = tmp_path / "outputs"
+    arguments = PLVLTrainingArguments(output_dir, hub_model_id="lab/tiny", use_cpu=True, report_to="none")
+    trainer = PLVLTrainer(model, arguments, processing_class=processor)
+    output_dir.mkdir(exist_ok=True)
+    (output_dir / "metrics.json").write_text(json.dumps({"refcoco/val": {"box_accuracy": 0.5, "mask_miou": 0.25}}))
+    trainer.push_to_hub(dataset="refcoco", finetuned_from="lab/pretrained", license="mit", tags="from the tests")
+
+    repository = local_hub.repositories["lab/tiny"]
+    assert {"config.json", "model.safetensors", "processor_config.json", "metrics.json"} <= set(repository.files)
+    card = card_of(repository)
+    assert "| refcoco/val | 50.00 | 25.00 |" in card.text
+    assert 'pipeline("visual-grounding", model="lab/tiny")' in card.text
+    assert (card.data.base_model, card.data.license, card.data.datasets) == ("lab/pretrained", "mit", ["refcoco"])
+    assert {"visual-grounding", "from the tests"} <= set(card.data.tags)
