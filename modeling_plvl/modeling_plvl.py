@@ -22,6 +22,7 @@ from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from plvl.configuration.configuration_plvl import PLVLConfig, PLVLVisionConfig
 from plvl.modeling_plvl.loss_plvl import box_losses, mask_losses
+from plvl.modeling_plvl.model_card_plvl import ModelCardMixin
 
 PROBABILITY_EPSILON = 1e-4
 
@@ -407,7 +408,7 @@ def read_boxes(center_logits: torch.Tensor, offset: torch.Tensor, size: torch.Te
     return torch.cat([(cell + offset) / offset.new_tensor([columns, rows]), size], dim=1)
 
 
-class PLVLPreTrainedModel(PreTrainedModel):
+class PLVLPreTrainedModel(ModelCardMixin, PreTrainedModel):
     config: PLVLConfig
     base_model_prefix = "plvl"
     main_input_name = "pixel_values"

@@ -1,7 +1,7 @@
 """PLVL: box and mask for an expression in a picture (Progressive Language-guided Visual Learning).
 
 The names below are imported when they are first used. Importing this package registers PLVL with
-Transformers' Auto classes.
+Transformers' Auto classes and the pipeline "visual-grounding".
 """
 
 import importlib
@@ -20,6 +20,7 @@ _ROOM_OF = {
     "PLVLProcessor": "processing",
     "PLVLTrainer": "training",
     "PLVLTrainingArguments": "training",
+    "VisualGroundingPipeline": "processing.pipeline_plvl",
     "load_grounding_dataset": "data",
 }
 __all__ = sorted(_ROOM_OF)

@@ -1,8 +1,8 @@
-"""Makes Transformers' Auto classes know PLVL without importing Transformers before its user does.
+"""Makes Transformers' Auto classes and pipelines know PLVL without importing Transformers before its user does.
 
 Each room registers its classes when it is imported, but importing a room, and Transformers' Auto classes with
 it, takes seconds. So the front door leaves that to a hook that imports a room once the Auto class it serves
-has been imported by someone.
+has been imported by someone; likewise for the pipeline.
 """
 
 import importlib
@@ -11,23 +11,24 @@ import importlib.machinery
 import sys
 
 _AUTO = "transformers.models.auto"
-_ROOM_OF_AUTO_MODULE = {
+_SERVED_BY = {
     f"{_AUTO}.configuration_auto": "plvl.configuration",
     f"{_AUTO}.modeling_auto": "plvl.modeling_plvl",
     f"{_AUTO}.image_processing_auto": "plvl.processing",
     f"{_AUTO}.processing_auto": "plvl.processing",
+    "transformers.pipelines": "plvl.processing.pipeline_plvl",
 }
 # The rooms build on these: no room is imported while one of them is half imported.
 _FOUNDATIONS = {f"transformers.{name}_utils" for name in ("configuration", "modeling", "processing")}
-_WATCHED = _FOUNDATIONS | set(_ROOM_OF_AUTO_MODULE)
+_WATCHED = _FOUNDATIONS | set(_SERVED_BY)
 
 
 def _import_rooms():
     loaded = [sys.modules[name] for name in _WATCHED if name in sys.modules]
     if any(getattr(module.__spec__, "_initializing", False) for module in loaded):
         return
-    for auto_module, room in _ROOM_OF_AUTO_MODULE.items():
-        if auto_module in sys.modules:
+    for module, room in _SERVED_BY.items():
+        if module in sys.modules:
             importlib.import_module(room)
 
 
@@ -51,6 +52,6 @@ class _AfterImport(importlib.abc.MetaPathFinder):
 
 
 def register_auto_classes():
-    """Has PLVL registered with AutoConfig, AutoModel, AutoImageProcessor and AutoProcessor, now or when used."""
+    """Has PLVL registered with the four Auto classes it needs and with the pipelines, now or when they are used."""
     sys.meta_path.insert(0, _AfterImport())
     _import_rooms()

@@ -100,6 +100,19 @@ def processor():
 
 
 @pytest.fixture
+def model_folder(model, processor, tmp_path):
+    """A folder as training leaves it: `model` and `processor`."""
+    folder = tmp_path / "trained"
+    with torch.no_grad():
+        # A new model answers all expressions nearly alike.
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
 def picture():
     image = Image.new("RGB", (60, 40), (30, 60, 90))
     image.paste((220, 40, 40), (10, 5, 30, 25))

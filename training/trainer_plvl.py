@@ -1,11 +1,13 @@
 """PLVLTrainer: Transformers' Trainer with three learning rates, named losses and grounding metrics."""
 
 from collections import defaultdict
+from pathlib import Path
 
 import torch
 from transformers import Trainer
 
 from plvl.data.collator import GroundingCollator
+from plvl.modeling_plvl.model_card_plvl import write_model_card
 from plvl.training.metrics import grounding_metrics, grounding_statistics
 
 
@@ -78,3 +80,22 @@ class PLVLTrainer(Trainer):
         if prediction_loss_only:
             return outputs.loss, None, None
         return outputs.loss, grounding_statistics(outputs, inputs["labels"]), inputs["labels"]["boxes"]
+
+    def create_model_card(
+        self, license=None, tags=None, model_name=None, finetuned_from=None, dataset=None, **other_facts
+    ):
+        """
+        Writes PLVL's card into `output_dir`, with the numbers of the metrics.json there; `push_to_hub` calls it.
+        Takes [`Trainer`]'s arguments; `other_facts`, such as the language, are the same for all PLVL models.
+        """
+        if not self.is_world_process_zero():
+            return
+        write_model_card(
+            self.args.output_dir,
+            self.hub_model_id or model_name or Path(self.args.output_dir).name,
+            self.accelerator.unwrap_model(self.model).config,
+            license=license,
+            tags=tags,
+            base_model=finetuned_from,
+            datasets=dataset,
+        )

@@ -26,12 +26,12 @@ def test_importing_plvl_imports_neither_torch_nor_transformers(tmp_path):
 @pytest.mark.parametrize(
     "imports",
     [
-        "import plvl; from transformers import AutoConfig, AutoModel, AutoProcessor, AutoImageProcessor",
-        "from transformers import AutoConfig, AutoModel, AutoProcessor, AutoImageProcessor; import plvl",
+        "import plvl; from transformers import AutoConfig, AutoModel, AutoProcessor, AutoImageProcessor, pipeline",
+        "from transformers import AutoConfig, AutoModel, AutoProcessor, AutoImageProcessor, pipeline; import plvl",
         "import plvl; plvl.PLVLModel; from transformers import AutoConfig, AutoModel, AutoProcessor",
     ],
 )
-def test_the_auto_classes_know_plvl_whatever_is_imported_first(imports, tmp_path):
+def test_auto_classes_and_pipelines_know_plvl_whatever_is_imported_first(imports, tmp_path):
     code = f"""
 {imports}
 config = AutoConfig.for_model("plvl")
@@ -41,8 +41,11 @@ from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 for mapping in (MODEL_MAPPING, PROCESSOR_MAPPING):
     print(mapping[type(config)].__name__)
 print("pil" in IMAGE_PROCESSOR_MAPPING[type(config)])
+from transformers.pipelines import PIPELINE_REGISTRY
+print(PIPELINE_REGISTRY.check_task("visual-grounding")[1]["impl"].__name__)
 """
-    assert run(code, tmp_path).split() == ["PLVLModel", "PLVLProcessor", "True"]
+    answers = ["PLVLModel", "PLVLProcessor", "True", "VisualGroundingPipeline"]
+    assert run(code, tmp_path).split() == answers
 
 
 def test_every_public_name_is_there_and_an_unknown_one_is_an_attribute_error(tmp_path):

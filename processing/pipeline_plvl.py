@@ -1,0 +1,172 @@
+"""`pipeline("visual-grounding", model=...)`: from a picture and expressions to boxes and masks, in one call."""
+
+from os import PathLike
+from types import SimpleNamespace
+
+import torch
+from PIL import Image
+from transformers import AutoModel
+from transformers.image_utils import load_image
+from transformers.pipelines import PIPELINE_REGISTRY
+from transformers.pipelines.base import Pipeline
+
+TASK = "visual-grounding"
+
+
+class VisualGroundingPipeline(Pipeline):
+    """
+    Finds what expressions mean in pictures. A picture is a path, a URL, or a `PIL.Image`.
+
+        pipe = pipeline("visual-grounding", model=path)
+        pipe(image, "the man in red")                      # a dict
+        pipe(image, ["the man in red", "the left cup"])    # a list of dicts; the picture is embedded once
+        pipe([{"image": first, "text": "the man in red"}, {"image": second, "text": ["a cup", "a hat"]}])
+        pipe([(first, "the man in red"), (second, ["a cup", "a hat"])])                           # the same
+
+    Each answer is a dict of `"label"` (the expression), `"score"` (`float` in 0..1), `"box"` (`"xmin"`, `"ymin"`,
+    `"xmax"`, `"ymax"`, whole pixels of the picture) and `"mask"` (a `PIL.Image` of mode L and the picture's size, 255
+    on the object and 0 elsewhere). A model without the task "rec" gives no box and a score of `None`, one without
+    "res" no mask. A picture that carries an EXIF orientation is turned upright first.
+    """
+
+    _load_processor = True
+    _load_tokenizer = False
+    _load_image_processor = False
+    _load_feature_extractor = False
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        if not hasattr(self.model, "get_image_embeddings") or not hasattr(self.processor, "post_process_grounding"):
+            raise ValueError(
+                f"{TASK} needs a PLVL model and its PLVLProcessor, got {type(self.model).__name__} and "
+                f"{type(self.processor).__name__}"
+            )
+        # A model handed over in the middle of its training would drop parts of it at random.
+        self.model.eval()
+
+    def __call__(self, image, text=None, *, batch_size=None, num_workers=None, timeout=None, mask_threshold=None):
+        """
+        Args:
+            image: a picture, with `text`; or pairs of picture and text (dicts of `"image"` and `"text"`, or tuples):
+                one, a list, a generator or a `torch` `Dataset`.
+            text (`str` or `list[str]`, *optional*): what to find in the picture.
+            batch_size (`int`, defaults to 1): how many pictures are embedded, and expressions answered, at once.
+            num_workers (`int`, defaults to 0): processes that read pictures.
+            timeout (`float`, *optional*): seconds to wait for a URL.
+            mask_threshold (`float`, defaults to 0.5): a pixel of a higher probability belongs to the object.
+
+        Returns:
+            `dict` for one expression, `list[dict]` for a list of expressions; for a list of pairs a list of these, in
+            order, for a generator or a `torch` `Dataset` an iterable of them.
+
+        Raises:
+            ValueError: a pair lacks its picture or its text, an expression is empty, or a picture cannot be read.
+        """
+        if text is not None:
+            if isinstance(image, list):
+                raise ValueError(
+                    "text goes with one picture; give several as pairs: [{'image': ..., 'text': ...}, ...]"
+                )
+            image = {"image": image, "text": text}
+        if isinstance(image, list) and not image:
+            return []
+        options = {"timeout": timeout, "mask_threshold": mask_threshold, "expressions_at_once": batch_size}
+        given = {name: value for name, value in options.items() if value is not None}
+        return super().__call__(image, batch_size=batch_size, num_workers=num_workers, **given)
+
+    def _sanitize_parameters(self, timeout=None, mask_threshold=None, expressions_at_once=None, **kwargs):
+        given = (
+            {"timeout": timeout},
+            {"expressions_at_once": expressions_at_once or self._batch_size},
+            {"mask_threshold": mask_threshold},
+        )
+        return tuple({name: value for name, value in part.items() if value is not None} for part in given)
+
+    def preprocess(self, pair, timeout=None):
+        picture, text = _picture_and_text(pair)
+        picture = load_image(str(picture) if isinstance(picture, PathLike) else picture, timeout=timeout)
+        expressions = [text] if isinstance(text, str) else list(text)
+        if not expressions:
+            raise ValueError("the list of expressions about a picture is empty")
+        inputs = self.processor(images=picture, text=expressions, return_tensors="pt")
+        return {
+            "pixel_values": inputs["pixel_values"].to(self.dtype),
+            "question": {
+                "input_ids": inputs["input_ids"],
+                "attention_mask": inputs["attention_mask"],
+                "text": text,
+                "target_size": (picture.height, picture.width),
+            },
+        }
+
+    def _forward(self, model_inputs, expressions_at_once=1):
+        # Collated, the questions about several pictures are a list; a picture alone has its own.
+        questions = model_inputs["question"]
+        is_batch = isinstance(questions, list)
+        questions = questions if is_batch else [questions]
+        counts = [len(question["input_ids"]) for question in questions]
+
+        image_embeddings = self.model.get_image_embeddings(model_inputs["pixel_values"])
+        picture_of = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)).to(image_embeddings.device)
+        input_ids, attention_mask = (
+            torch.cat([question[name] for question in questions]) for name in ("input_ids", "attention_mask")
+        )
+        blocks = [
+            self.model(image_embeddings=image_embeddings[pictures], input_ids=ids, attention_mask=mask)
+            for pictures, ids, mask in zip(
+                picture_of.split(expressions_at_once),
+                input_ids.split(expressions_at_once),
+                attention_mask.split(expressions_at_once),
+                strict=True,
+            )
+        ]
+        names = ("pred_boxes", "center_logits", "pred_masks", "last_hidden_state")
+        by_picture = {
+            name: torch.cat([block[name] for block in blocks]).split(counts) if name in blocks[0] else None
+            for name in names
+        }
+        answers = [
+            question | {name: values and values[index] for name, values in by_picture.items()}
+            for index, question in enumerate(questions)
+        ]
+        return {"answer": answers if is_batch else answers[0]}
+
+    def postprocess(self, model_outputs, mask_threshold=0.5):
+        answer = model_outputs["answer"]
+        text = answer["text"]
+        found = self.processor.post_process_grounding(
+            SimpleNamespace(**answer), target_sizes=[answer["target_size"]], mask_threshold=mask_threshold
+        )
+        expressions = [text] if isinstance(text, str) else text
+        results = [_plain_answer(*pair) for pair in zip(expressions, found, strict=True)]
+        return results[0] if isinstance(text, str) else results
+
+
+def _picture_and_text(pair):
+    if isinstance(pair, dict):
+        picture, text = pair.get("image"), pair.get("text")
+    elif isinstance(pair, tuple) and len(pair) == 2:
+        picture, text = pair
+    else:
+        picture, text = pair, None
+    for name, value in (("picture", picture), ("text", text)):
+        if value is None:
+            raise ValueError(f"give a picture and a text, or pairs of them; this has no {name}: {pair!r}")
+    return picture, text
+
+
+def _plain_answer(expression, found):
+    result = {"label": expression, "score": found.get("score")}
+    if "box" in found:
+        corners = found["box"].round().int().tolist()
+        result["box"] = dict(zip(("xmin", "ymin", "xmax", "ymax"), corners, strict=True))
+    if "mask" in found:
+        result["mask"] = Image.fromarray(found["mask"].numpy()).convert("L")
+    return result
+
+
+PIPELINE_REGISTRY.register_pipeline(TASK, VisualGroundingPipeline, pt_model=AutoModel, type="multimodal")
+# With this attribute a saved pipeline would claim that its folder holds this file and all that it imports.
+del VisualGroundingPipeline._registered_impl
+
+__all__ = ["VisualGroundingPipeline"]

@@ -1,0 +1,164 @@
+"""Puts together the folder of a released checkpoint: model, processor, card and, if wanted, the modelling code."""
+
+import json
+import re
+import shutil
+from importlib import import_module
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from plvl.modeling_plvl import PLVLModel
+from plvl.modeling_plvl.model_card_plvl import write_model_card
+from plvl.processing import PLVLProcessor
+
+# What a folder must hold to be released: for each part, files of which one will do.
+REQUIRED_FILES = {
+    "config.json": ("config.json",),
+    "weights (model.safetensors)": ("model.safetensors", "model.safetensors.index.json"),
+    "a processor (processor_config.json)": ("processor_config.json", "preprocessor_config.json"),
+    "a tokenizer (tokenizer_config.json)": ("tokenizer_config.json",),
+}
+# The code that the Auto classes ask for, in the form of `auto_map`: of config.json, of processor_config.json, and
+# of the image processor in the latter (Pillow's first, torchvision's second).
+MODEL_CODE = {"AutoConfig": "configuration_plvl.PLVLConfig", "AutoModel": "modeling_plvl.PLVLModel"}
+PROCESSOR_CODE = {"AutoProcessor": "processing_plvl.PLVLProcessor"}
+IMAGE_PROCESSOR_CODE = {
+    "AutoImageProcessor": [
+        "image_processing_plvl.PLVLImageProcessorPil",
+        "image_processing_plvl.PLVLImageProcessor",
+    ]
+}
+ENTRY_MODULES = (
+    "plvl.configuration.configuration_plvl",
+    "plvl.modeling_plvl.modeling_plvl",
+    "plvl.processing.image_processing_plvl",
+    "plvl.processing.processing_plvl",
+)
+PROJECT_IMPORT = re.compile(r"^(\s*)from (plvl\.\w+\.(\w+)) import", flags=re.MULTILINE)
+CODE_NOTICE = (
+    "# Part of PLVL (arXiv 2504.16145), Apache License 2.0. All modules of the project that it needs lie here.\n"
+)
+
+USE_WITHOUT_PLVL_TITLE = "## Without PLVL installed"
+USE_WITHOUT_PLVL = """
+
+This repository holds the modelling code too. Read it, then let Transformers run it:
+
+```python
+import torch
+from PIL import Image
+from transformers import AutoModel, AutoProcessor
+
+processor = AutoProcessor.from_pretrained("{repo_id}", trust_remote_code=True)
+model = AutoModel.from_pretrained("{repo_id}", trust_remote_code=True).eval()
+image = Image.open("picture.jpg").convert("RGB")
+inputs = processor(images=image, text="the man in the red shirt", return_tensors="pt")
+with torch.no_grad():
+    outputs = model(**inputs)
+[answer] = processor.post_process_grounding(outputs, target_sizes=[(image.height, image.width)])
+```
+"""
+
+
+def build_release_folder(model_folder, output, repo_id: str, with_code: bool = False) -> list[Path]:
+    """
+    Writes what a repository of the Hub is to hold of a trained model.
+
+    Model and processor are loaded and saved anew, so nothing is released that does not load, and nothing that training
+    left beside them. The folder's README.md is taken as it is, or else written; metrics.json comes along.
+
+    Args:
+        model_folder: folder of a PLVL model with its processor.
+        output: folder to write; new or empty.
+        repo_id (`str`): the repository it is for, as `"lab/plvl-refcoco"`; the card's examples name it.
+        with_code (`bool`): whether the modelling code comes along, for `trust_remote_code=True` without PLVL.
+
+    Returns:
+        the files in `output`, sorted.
+
+    Raises:
+        ValueError: a part is missing, is no PLVL model, or cannot be loaded whole; the message names folder and part.
+        FileExistsError: `output` holds something.
+    """
+    model_folder, output = Path(model_folder), Path(output)
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise FileExistsError(f"{output} is not an empty folder")
+    model, processor = load_whole(model_folder)
+    model.save_pretrained(output)
+    processor.save_pretrained(output)
+
+    for name in ("README.md", "metrics.json"):
+        if (model_folder / name).is_file():
+            shutil.copyfile(model_folder / name, output / name)
+    if not (output / "README.md").exists():
+        write_model_card(output, repo_id, model.config)
+
+    set_auto_maps(output, with_code)
+    if with_code:
+        carry_code(output)
+        explain_code(output / "README.md", repo_id)
+    return sorted(path for path in output.rglob("*") if path.is_file())
+
+
+def load_whole(folder: Path) -> tuple[PLVLModel, PLVLProcessor]:
+    """The model, every tensor of it read from the folder, and its processor; errors as `build_release_folder`."""
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is no folder")
+    missing = [part for part, files in REQUIRED_FILES.items() if not any((folder / file).is_file() for file in files)]
+    if missing:
+        raise ValueError(f"{folder} cannot be released: it lacks {', '.join(missing)}")
+    model_type = PLVLModel.config_class.get_config_dict(folder)[0].get("model_type")
+    if model_type != PLVLModel.config_class.model_type:
+        raise ValueError(f"{folder} cannot be released: it holds a model of the type {model_type!r}, not PLVL")
+    try:
+        model, info = PLVLModel.from_pretrained(folder, dtype="auto", output_loading_info=True)
+    except (SafetensorError, RuntimeError) as error:
+        raise ValueError(f"{folder} cannot be released: its weights do not load ({error})") from None
+    half_loaded = sorted({*info["missing_keys"], *info["unexpected_keys"]})
+    if half_loaded:
+        raise ValueError(f"{folder} cannot be released: missing or left over in its weights: {', '.join(half_loaded)}")
+    return model, PLVLProcessor.from_pretrained(folder)
+
+
+def set_auto_maps(folder: Path, with_code: bool):
+    """Has config.json and processor_config.json name the code in the folder, or none."""
+    maps = {
+        "config.json": [((), MODEL_CODE)],
+        "processor_config.json": [((), PROCESSOR_CODE), (("image_processor",), IMAGE_PROCESSOR_CODE)],
+    }
+    for name, entries in maps.items():
+        content = json.loads((folder / name).read_text())
+        for keys, auto_map in entries:
+            part = content
+            for key in keys:
+                part = part[key]
+            part.pop("auto_map", None)
+            if with_code:
+                part["auto_map"] = auto_map
+        (folder / name).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+
+
+def carry_code(folder: Path):
+    """Copies the modules behind the Auto classes, side by side, into the folder; they import each other relatively."""
+    waiting, done = list(ENTRY_MODULES), set()
+    while waiting:
+        name = waiting.pop()
+        if name in done:
+            continue
+        done.add(name)
+        source = Path(import_module(name).__file__)
+        code = source.read_text(encoding="utf-8")
+        waiting += [match[2] for match in PROJECT_IMPORT.finditer(code)]
+        target = folder / source.name
+        if target.exists():
+            raise FileExistsError(f"two modules of the code to carry are called {source.name}")
+        target.write_text(CODE_NOTICE + PROJECT_IMPORT.sub(r"\1from .\3 import", code), encoding="utf-8")
+
+
+def explain_code(readme: Path, repo_id: str):
+    """Adds to a card how to load the model with the code beside it, unless it says so already."""
+    text = readme.read_text(encoding="utf-8")
+    if USE_WITHOUT_PLVL_TITLE not in text:
+        example = USE_WITHOUT_PLVL.format(repo_id=repo_id)
+        readme.write_text(f"{text.rstrip()}\n\n{USE_WITHOUT_PLVL_TITLE}{example}", encoding="utf-8")

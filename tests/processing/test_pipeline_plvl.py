@@ -1,0 +1,230 @@
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import pipeline
+
+import plvl
+from plvl.configuration import PLVLConfig
+from plvl.modeling_plvl import PLVLModel
+
+EXPRESSIONS = ["the man in red", "The left cup", "the blue cup on the right"]
+
+
+def picture(seed=0, width=50, height=40):
+    noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(noise)
+
+
+@pytest.fixture
+def pipe(model_folder):
+    return pipeline("visual-grounding", model=str(model_folder), device="cpu")
+
+
+@pytest.fixture
+def count_embedded(pipe, monkeypatch):
+    """A list that gets, each time pictures are embedded, how many."""
+    counts, embed = [], pipe.model.get_image_embeddings
+    monkeypatch.setattr(pipe.model, "get_image_embeddings", lambda pixels: counts.append(len(pixels)) or embed(pixels))
+    return counts
+
+
+def same(first, second):
+    return (
+        first["label"] == second["label"]
+        and first["score"] == pytest.approx(second["score"], abs=1e-5)
+        and all(abs(first["box"][side] - second["box"][side]) <= 1 for side in ("xmin", "ymin", "xmax", "ymax"))
+        and first["mask"].size == second["mask"].size
+        and np.mean(np.array(first["mask"]) != np.array(second["mask"])) < 0.01
+    )
+
+
+def test_one_expression_gives_what_model_and_processor_give(pipe, model, processor):
+    answer = pipe(picture(), "the man in red")
+    with torch.no_grad():
+        outputs = model(**processor(images=picture(), text="the man in red", return_tensors="pt"))
+    [expected] = processor.post_process_grounding(outputs, target_sizes=[(40, 50)])
+    assert list(answer) == ["label", "score", "box", "mask"]
+    assert answer["label"] == "the man in red"
+    assert isinstance(answer["score"], float)
+    assert answer["score"] == pytest.approx(expected["score"], abs=1e-5)
+    assert all(isinstance(side, int) for side in answer["box"].values())
+    assert list(answer["box"].values()) == pytest.approx(expected["box"].tolist(), abs=0.51)
+    assert answer["mask"].mode == "L"
+    assert answer["mask"].size == (50, 40)
+    assert set(np.unique(answer["mask"])) <= {0, 255}
+    assert np.mean((np.array(answer["mask"]) > 0) != expected["mask"].numpy()) < 0.01
+
+
+def test_expressions_of_one_picture_are_answered_apart(pipe):
+    answers = pipe(picture(), EXPRESSIONS)
+    assert [answer["label"] for answer in answers] == EXPRESSIONS
+    assert not same(answers[0] | {"label": ""}, answers[1] | {"label": ""})
+    assert all(same(answer, pipe(picture(), answer["label"])) for answer in answers)
+
+
+@pytest.mark.parametrize("batch_size", [None, 2, 8])
+def test_many_expressions_embed_their_picture_once(pipe, count_embedded, batch_size):
+    pipe(picture(), EXPRESSIONS, batch_size=batch_size)
+    assert count_embedded == [1]
+
+
+def test_a_path_a_url_and_a_picture_are_the_same(pipe, tmp_path):
+    image, path = picture(), tmp_path / "picture.png"
+    image.save(path)
+    expected = pipe(image, "the red cup")
+    assert same(pipe(str(path), "the red cup"), expected)
+    assert same(pipe(path, "the red cup"), expected)
+    with serve(path.read_bytes()) as url:
+        assert same(pipe(url, "the red cup", timeout=10), expected)
+
+
+def test_a_picture_turned_by_its_exif_orientation_is_turned_upright(pipe):
+    upright, buffer = picture(), BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held so that the picture must be turned by 90 degrees clockwise
+    upright.rotate(90, expand=True).save(buffer, "png", exif=exif)
+    assert same(pipe(Image.open(buffer), "the red cup"), pipe(upright, "the red cup"))
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
+def test_a_list_of_pairs_is_answered_in_order_and_in_batches(pipe, count_embedded, batch_size):
+    pairs = [
+        {"image": picture(0), "text": "the man in red"},
+        {"image": picture(1, width=70), "text": EXPRESSIONS},
+        (picture(2), "the cup"),
+    ]
+    answers = pipe(pairs, batch_size=batch_size)
+    assert count_embedded == {1: [1, 1, 1], 2: [2, 1], 3: [3]}[batch_size]
+    assert same(answers[0], pipe(picture(0), "the man in red"))
+    assert [answer["mask"].size for answer in answers[1]] == [(70, 40)] * 3
+    assert all(same(*both) for both in zip(answers[1], pipe(picture(1, width=70), EXPRESSIONS), strict=True))
+    assert same(answers[2], pipe(picture(2), "the cup"))
+
+
+def test_no_more_expressions_than_the_batch_size_go_through_the_network_at_once(pipe):
+    rows = []
+    pipe.model.decoder.register_forward_hook(lambda module, args, output: rows.append(len(output)))
+    pipe([(picture(0), EXPRESSIONS), (picture(1), EXPRESSIONS)], batch_size=2)
+    assert rows == [2, 2, 2]
+
+
+def test_a_generator_is_answered_as_it_goes(pipe):
+    read = []
+
+    def pairs():
+        for seed in range(3):
+            read.append(seed)
+            yield {"image": picture(seed), "text": "the cup"}
+
+    answers = iter(pipe(pairs()))
+    assert same(next(answers), pipe(picture(0), "the cup"))
+    assert read == [0]
+    assert same(next(answers), pipe(picture(1), "the cup"))
+
+
+def test_the_mask_threshold_is_passed_on(pipe):
+    low, high = (
+        np.mean(np.array(pipe(picture(), "the cup", mask_threshold=value)["mask"]) > 0) for value in (0.0, 1.0)
+    )
+    assert (low, high) == (1, 0)
+
+
+def test_a_model_of_one_task_gives_the_answers_it_has(config, processor):
+    answers = {}
+    for task in ("rec", "res"):
+        model = PLVLModel(PLVLConfig(**config.to_dict() | {"tasks": [task]}))
+        pipe = pipeline("visual-grounding", model=model, processor=processor, device="cpu")
+        answers[task] = pipe([(picture(), "the cup"), (picture(1), "the cup")], batch_size=2)[1]
+    assert list(answers["rec"]) == ["label", "score", "box"]
+    assert list(answers["res"]) == ["label", "score", "mask"]
+    assert answers["res"]["score"] is None
+
+
+def test_a_model_in_training_answers_as_in_evaluation(model, processor, pipe):
+    in_training = pipeline("visual-grounding", model=model.train(), processor=processor, device="cpu")
+    assert same(in_training(picture(), "the cup"), pipe(picture(), "the cup"))
+
+
+def test_a_model_in_half_precision_answers(model_folder):
+    pipe = pipeline("visual-grounding", model=str(model_folder), dtype=torch.bfloat16, device="cpu")
+    assert pipe.model.dtype == torch.bfloat16
+    assert set(pipe(picture(), "the cup")["box"]) == {"xmin", "ymin", "xmax", "ymax"}
+
+
+def test_a_saved_pipeline_is_a_model_folder_again(pipe, tmp_path):
+    pipe.save_pretrained(tmp_path / "saved")
+    assert not list((tmp_path / "saved").glob("*.py"))
+    again = pipeline("visual-grounding", model=str(tmp_path / "saved"), device="cpu")
+    assert same(again(picture(), "the cup"), pipe(picture(), "the cup"))
+
+
+def test_no_pairs_give_no_answers(pipe):
+    assert pipe([]) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((picture(),), "this has no text: <PIL"),
+        (({"image": picture()},), "this has no text: {'image'"),
+        (({"text": "the cup"},), "this has no picture: {'text'"),
+        (([picture()], ["the cup"]), "give several as pairs"),
+        ((picture(), []), "list of expressions about a picture is empty"),
+        ((picture(), ["the cup", " "]), "expression 1 is empty: ' '"),
+        (("nowhere.png", "the cup"), "nowhere.png"),
+    ],
+)
+def test_what_cannot_be_answered_is_named(pipe, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        pipe(*arguments)
+
+
+def test_a_misspelt_option_is_refused(pipe):
+    with pytest.raises(TypeError, match="mask_treshold"):
+        pipe(picture(), "the cup", mask_treshold=0.3)
+
+
+def test_another_model_is_refused(model, processor):
+    with pytest.raises(ValueError, match="got BertModel and PLVLProcessor"):
+        pipeline("visual-grounding", model=model.text_encoder, processor=processor, device="cpu")
+
+
+def test_registering_does_not_import_the_pipelines():
+    check = "import plvl, transformers, sys; print(sorted({'torch', 'transformers.pipelines'} & set(sys.modules)))"
+    finished = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
+    assert finished.stdout.strip() == "[]", finished.stderr
+
+
+def test_the_front_door_names_it():
+    assert plvl.VisualGroundingPipeline.__module__ == "plvl.processing.pipeline_plvl"
+
+
+class serve:
+    """A server on the loopback address that answers every request with the given bytes; gives its URL."""
+
+    def __init__(self, content: bytes):
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *args):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+
+    def __enter__(self):
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{self.server.server_port}/picture.png"
+
+    def __exit__(self, *args):
+        self.server.shutdown()
+        self.server.server_close()

@@ -1,0 +1,280 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from transformers import AutoImageProcessor, AutoModel, AutoProcessor, pipeline
+
+from plvl.scripts.publish import main
+
+WITHOUT_PLVL = """
+import importlib.abc, json, sys
+
+class NoPLVL(importlib.abc.MetaPathFinder):
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname.split(".")[0] == "plvl":
+            raise ModuleNotFoundError(f"No module named {fullname!r}")
+
+sys.meta_path.insert(0, NoPLVL())
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import AutoImageProcessor, AutoModel, AutoProcessor
+
+picture, output, *sources = sys.argv[1:]
+image = Image.open(picture)
+results = {}
+for number, source in enumerate(sources):
+    model = AutoModel.from_pretrained(source, trust_remote_code=True).eval()
+    processor = AutoProcessor.from_pretrained(source, trust_remote_code=True)
+    inputs = processor(images=image, text="the red cup", boxes=[[1, 2, 30, 20]], return_tensors="pt")
+    with torch.no_grad():
+        outputs = model(**{name: inputs[name] for name in ("pixel_values", "input_ids", "attention_mask")})
+    [answer] = processor.post_process_grounding(outputs, target_sizes=[(image.height, image.width)])
+    pil = AutoImageProcessor.from_pretrained(source, trust_remote_code=True, backend="pil")
+    results |= {
+        f"{number}_pixels": inputs["pixel_values"],
+        f"{number}_pil_pixels": pil(image, return_tensors="pt")["pixel_values"],
+        f"{number}_label_box": inputs["labels"]["boxes"],
+        f"{number}_box": answer["box"],
+        f"{number}_mask": answer["mask"],
+        f"{number}_masks": outputs.pred_masks,
+    }
+np.savez(output, **{name: np.asarray(value) for name, value in results.items()})
+assert not any(name.split(".")[0] == "plvl" for name in sys.modules)
+print(json.dumps([type(part).__name__ for part in (model, processor, processor.image_processor, pil)]))
+"""
+
+
+@pytest.fixture
+def publish(model_folder, tmp_path):
+    """Runs the script without sending; gives the folder that would be sent."""
+
+    def run(*flags, model=model_folder):
+        folder = tmp_path / "upload"
+        main(["--model", str(model), "--repo", "lab/tiny", "--dry_run", str(folder), *flags])
+        return folder
+
+    return run
+
+
+def names(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+def test_only_what_a_model_needs_is_published(publish, model_folder, capsys):
+    for leftover in ("optimizer.pt", "training_args.bin", "gallery.png"):
+        (model_folder / leftover).write_bytes(b"left by training")
+    (model_folder / "checkpoint-5").mkdir()
+    folder = publish()
+    assert names(folder) == {
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        "processor_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
+    printed = capsys.readouterr().out
+    assert "model.safetensors" in printed
+    assert "nothing was sent" in printed
+
+
+def test_the_weights_are_published_as_they_were_trained(publish, model_folder, model, processor):
+    model.half().save_pretrained(model_folder)
+    published, trained = (load_file(folder / "model.safetensors") for folder in (publish(), model_folder))
+    assert published.keys() == trained.keys()
+    assert all(torch.equal(published[name], trained[name]) for name in trained)
+    assert published["head.center.1.bias"].dtype == torch.float16
+
+
+def test_metrics_come_along_and_into_the_card(publish, model_folder):
+    metrics = {"refcoco/val": {"num_samples": 4, "box_accuracy": 0.75, "mask_miou": 0.5}}
+    (model_folder / "metrics.json").write_text(json.dumps(metrics))
+    folder = publish()
+    assert json.loads((folder / "metrics.json").read_text()) == metrics
+    assert "| refcoco/val | 75.00 | 50.00 |" in (folder / "README.md").read_text()
+
+
+def test_a_readme_of_ones_own_is_published(publish, model_folder):
+    (model_folder / "README.md").write_text("---\nlicense: mit\n---\n\nMy own words.\n")
+    assert (publish() / "README.md").read_text() == "---\nlicense: mit\n---\n\nMy own words.\n"
+
+
+def test_with_code_it_loads_where_plvl_is_not_installed(model_folder, model, processor, local_hub, tmp_path):
+    folder = tmp_path / "upload"
+    main(["--model", str(model_folder), "--repo", "lab/tiny", "--with_code", "--dry_run", str(folder)])
+    main(["--model", str(model_folder), "--repo", "lab/tiny", "--with_code"])
+    assert local_hub.repositories["lab/tiny"].files.keys() == names(folder)
+    picture = tmp_path / "picture.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(picture)
+
+    environment = {
+        **os.environ,
+        "HF_ENDPOINT": local_hub.url,
+        "HF_HOME": str(tmp_path / "home"),
+        "HF_HUB_OFFLINE": "0",
+        "OMP_NUM_THREADS": "1",
+    }
+    output = tmp_path / "results.npz"
+    command = [sys.executable, "-c", WITHOUT_PLVL, str(picture), str(output), str(folder), "lab/tiny"]
+    finished = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    classes = ["PLVLModel", "PLVLProcessor", "PLVLImageProcessor", "PLVLImageProcessorPil"]
+    assert json.loads(finished.stdout) == classes
+
+    image = Image.open(picture)
+    inputs = processor(images=image, text="the red cup", boxes=[[1, 2, 30, 20]], return_tensors="pt")
+    labels = inputs.pop("labels")
+    with torch.no_grad():
+        outputs = model(**inputs)
+    [answer] = processor.post_process_grounding(outputs, target_sizes=[(40, 50)])
+    pil = AutoImageProcessor.from_pretrained(folder, backend="pil")
+    assert type(pil).__module__ == "plvl.processing.image_processing_plvl"
+    expected = {
+        "pixels": inputs["pixel_values"],
+        "pil_pixels": pil(image, return_tensors="pt")["pixel_values"],
+        "label_box": labels["boxes"],
+        "box": answer["box"],
+        "mask": answer["mask"],
+        "masks": outputs.pred_masks,
+    }
+    results = np.load(output)
+    for source in ("0", "1"):
+        for name, value in expected.items():
+            np.testing.assert_allclose(results[f"{source}_{name}"], value.numpy(), atol=1e-5, err_msg=name)
+
+
+def test_with_code_plvl_itself_is_used_where_it_is_installed(publish):
+    folder = publish("--with_code")
+    for options in ({}, {"trust_remote_code": True}):
+        assert type(AutoModel.from_pretrained(folder, **options)).__module__ == "plvl.modeling_plvl.modeling_plvl"
+        assert type(AutoProcessor.from_pretrained(folder, **options)).__module__ == "plvl.processing.processing_plvl"
+    assert pipeline("visual-grounding", model=str(folder), device="cpu").task == "visual-grounding"
+
+
+def test_the_code_comes_without_the_rooms(publish):
+    folder = publish("--with_code")
+    modules = {"configuration_plvl.py", "modeling_plvl.py", "loss_plvl.py", "processing_plvl.py"}
+    assert modules | {"image_processing_plvl.py", "model_card_plvl.py"} == {
+        name for name in names(folder) if name.endswith(".py")
+    }
+    for module in folder.glob("*.py"):
+        assert "from plvl" not in module.read_text()
+    readme = (folder / "README.md").read_text()
+    assert readme.count('AutoModel.from_pretrained("lab/tiny", trust_remote_code=True)') == 1
+
+
+def test_a_model_that_came_with_code_can_be_published_without(publish, tmp_path):
+    with_code = publish("--with_code").rename(tmp_path / "with_code")
+    folder = publish(model=with_code)
+    assert not list(folder.glob("*.py"))
+    assert "auto_map" not in (folder / "config.json").read_text() + (folder / "processor_config.json").read_text()
+
+
+def test_a_model_that_came_with_code_can_be_published_with_it_again(publish, tmp_path):
+    with_code = publish("--with_code").rename(tmp_path / "with_code")
+    again = publish("--with_code", model=with_code)
+    assert names(again) == names(with_code)
+    for name in names(with_code):
+        assert (again / name).read_bytes() == (with_code / name).read_bytes(), name
+
+
+def test_it_makes_a_repository_and_sends_everything_in_one_commit(model_folder, local_hub, capsys):
+    main(["--model", str(model_folder), "--repo", "lab/tiny", "--private"])
+    repository = local_hub.repositories["lab/tiny"]
+    assert repository.private
+    assert repository.commits == ["Upload PLVL model and processor"]
+    assert repository.files["model.safetensors"] == (model_folder / "model.safetensors").read_bytes()
+    assert ModelCard(repository.files["README.md"].decode()).data.license == "apache-2.0"
+    assert f"published: {local_hub.url}/lab/tiny" in capsys.readouterr().out
+
+
+def test_a_refusal_of_the_hub_is_one_line(model_folder, local_hub, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_of_somebody_else")
+    with pytest.raises(SystemExit, match="^publish: .*401"):
+        main(["--model", str(model_folder), "--repo", "lab/tiny"])
+    assert not local_hub.repositories
+
+
+@pytest.mark.parametrize(
+    ("removed", "message"),
+    [
+        (["config.json"], r"trained cannot be released: it lacks config\.json$"),
+        (["model.safetensors"], r"it lacks weights \(model\.safetensors\)$"),
+        (["processor_config.json"], r"it lacks a processor \(processor_config\.json\)$"),
+        (["tokenizer_config.json"], r"it lacks a tokenizer \(tokenizer_config\.json\)$"),
+        (["config.json", "processor_config.json"], r"it lacks config\.json, a processor \(processor_config\.json\)$"),
+    ],
+)
+def test_a_folder_that_lacks_a_part_is_refused(publish, model_folder, tmp_path, removed, message):
+    for name in removed:
+        (model_folder / name).unlink()
+    with pytest.raises(SystemExit, match=message):
+        publish()
+    assert not (tmp_path / "upload").exists()
+
+
+def test_weights_that_are_not_whole_are_refused(publish, model_folder):
+    weights = load_file(model_folder / "model.safetensors")
+    del weights["head.center.1.bias"]
+    save_file(weights | {"head.spare": torch.zeros(1)}, model_folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(SystemExit, match=r"missing or left over in its weights: head\.center\.1\.bias, head\.spare$"):
+        publish()
+
+
+def test_weights_of_another_shape_are_refused(publish, model_folder):
+    weights = load_file(model_folder / "model.safetensors")
+    weights["head.center.1.bias"] = torch.zeros(7)
+    save_file(weights, model_folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(SystemExit, match="its weights do not load"):
+        publish()
+
+
+def test_truncated_weights_are_refused(publish, model_folder):
+    weights = model_folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(SystemExit, match=f"{model_folder} cannot be released: its weights do not load"):
+        publish()
+
+
+def test_a_configuration_that_cannot_be_read_is_named(publish, model_folder):
+    (model_folder / "config.json").write_text("{")
+    with pytest.raises(SystemExit, match=r"config\.json"):
+        publish()
+
+
+def test_a_model_of_another_type_is_refused(publish, model_folder, model):
+    model.text_encoder.save_pretrained(model_folder)
+    with pytest.raises(SystemExit, match="it holds a model of the type 'bert', not PLVL"):
+        publish()
+
+
+def test_no_folder_and_a_bad_name_are_refused(publish, tmp_path):
+    with pytest.raises(SystemExit, match="nowhere is no folder"):
+        publish(model=tmp_path / "nowhere")
+    with pytest.raises(SystemExit, match="lab/tiny/more"):
+        publish("--repo", "lab/tiny/more")
+
+
+def test_nothing_is_written_over(publish, tmp_path):
+    notes = tmp_path / "upload" / "notes.txt"
+    notes.parent.mkdir()
+    notes.write_text("mine")
+    with pytest.raises(SystemExit, match="upload is not an empty folder"):
+        publish()
+    assert names(notes.parent) == {"notes.txt"}
+
+
+def test_it_runs_as_a_file():
+    script = Path(__file__).parents[2] / "scripts" / "publish.py"
+    finished = subprocess.run([sys.executable, str(script), "--help"], capture_output=True, text=True)
+    assert "--with_code" in finished.stdout, finished.stderr
