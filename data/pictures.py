@@ -47,7 +47,8 @@ def open_picture(source, height=None, width=None):
             _refuse_bomb(image, path)
             image.load()
             picture = _upright(image, height, width)
-            picture = _eight_bit(picture).convert("RGB")
+            picture = _eight_bit(picture)
+            picture = picture if picture.mode == "RGB" else picture.convert("RGB")  # which would copy it
     except Image.DecompressionBombError as error:
         raise PictureError("picture too large", f"{path}: {error}") from error
     # Pillow's readers raise these for files that are cut short or broken inside.
