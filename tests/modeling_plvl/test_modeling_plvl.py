@@ -33,7 +33,7 @@ def test_attention_with_widened_queries_is_attention_with_a_position_bias(config
             bias = attention.rel_pos_h[row - other_row + 3] + attention.rel_pos_w[column - other_column + 3]
             scores[:, :, position, other] += query[:, :, position] @ bias
     expected = attention.proj((scores.softmax(-1) @ value).transpose(1, 2).reshape(2, 4, 4, 32))
-    torch.testing.assert_close(attention(hidden_states)[0], expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(attention(hidden_states, 4, 4)[0], expected, atol=1e-5, rtol=1e-5)
 
 
 def test_a_relative_table_of_another_length_is_resized_linearly():
