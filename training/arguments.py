@@ -1,8 +1,13 @@
 """What a training run can be told: Transformers' arguments and PLVL's own."""
 
+import logging
 from dataclasses import dataclass, field
 
 from transformers import TrainingArguments
+
+logger = logging.getLogger(__name__)
+
+LR_DECAYS = ("step", "epoch")
 
 
 @dataclass
@@ -12,11 +17,88 @@ class PLVLTrainingArguments(TrainingArguments):
     learning_rate: float = field(default=2.5e-5, metadata={"help": "For all but the two encoders."})
     text_learning_rate: float = field(default=5e-6, metadata={"help": "For the text encoder."})
     vision_learning_rate: float = field(default=1e-5, metadata={"help": "For the vision encoder."})
+    freeze_text_encoder: bool = field(default=False, metadata={"help": "Leave the text encoder as it is."})
+    freeze_vision_encoder: bool = field(
+        default=False, metadata={"help": "Leave the vision encoder as it is, but for what lets language in."}
+    )
     weight_decay: float = field(default=1e-4, metadata={"help": "AdamW's weight decay."})
     max_grad_norm: float = field(default=0.0, metadata={"help": "Clips the gradient's norm; 0 does not."})
     lr_scheduler_type: str = field(default="polynomial", metadata={"help": "The schedule of the learning rates."})
     lr_scheduler_kwargs: dict | str | None = field(
         default_factory=lambda: {"power": 0.9, "lr_end": 0.0}, metadata={"help": "Its parameters, as JSON."}
     )
+    lr_decay_by: str = field(
+        default="step",
+        metadata={"help": "Whether the polynomial schedule falls at each step or at each epoch, as in the paper."},
+    )
+    total_train_batch_size: int | None = field(
+        default=None,
+        metadata={
+            "help": "Expressions in an optimizer step over all processes; per_device_train_batch_size is the most a "
+            "process takes at once, and gradient accumulation makes up the rest."
+        },
+    )
+    max_skipped_steps: int = field(
+        default=0, metadata={"help": "Steps whose loss is not finite that are passed over before the run stops."}
+    )
+    early_stopping_patience: int | None = field(
+        default=None,
+        metadata={"help": "Evaluations in a row that may better neither box accuracy nor mask mIoU."},
+    )
+    # No parameter is without a gradient, so DDP need not look for any.
+    ddp_find_unused_parameters: bool | None = field(
+        default=False, metadata={"help": "Has DDP look for parameters without a gradient."}
+    )
     # Rows keep their columns until the collator has read them.
     remove_unused_columns: bool = field(default=False, metadata={"help": "Must stay False."})
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.lr_decay_by not in LR_DECAYS:
+            raise ValueError(f"lr_decay_by must be one of {', '.join(LR_DECAYS)}, got {self.lr_decay_by!r}")
+        if self.lr_decay_by == "epoch" and (self.lr_scheduler_type != "polynomial" or self.get_warmup_steps(1000)):
+            raise ValueError("lr_decay_by=epoch goes with lr_scheduler_type=polynomial and no warm-up")
+        if self.total_train_batch_size:
+            self._divide_total_batch()
+
+    def _divide_total_batch(self):
+        if self.gradient_accumulation_steps != 1:
+            raise ValueError("total_train_batch_size decides about gradient_accumulation_steps: give one of them")
+        self.per_device_train_batch_size, self.gradient_accumulation_steps = divide_total_batch(
+            self.total_train_batch_size, self.world_size, self.per_device_train_batch_size
+        )
+        if self.process_index == 0:
+            logger.warning(
+                "total batch %d = %d processes x %d expressions x %d accumulated batches",
+                self.total_train_batch_size,
+                self.world_size,
+                self.per_device_train_batch_size,
+                self.gradient_accumulation_steps,
+            )
+
+
+def divide_total_batch(total: int, num_processes: int, most_at_once: int) -> tuple[int, int]:
+    """
+    How each process takes its share of a batch.
+
+    Args:
+        total: expressions in an optimizer step.
+        num_processes: that share them.
+        most_at_once: that a process can take in one forward pass.
+
+    Returns:
+        (expressions in a forward pass of a process, forward passes in an optimizer step), as few passes as there can
+        be.
+
+    Raises:
+        ValueError: the processes cannot share the batch evenly; the message names numbers of processes that can.
+    """
+    if total % num_processes:
+        possible = [number for number in range(1, total + 1) if total % number == 0]
+        raise ValueError(
+            f"a total batch of {total} cannot be shared by {num_processes} processes; "
+            f"it can by {', '.join(map(str, possible))}. Change total_train_batch_size or the number of processes."
+        )
+    share = total // num_processes
+    at_once = next(size for size in range(min(share, most_at_once), 0, -1) if share % size == 0)
+    return at_once, share // at_once

@@ -7,17 +7,29 @@ import torch
 from torchvision.ops import box_convert
 
 IOU_THRESHOLD = 0.5
+PRECISION_THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 STATISTICS = ("box_iou", "intersection", "union", "has_mask", "center_x", "center_y", "width", "height")
+# The same at the picture's own size; these may follow the others.
+NATIVE_STATISTICS = ("native_box_iou", "native_intersection", "native_union")
 
 
 def paired_box_iou(boxes: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
     """IoU of each box with its own counterpart: two of shape `(n, 4)`, cx, cy, w, h, give `(n,)`."""
-    boxes, others = (box_convert(given.float(), "cxcywh", "xyxy") for given in (boxes, others))
+    return paired_corner_iou(*(box_convert(given, "cxcywh", "xyxy") for given in (boxes.float(), others.float())))
+
+
+def paired_corner_iou(boxes: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    """As `paired_box_iou`, of boxes x1, y1, x2, y2."""
     top_left = torch.maximum(boxes[:, :2], others[:, :2])
     bottom_right = torch.minimum(boxes[:, 2:], others[:, 2:])
     intersection = (bottom_right - top_left).clamp(min=0).prod(1)
     areas = [(given[:, 2:] - given[:, :2]).prod(1) for given in (boxes, others)]
     return intersection / (areas[0] + areas[1] - intersection).clamp(min=1e-12)
+
+
+def mask_overlap(predicted: torch.Tensor, true: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pixels in both and in either of two boolean masks, over the last two dimensions."""
+    return (predicted & true).sum((-2, -1)), (predicted | true).sum((-2, -1))
 
 
 def grounding_statistics(outputs, labels: dict[str, torch.Tensor], mask_threshold: float = 0.5) -> torch.Tensor:
@@ -33,14 +45,40 @@ def grounding_statistics(outputs, labels: dict[str, torch.Tensor], mask_threshol
         the outputs their columns are NaN and 0.
     """
     boxes = labels["boxes"]
-    unknown = boxes.new_full((len(boxes),), float("nan"))
-    box_iou = unknown if outputs.pred_boxes is None else paired_box_iou(outputs.pred_boxes, boxes)
-    intersection = union = has_mask = torch.zeros_like(unknown)
+    box_iou = boxes.new_full((len(boxes),), float("nan"))
+    if outputs.pred_boxes is not None:
+        # As the authors measure it: what a box has outside the picture does not count.
+        predicted = box_convert(outputs.pred_boxes.float(), "cxcywh", "xyxy").clamp(0, 1)
+        box_iou = paired_corner_iou(predicted, box_convert(boxes.float(), "cxcywh", "xyxy"))
+    intersection = union = has_mask = torch.zeros_like(box_iou)
     if outputs.pred_masks is not None:
         predicted, true = outputs.pred_masks.float().sigmoid() > mask_threshold, labels["masks"] > 0
-        intersection, union = (predicted & true).sum((1, 2)), (predicted | true).sum((1, 2))
+        intersection, union = mask_overlap(predicted, true)
         has_mask = labels["has_mask"]
     return torch.stack([box_iou, intersection, union, has_mask, *boxes.unbind(1)], dim=1).double()
+
+
+def native_statistics(answers: list[dict], truths: list[dict]) -> torch.Tensor:
+    """
+    What the metrics at the picture's own size need to know of each sample.
+
+    Args:
+        answers: from `PLVLProcessor.post_process_grounding` with the pictures' sizes.
+        truths: for each sample `"box"`, x1, y1, x2, y2 in pixels, and `"mask"`, `(height, width)` or `None`.
+
+    Returns:
+        `torch.Tensor` of shape `(samples, 3)`, double: the columns are `NATIVE_STATISTICS`, 0 for a mask that is not
+        there and NaN for a box that is not.
+    """
+    statistics = torch.zeros(len(answers), len(NATIVE_STATISTICS), dtype=torch.float64)
+    for sample, answer, truth in zip(statistics, answers, truths, strict=True):
+        sample[0] = float("nan")
+        if "box" in answer:
+            sample[0] = paired_corner_iou(answer["box"][None].double().cpu(), torch.tensor([truth["box"]]).double())[0]
+        if "mask" in answer and truth["mask"] is not None:
+            true = torch.as_tensor(truth["mask"], device=answer["mask"].device) > 0
+            sample[1], sample[2] = mask_overlap(answer["mask"], true)
+    return statistics
 
 
 @dataclass
@@ -50,29 +88,50 @@ class _Columns:
     values: np.ndarray
 
     def __getattr__(self, name):
-        return self.values[:, STATISTICS.index(name)]
+        return self.values[:, (STATISTICS + NATIVE_STATISTICS).index(name)]
 
 
 def grounding_metrics(statistics: np.ndarray) -> dict[str, float]:
     """
-    The metrics of a split from all its samples' statistics, `(samples, 8)`.
+    The metrics of a split from all its samples' statistics.
+
+    Args:
+        statistics: `(samples, 8)`, the columns of `STATISTICS`, or `(samples, 11)` with `NATIVE_STATISTICS` too.
 
     Returns:
         `num_samples`; `box_accuracy` (share of boxes of IoU ≥ 0.5) and `box_miou`; `center_box_accuracy` (what a box
         in the middle of each picture, of the split's mean size, would get); over the samples with a mask `mask_miou`
-        (mean IoU), `mask_oiou` (all intersections over all unions). Metrics of a task without samples are left out.
+        (mean IoU), `mask_oiou` (all intersections over all unions) and `mask_precision@0.5` to `mask_precision@0.9`
+        (share of masks of that IoU or more). With the native statistics these again, at the picture's own size, as
+        `native_...`. Metrics of a task without samples are left out.
     """
     columns = _Columns(np.asarray(statistics, dtype=np.float64))
     metrics = {"num_samples": len(columns.values)}
-    if not np.isnan(columns.box_iou).any():
-        metrics["box_accuracy"] = float((columns.box_iou >= IOU_THRESHOLD).mean())
-        metrics["box_miou"] = float(columns.box_iou.mean())
-        metrics["center_box_accuracy"] = _center_box_accuracy(columns)
+    if not len(columns.values):
+        return metrics
     masked = _Columns(columns.values[columns.has_mask > 0])
-    if len(masked.values):
-        metrics["mask_miou"] = float((masked.intersection / np.maximum(masked.union, 1)).mean())
-        metrics["mask_oiou"] = float(masked.intersection.sum() / max(masked.union.sum(), 1))
+    metrics |= _box_metrics(columns.box_iou)
+    if "box_accuracy" in metrics:
+        metrics["center_box_accuracy"] = _center_box_accuracy(columns)
+    metrics |= _mask_metrics(masked.intersection, masked.union)
+    if columns.values.shape[1] > len(STATISTICS):
+        native = _box_metrics(columns.native_box_iou) | _mask_metrics(masked.native_intersection, masked.native_union)
+        metrics |= {f"native_{name}": value for name, value in native.items()}
     return metrics
+
+
+def _box_metrics(iou: np.ndarray) -> dict[str, float]:
+    if np.isnan(iou).any():
+        return {}
+    return {"box_accuracy": float((iou >= IOU_THRESHOLD).mean()), "box_miou": float(iou.mean())}
+
+
+def _mask_metrics(intersection: np.ndarray, union: np.ndarray) -> dict[str, float]:
+    if not len(union):
+        return {}
+    iou = intersection / np.maximum(union, 1)
+    metrics = {"mask_miou": float(iou.mean()), "mask_oiou": float(intersection.sum() / max(union.sum(), 1))}
+    return metrics | {f"mask_precision@{limit}": float((iou >= limit).mean()) for limit in PRECISION_THRESHOLDS}
 
 
 def _center_box_accuracy(columns: _Columns) -> float:

@@ -1,22 +1,56 @@
 """PLVLTrainer: Transformers' Trainer with three learning rates, named losses and grounding metrics."""
 
+import logging
+import math
+import time
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 
 import torch
+from accelerate.data_loader import DataLoaderShard
+from accelerate.utils import broadcast, gather_object
 from transformers import Trainer
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints, speed_metrics
 
 from plvl.data.collator import GroundingCollator
 from plvl.modeling_plvl.model_card_plvl import write_model_card
-from plvl.training.metrics import grounding_metrics, grounding_statistics
+from plvl.training.callbacks import ClearBadGradients, KeepBestModels, StopEarly, StopOnSignal
+from plvl.training.checkpoints import UNFINISHED, explained_failure, remove_unfinished, replace_folder
+from plvl.training.evaluation import (
+    Evaluated,
+    EvaluationCollator,
+    counted_batches,
+    evaluate_batches,
+    merge,
+    rows_of_process,
+)
+from plvl.training.feed import (
+    FeedCollator,
+    FeedPosition,
+    TrainingFeed,
+    batches_in_epoch,
+    most_workers,
+    number_of_rows,
+)
+
+logger = logging.getLogger(__name__)
+
+ENCODERS = {"text_encoder": "freeze_text_encoder", "vision_encoder": "freeze_vision_encoder"}
+
+
+class LossNotFiniteError(FloatingPointError):
+    """The loss of a batch is infinite or no number; the message names the batch's rows."""
 
 
 class PLVLTrainer(Trainer):
     """
     Trains and evaluates a [`PLVLModel`] on rows of a grounding dataset.
 
-    Pass the [`PLVLProcessor`] as `processing_class`; rows become batches through [`GroundingCollator`]. Each log line
-    carries the losses by name, and `evaluate` gives the metrics of `grounding_metrics`.
+    Pass the [`PLVLProcessor`] as `processing_class`; rows become batches through [`GroundingCollator`]. The rows to
+    train on are [`TrainingRows`], or any dataset or sequence of rows. Each log line carries the losses by name,
+    `evaluate` gives the metrics of `grounding_metrics`, and the models that were best by box accuracy and by mask
+    mIoU are kept. A run that is started again from a checkpoint ends as if it had never stopped.
     """
 
     def __init__(self, model=None, args=None, processing_class=None, data_collator=None, **kwargs):
@@ -25,13 +59,96 @@ class PLVLTrainer(Trainer):
             args=args,
             processing_class=processing_class,
             data_collator=data_collator or GroundingCollator(processing_class),
-            compute_metrics=lambda evaluated: grounding_metrics(evaluated.predictions),
             **kwargs,
         )
         # The losses are means over the batch, whatever else `forward` takes.
         self.model_accepts_loss_kwargs = False
+        self._batch_losses: dict[str, torch.Tensor] = {}
         self._loss_sums = defaultdict(float)
-        self._loss_steps = 0
+        self._loss_batches = 0
+        self._skipped_steps = 0
+        self._feed: TrainingFeed | None = None
+        self._position: FeedPosition | None = None
+        self._freeze()
+        self._on_signal, self._on_bad_step = StopOnSignal(), ClearBadGradients(self)
+        callbacks = [self._on_signal, self._on_bad_step]
+        if self.args.eval_strategy != "no":
+            callbacks.append(KeepBestModels(self))
+        if self.args.early_stopping_patience is not None:
+            callbacks.append(StopEarly(self.args.early_stopping_patience))
+        for callback in callbacks:
+            self.add_callback(callback)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a signal has ended the training, which the same command continues."""
+        return self._on_signal.agreed
+
+    def _freeze(self):
+        for name, parameter in self.model.named_parameters():
+            frozen = any(name.startswith(part) and getattr(self.args, flag) for part, flag in ENCODERS.items())
+            if frozen and ".text_guidance." not in name:
+                parameter.requires_grad_(False)
+
+    # What is trained on
+
+    def train(self, resume_from_checkpoint=None, **kwargs):
+        if self.is_world_process_zero():
+            remove_unfinished(self.args.output_dir)
+        self._position = None
+        if resume_from_checkpoint:
+            self._position = FeedPosition.load(resume_from_checkpoint, self.args.process_index)
+            if not self.args.ignore_data_skip:
+                self._check_position(resume_from_checkpoint)
+        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+
+    def _check_position(self, checkpoint):
+        """Raises ValueError if the checkpoint was written by a run that dealt out its rows in another way."""
+        now = self.args.world_size, self.args.per_device_train_batch_size
+        then = self._position and (self._position.num_processes, self._position.batch_size)
+        if now != then:
+            written = f"{then[0]} processes of {then[1]} rows each" if then else "fewer processes"
+            raise ValueError(
+                f"{checkpoint} was written by {written}, this run has {now[0]} of {now[1]}: it cannot find its place "
+                "in the rows. Start it as it was, or with ignore_data_skip to begin that epoch again."
+            )
+
+    def get_train_dataloader(self):
+        args, rows = self.args, self.train_dataset
+        num_rows = number_of_rows(rows)
+        if num_rows is None:
+            num_batches = args.max_steps * args.gradient_accumulation_steps
+        else:
+            share = args.train_batch_size, args.world_size, args.gradient_accumulation_steps
+            num_batches = batches_in_epoch(num_rows, *share)
+        num_workers = most_workers(rows, args.world_size, args.dataloader_num_workers)
+        seed = args.seed if args.data_seed is None else args.data_seed
+        self._feed = TrainingFeed(
+            rows,
+            args.train_batch_size,
+            num_batches,
+            args.process_index,
+            args.world_size,
+            num_workers,
+            seed,
+            start=None if args.ignore_data_skip else self._position,
+        )
+        # What accelerate makes of a DataLoader, but the feed has dealt out the rows already.
+        return DataLoaderShard(
+            self._feed,
+            batch_size=None,
+            collate_fn=FeedCollator(self.data_collator),
+            num_workers=num_workers,
+            pin_memory=args.dataloader_pin_memory,
+            prefetch_factor=args.dataloader_prefetch_factor if num_workers else None,
+            multiprocessing_context=args.dataloader_multiprocessing_context if num_workers else None,
+            generator=torch.Generator().manual_seed(seed),
+        )
+
+    def num_examples(self, dataloader):
+        return len(self._feed) * self.args.train_batch_size * self.args.world_size
+
+    # A step
 
     def create_optimizer(self, model=None):
         if self.optimizer is None:
@@ -57,29 +174,155 @@ class PLVLTrainer(Trainer):
             for (rate, decays), parameters in groups.items()
         ]
 
+    def create_scheduler(self, num_training_steps, optimizer=None):
+        if self.lr_scheduler is None and self.args.lr_decay_by == "epoch":
+            steps_per_epoch = len(self._feed) // self.args.gradient_accumulation_steps
+            factor = partial(
+                epoch_factor,
+                steps_per_epoch=steps_per_epoch,
+                epochs=math.ceil(num_training_steps / steps_per_epoch),
+                power=self.args.lr_scheduler_kwargs.get("power", 1.0),
+            )
+            self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, factor)
+            self._created_lr_scheduler = True
+        return super().create_scheduler(num_training_steps, optimizer)
+
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         outputs = model(**inputs)
-        if model.training:
-            # Kept on the device: nothing waits for the numbers before they are logged.
-            for name, loss in outputs.loss_dict.items():
-                self._loss_sums[name] += loss.detach()
-            self._loss_steps += 1
+        self._batch_losses = {name: loss.detach() for name, loss in outputs.loss_dict.items()}
         return (outputs.loss, outputs) if return_outputs else outputs.loss
 
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        batch, names = inputs.pop("feed"), inputs.pop("row_names")
+        # Running means and variances have seen a batch before its loss is known.
+        buffers = [(each, each.clone()) for each in model.buffers()] if self.args.max_skipped_steps else []
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        self._position = self._feed.position_after(batch, self._position)
+        here = not torch.isfinite(loss).item()
+        anywhere, self._on_signal.agreed = self._anyone(here, self._on_signal.received)
+        if anywhere:
+            self._skip_or_stop(names if here else None)
+            for buffer, value in buffers:
+                buffer.copy_(value)
+            return torch.zeros_like(loss)
+        # Kept on the device: nothing waits for the numbers before they are logged.
+        for name, part in self._batch_losses.items():
+            self._loss_sums[name] += part
+        self._loss_batches += 1
+        return loss
+
+    def _anyone(self, *here: bool) -> list[bool]:
+        """For each of some questions, whether any process says yes."""
+        if self.args.world_size == 1:
+            return list(here)
+        answers = torch.tensor(here, dtype=torch.int32, device=self.args.device)
+        torch.distributed.all_reduce(answers, torch.distributed.ReduceOp.MAX)
+        return answers.bool().tolist()
+
+    def _skip_or_stop(self, names: list[str] | None):
+        self._skipped_steps += not self._on_bad_step.bad_step
+        self._on_bad_step.bad_step = True
+        rows = f"the rows {', '.join(names)}" if names else "a batch of another process, which names its rows"
+        what = f"step {self.state.global_step + 1}: the loss of {rows} is not finite"
+        if self._skipped_steps > self.args.max_skipped_steps:
+            raise LossNotFiniteError(f"{what} (max_skipped_steps is {self.args.max_skipped_steps})")
+        logger.warning("%s; step skipped, %d of at most %d", what, self._skipped_steps, self.args.max_skipped_steps)
+
     def log(self, logs, start_time=None):
-        if "loss" in logs and self._loss_steps:
-            logs |= {name: (total / self._loss_steps).item() for name, total in self._loss_sums.items()}
+        if "loss" in logs and self._loss_batches:
+            means = torch.stack(list(self._loss_sums.values())) / self._loss_batches
+            means = self.accelerator.gather(means[None]).mean(0)
+            logs |= dict(zip(self._loss_sums, means.tolist(), strict=True))
+            if self._skipped_steps:
+                logs["skipped_steps"] = self._skipped_steps
             self._loss_sums.clear()
-            self._loss_steps = 0
+            self._loss_batches = 0
         super().log(logs, start_time)
 
-    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+    # Evaluation
+
+    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
+        """
+        Args:
+            eval_dataset (*optional*): rows, or a dict of several such; `self.eval_dataset` by default.
+            ignore_keys: Transformers' own; of no meaning here.
+            metric_key_prefix (`str`): goes before each metric's name.
+
+        Returns:
+            `dict[str, float]`: the metrics of [`Evaluated`], which count every row once.
+        """
+        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+        if isinstance(dataset, dict):
+            metrics = {}
+            for name, part in dataset.items():
+                metrics |= self.evaluate(part, metric_key_prefix=f"{metric_key_prefix}_{name}")
+            return metrics
+        start = time.time()
+        found = self.evaluation_pass(dataset).metrics()
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in found.items()}
+        metrics |= speed_metrics(metric_key_prefix, start, num_samples=found["num_samples"])
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def evaluation_pass(self, dataset, keep_answers: bool = False) -> Evaluated:
+        """
+        Grounds every row of a dataset, each in one process; all processes get the whole result.
+
+        Args:
+            dataset: rows.
+            keep_answers (`bool`): whether the result has the answers, too.
+        """
+        args = self.args
+        loader = torch.utils.data.DataLoader(
+            rows_of_process(dataset, args.process_index, args.world_size),
+            batch_size=args.eval_batch_size,
+            collate_fn=EvaluationCollator(GroundingCollator(self.processing_class)),
+            num_workers=args.dataloader_num_workers,
+            pin_memory=args.dataloader_pin_memory,
+            generator=torch.Generator(),
+        )
+        if args.world_size > 1 and not self.is_fsdp_enabled:
+            # Each process has running means and variances of its own batches; the first one's are saved.
+            broadcast(list(self.model.buffers()))
+        self.model.eval()
+        anyone = (lambda here: self._anyone(here)[0]) if self.is_fsdp_enabled else bool
+        part = evaluate_batches(counted_batches(loader, anyone), self._ground, self.processing_class, keep_answers)
+        return merge(gather_object([part])) if args.world_size > 1 else part
+
+    def _ground(self, inputs):
         inputs = self._prepare_inputs(inputs)
-        with torch.no_grad(), self.compute_loss_context_manager():
-            outputs = model(**inputs)
-        if prediction_loss_only:
-            return outputs.loss, None, None
-        return outputs.loss, grounding_statistics(outputs, inputs["labels"]), inputs["labels"]["boxes"]
+        with self.accelerator.autocast():
+            return self.model(**inputs), inputs["labels"]
+
+    # Checkpoints
+
+    def _save_checkpoint(self, model, trial):
+        """A checkpoint gets its name only when it is whole."""
+        args, output_dir = self.args, Path(self.args.output_dir)
+        name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        pushes, args.push_to_hub = args.push_to_hub, False
+        with explained_failure(output_dir, name):
+            args.output_dir = str(output_dir / UNFINISHED)
+            try:
+                super()._save_checkpoint(model, trial)
+            finally:
+                args.output_dir, args.push_to_hub = str(output_dir), pushes
+            self.accelerator.wait_for_everyone()
+            if self.is_world_process_zero():
+                replace_folder(output_dir / UNFINISHED / name, output_dir / name)
+            self.accelerator.wait_for_everyone()
+            # Machines without a common disk have each a part of their own.
+            if self.is_local_process_zero() and (output_dir / UNFINISHED / name).exists():
+                replace_folder(output_dir / UNFINISHED / name, output_dir / name)
+        if pushes:
+            self._push_from_checkpoint(str(output_dir / name))
+        if args.should_save:
+            rotate_checkpoints(str(output_dir), save_total_limit=args.save_total_limit, use_mtime=False)
+
+    def _save_rng_state(self, output_dir):
+        super()._save_rng_state(output_dir)
+        self._position.save(output_dir, self.args.process_index)
 
     def create_model_card(
         self, license=None, tags=None, model_name=None, finetuned_from=None, dataset=None, **other_facts
@@ -99,3 +342,8 @@ class PLVLTrainer(Trainer):
             base_model=finetuned_from,
             datasets=dataset,
         )
+
+
+def epoch_factor(step: int, steps_per_epoch: int, epochs: int, power: float) -> float:
+    """The paper's schedule: what the learning rates are multiplied by at a step, (1 - epoch / epochs) ** power."""
+    return max(1 - (step // steps_per_epoch) / epochs, 0.0) ** power

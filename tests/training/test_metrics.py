@@ -1,9 +1,17 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from plvl.modeling_plvl import PLVLOutput
-from plvl.training.metrics import grounding_metrics, grounding_statistics, paired_box_iou
+from plvl.training.metrics import (
+    grounding_metrics,
+    grounding_statistics,
+    mask_overlap,
+    native_statistics,
+    paired_box_iou,
+)
 
 
 def outputs_and_labels():
@@ -49,3 +57,54 @@ def test_boxes_that_do_not_meet_have_no_overlap():
     assert apart.item() == 0
     empty = torch.zeros(1, 4)
     assert np.isfinite(paired_box_iou(empty, empty).item())
+
+
+def test_boxes_of_the_original_program_have_its_iou_and_accuracy():
+    reference = reference_arrays()
+    boxes = {"boxes": torch.from_numpy(reference["target_boxes"])}
+    outputs = PLVLOutput(pred_boxes=torch.from_numpy(reference["pred_boxes"]))
+    statistics = grounding_statistics(outputs, boxes).numpy()
+    np.testing.assert_allclose(statistics[:, 0], reference["box_iou"], atol=1e-6)
+    assert grounding_metrics(statistics)["box_accuracy"] == pytest.approx(float(reference["acc"]), abs=1e-6)
+
+
+def test_masks_of_the_original_program_have_its_mean_iou():
+    reference = reference_arrays()
+    random = np.random.RandomState(int(reference["mask_seed"]))
+    random.uniform(0.2, 0.8, (64, 2)), random.uniform(0.1, 0.5, (64, 2)), random.normal(0, 0.04, (64, 4))
+    truth = random.uniform(size=(8, 1, 448, 448)) > 0.6
+    prediction = np.clip(truth * 0.6 + random.uniform(0, 0.6, (8, 1, 448, 448)), 0, 1)
+    overlap = mask_overlap(torch.from_numpy(prediction[:, 0] > 0.5), torch.from_numpy(truth[:, 0]))
+    statistics = np.zeros((8, 8))
+    statistics[:, 0], statistics[:, 3] = np.nan, 1
+    statistics[:, 1:3] = torch.stack(overlap, 1)
+    assert grounding_metrics(statistics)["mask_miou"] == pytest.approx(float(reference["mask_miou"]), abs=1e-6)
+
+
+def reference_arrays():
+    return np.load(Path(__file__).parents[1] / "fixtures/reference/metrics_a.npz")
+
+
+def test_precision_is_the_share_of_masks_of_an_iou_or_more():
+    metrics = grounding_metrics(grounding_statistics(*outputs_and_labels()).numpy())
+    # The IoU of the two masks are 1 and 1/3.
+    assert [metrics[f"mask_precision@{limit}"] for limit in (0.5, 0.6, 0.7, 0.8, 0.9)] == [0.5] * 5
+
+
+def test_the_pictures_own_size_has_its_own_metrics():
+    outputs, labels = outputs_and_labels()
+    mask = torch.zeros(4, 6, dtype=torch.bool)
+    mask[:, :3] = True
+    answers = [{"box": torch.tensor([0.0, 0.0, 3.0, 4.0]), "mask": mask}] * 3
+    truths = [{"box": [0, 0, 6, 4], "mask": np.ones((4, 6), np.uint8)}, {"box": [0, 0, 3, 4], "mask": None}]
+    truths.append({"box": [4, 0, 6, 4], "mask": mask.numpy()})
+    native = native_statistics(answers, truths)
+    metrics = grounding_metrics(torch.cat([grounding_statistics(outputs, labels), native], 1).numpy())
+    assert metrics["native_box_accuracy"] == pytest.approx(2 / 3)
+    assert metrics["native_box_miou"] == pytest.approx(0.5)
+    assert metrics["native_mask_miou"] == pytest.approx(0.75)
+    assert metrics["native_mask_oiou"] == pytest.approx(24 / 36)
+
+
+def test_no_samples_have_no_metrics():
+    assert grounding_metrics(np.zeros((0, 8))) == {"num_samples": 0}

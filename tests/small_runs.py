@@ -1,0 +1,86 @@
+"""Small runs of training: a model that answers at random, its trainer, and programs in processes of their own."""
+
+import os
+import random
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from conftest import small_config
+
+from plvl.data.collator import GroundingCollator
+from plvl.data.loading import load_grounding_dataset
+from plvl.data.training_rows import load_training_rows
+from plvl.modeling_plvl import PLVLModel
+from plvl.processing import PLVLImageProcessor, PLVLProcessor
+from plvl.processing.wordpiece import learn_wordpiece
+from plvl.training import PLVLTrainer, PLVLTrainingArguments
+
+
+def shapes_processor(roots) -> PLVLProcessor:
+    rows = load_grounding_dataset("refshapes", "train", **roots).remove_columns("image")
+    tokenizer = learn_wordpiece((row["text"] for row in rows), vocab_size=99)
+    return PLVLProcessor(PLVLImageProcessor(size={"height": 64, "width": 64}), tokenizer)
+
+
+def random_model(**changes) -> PLVLModel:
+    """Its answers differ from row to row, as a new model's hardly do."""
+    torch.manual_seed(0)
+    model = PLVLModel(small_config(**changes))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return model
+
+
+@dataclass
+class JitteringCollator:
+    """Stands for training augmentation: draws from every generator a collator may use."""
+
+    collator: GroundingCollator
+
+    def __call__(self, rows):
+        batch = self.collator(rows)
+        noise = torch.rand(1) + random.random() + float(np.random.rand())
+        return batch | {"pixel_values": batch["pixel_values"] + 0.1 * noise}
+
+
+def shapes_trainer(roots, output_dir, model=None, rows=None, **arguments) -> PLVLTrainer:
+    processor = shapes_processor(roots)
+    defaults = {
+        "output_dir": str(output_dir),
+        "use_cpu": True,
+        "report_to": "none",
+        "save_strategy": "no",
+        "dataloader_pin_memory": False,
+        "disable_tqdm": True,
+        "per_device_train_batch_size": 4,
+        "learning_rate": 1e-3,
+        "num_train_epochs": 1,
+        "logging_steps": 1,
+    }
+    return PLVLTrainer(
+        model=model or random_model(),
+        args=PLVLTrainingArguments(**(defaults | arguments)),
+        processing_class=processor,
+        data_collator=JitteringCollator(GroundingCollator(processor)),
+        train_dataset=rows or load_training_rows("refshapes", "train", **roots, shuffle_buffer=16, seed=1),
+        eval_dataset=load_grounding_dataset("refshapes", "val", **roots),
+    )
+
+
+def run_program(program: str, *arguments, processes: int = 1, check: bool = True):
+    """Runs a program that stands beside this file in a process of its own, or in several."""
+    launcher = [sys.executable]
+    if processes > 1:
+        launcher += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    here = Path(__file__).parent
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(here), "HF_HUB_OFFLINE": "1"}
+    command = [*launcher, str(here / program), *map(str, arguments)]
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    if check and finished.returncode:
+        raise AssertionError(f"{program} ended with {finished.returncode}:\n{finished.stderr[-6000:]}")
+    return finished

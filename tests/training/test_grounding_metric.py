@@ -1,0 +1,45 @@
+"""The metrics through the `evaluate` library, loaded from the project's folder."""
+
+import evaluate
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+
+from plvl.training import grounding_metric
+
+
+@pytest.fixture(scope="module")
+def metric(tmp_path_factory):
+    folder = grounding_metric.__path__[0]
+    return evaluate.load(folder, cache_dir=str(tmp_path_factory.mktemp("evaluate")))
+
+
+def rle(rows):
+    mask = np.zeros((8, 8), np.uint8, order="F")
+    mask[rows] = 1
+    encoded = coco_mask.encode(mask)
+    return {"size": list(encoded["size"]), "counts": encoded["counts"].decode()}
+
+
+def test_boxes_and_masks_are_measured_at_the_pictures_own_size(metric):
+    truth = [{"box": [0, 0, 10, 10], "mask": rle(slice(0, 4))}, {"box": [5, 5, 10, 10], "mask": None}]
+    answers = [{"box": [0, 0, 10, 8], "mask": rle(slice(1, 5))}, {"box": [5, 5, 10, 4], "mask": rle(slice(0, 1))}]
+    measured = metric.compute(predictions=answers, references=truth)
+    assert measured["num_samples"] == 2
+    assert measured["box_accuracy"] == 0.5
+    assert measured["box_miou"] == pytest.approx(0.6)
+    assert measured["mask_miou"] == pytest.approx(3 / 5)
+    assert measured["mask_precision@0.6"] == 1 and measured["mask_precision@0.7"] == 0
+
+
+def test_answers_without_boxes_have_mask_metrics_only(metric):
+    samples = [{"box": None, "mask": rle(slice(0, 4))}]
+    measured = metric.compute(predictions=samples, references=samples)
+    assert measured["mask_oiou"] == 1 and "box_accuracy" not in measured
+
+
+def test_masks_of_different_sizes_are_refused(metric):
+    other = coco_mask.encode(np.ones((4, 8), np.uint8, order="F"))
+    answer = {"box": None, "mask": {"size": list(other["size"]), "counts": other["counts"].decode()}}
+    with pytest.raises(ValueError, match=r"\[4, 8\] was given for one of \[8, 8\]"):
+        metric.compute(predictions=[answer], references=[{"box": None, "mask": rle(slice(0, 4))}])

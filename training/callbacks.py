@@ -1,0 +1,138 @@
+"""What a run does beside training: keeps the best models, stops early, stops when told to, draws a gallery."""
+
+import logging
+import signal
+from pathlib import Path
+
+import numpy as np
+from transformers import TrainerCallback
+from transformers.integrations import TensorBoardCallback
+
+from plvl.training.checkpoints import UNFINISHED, explained_failure, replace_folder
+from plvl.training.gallery import draw_gallery
+
+logger = logging.getLogger(__name__)
+
+# The metric of an evaluation during training, and the folder of the model that had the most of it.
+BEST_MODELS = {"eval_box_accuracy": "best_box_accuracy", "eval_mask_miou": "best_mask_miou"}
+
+
+def best_before(log_history: list[dict], metric: str) -> float:
+    """The most of a metric in a run's log before its last entry with it."""
+    values = [entry[metric] for entry in log_history if metric in entry]
+    return max(values[:-1], default=float("-inf"))
+
+
+class KeepBestModels(TrainerCallback):
+    """
+    At each evaluation that betters box accuracy or mask mIoU, the model goes into its folder of `BEST_MODELS`.
+
+    What was best so far is read from the log, which the checkpoints keep: a run that starts again knows it.
+    """
+
+    def __init__(self, trainer):
+        self.trainer = trainer
+
+    def on_evaluate(self, args, state, control, metrics, **kwargs):
+        for metric, name in BEST_MODELS.items():
+            if metric in metrics and metrics[metric] > best_before(state.log_history, metric):
+                self.save(Path(args.output_dir), name)
+
+    def save(self, output_dir: Path, name: str):
+        unfinished = output_dir / UNFINISHED / name
+        with explained_failure(output_dir, f"the model of {name}"):
+            self.trainer.save_model(str(unfinished), _internal_call=True)
+            if self.trainer.is_world_process_zero():
+                replace_folder(unfinished, output_dir / name)
+
+
+class StopEarly(TrainerCallback):
+    """Ends the run when so many evaluations in a row have bettered neither box accuracy nor mask mIoU."""
+
+    def __init__(self, patience: int):
+        if patience < 1:
+            raise ValueError(f"early_stopping_patience must be 1 or more, got {patience}")
+        self.patience = patience
+
+    def on_evaluate(self, args, state, control, **kwargs):
+        evaluations_since_best = []
+        for metric in BEST_MODELS:
+            values = [entry[metric] for entry in state.log_history if metric in entry]
+            if values:
+                evaluations_since_best.append(len(values) - 1 - values.index(max(values)))
+        if evaluations_since_best and min(evaluations_since_best) >= self.patience:
+            logger.warning("stopped early: no evaluation was better than the one %d before it", self.patience)
+            control.should_training_stop = True
+
+
+class StopOnSignal(TrainerCallback):
+    """
+    On SIGTERM (a scheduler takes the machine back) the step is finished, a checkpoint is saved and the run stops.
+
+    Transformers' own way asks no other process; here all stop after the same step: the trainer has them agree and
+    sets `agreed`.
+    """
+
+    def __init__(self):
+        self.received = self.agreed = False
+        self.earlier_handler = None
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.earlier_handler = signal.signal(signal.SIGTERM, self.receive)
+
+    def on_train_end(self, args, state, control, **kwargs):
+        signal.signal(signal.SIGTERM, self.earlier_handler)
+
+    def receive(self, number, frame):
+        self.received = True
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if self.agreed:
+            logger.warning("SIGTERM: saving step %d and stopping", state.global_step)
+            control.should_save = True
+            control.should_evaluate = False
+            control.should_training_stop = True
+
+    def on_epoch_end(self, args, state, control, **kwargs):
+        if self.agreed:
+            # There may be seconds left, and the epoch has not ended.
+            control.should_save = control.should_evaluate = False
+
+
+class ClearBadGradients(TrainerCallback):
+    """Has the optimizer pass over a step in which some loss was not finite; the trainer sets `bad_step`."""
+
+    def __init__(self, trainer):
+        self.trainer = trainer
+        self.bad_step = False
+
+    def on_pre_optimizer_step(self, args, state, control, model, optimizer, **kwargs):
+        if not self.bad_step:
+            return
+        self.bad_step = False
+        if self.trainer.accelerator.scaler is None:
+            model.zero_grad(set_to_none=True)
+        else:
+            # The scaler of fp16 passes over the step when it meets one of these.
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    if parameter.grad is not None:
+                        parameter.grad.fill_(float("nan"))
+
+
+class DrawGallery(TrainerCallback):
+    """Draws what the model grounds in some rows at each evaluation, into `gallery/` and TensorBoard."""
+
+    def __init__(self, trainer, rows: list[dict]):
+        self.trainer, self.rows = trainer, rows
+
+    def on_evaluate(self, args, state, control, **kwargs):
+        if not state.is_world_process_zero:
+            return
+        folder = Path(args.output_dir) / "gallery"
+        folder.mkdir(parents=True, exist_ok=True)
+        sheet = draw_gallery(self.trainer.model, self.trainer.processing_class, self.rows)
+        sheet.save(folder / f"step_{state.global_step:07d}.png")
+        for callback in self.trainer.callback_handler.callbacks:
+            if isinstance(callback, TensorBoardCallback) and callback.tb_writer is not None:
+                callback.tb_writer.add_image("gallery", np.asarray(sheet), state.global_step, dataformats="HWC")

@@ -1,0 +1,110 @@
+"""Checkpoint folders that are whole or not there at all."""
+
+import json
+import logging
+import os
+import re
+import shutil
+import zipfile
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+logger = logging.getLogger(__name__)
+
+# Beside the checkpoints; what stands in it was being written when a run ended.
+UNFINISHED = "unfinished"
+
+
+class CheckpointNotWrittenError(OSError):
+    """A checkpoint could not be written; the message says why, and which one is the last good one."""
+
+
+def last_good_checkpoint(output_dir) -> str | None:
+    """
+    The newest whole checkpoint of a run, or None. Damaged ones are named in the log and left where they are.
+    """
+    for folder in sorted(_checkpoints(output_dir), key=_step, reverse=True):
+        defect = defect_of(folder)
+        if defect is None:
+            return str(folder)
+        logger.warning("%s is no whole checkpoint and is passed over: %s", folder, defect)
+    return None
+
+
+def defect_of(checkpoint) -> str | None:
+    """What makes a checkpoint unusable, such as a file cut short; None if nothing does."""
+    folder = Path(checkpoint)
+    try:
+        state = json.loads((folder / TRAINER_STATE_NAME).read_text())
+    except (OSError, ValueError) as error:
+        return f"{TRAINER_STATE_NAME}: {error}"
+    if state.get("global_step") != _step(folder):
+        return f"{TRAINER_STATE_NAME} is of step {state.get('global_step')}"
+    if not any(file.name.startswith(("model", "pytorch_model")) for file in folder.iterdir()):
+        return "it has no weights"
+    for file in folder.rglob("*"):
+        if file.suffix in (".pt", ".pth", ".bin") and not zipfile.is_zipfile(file):
+            return f"{file.name} is cut short"
+        if file.suffix == ".safetensors":
+            try:
+                # The header says how long the file must be.
+                with safe_open(file, "pt"):
+                    pass
+            except (SafetensorError, OSError) as error:
+                return f"{file.name} is cut short: {error}"
+    return None
+
+
+def remove_unfinished(output_dir):
+    """Clears away what an earlier run was writing when it ended."""
+    folder = Path(output_dir) / UNFINISHED
+    if folder.exists():
+        logger.warning("%s is removed: an earlier run ended while it was writing there", folder)
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def explained_failure(output_dir, what: str):
+    """Turns whatever ends the writing of `what` into an error that says how much room there was and what is left."""
+    try:
+        yield
+    # safetensors, torch and the system each have an exception of their own for a full disk.
+    except Exception as error:
+        free = shutil.disk_usage(output_dir).free
+        shutil.rmtree(Path(output_dir) / UNFINISHED, ignore_errors=True)
+        good = last_good_checkpoint(output_dir)
+        raise CheckpointNotWrittenError(
+            f"{what} could not be written to {output_dir} ({free / 2**20:,.0f} MiB were free): {error}. "
+            f"{f'The last good checkpoint is {good}' if good else 'There is no earlier checkpoint'}; "
+            "make room and start the same command again."
+        ) from error
+
+
+def replace_folder(written: Path, target: Path):
+    """Gives a written folder its name; a folder of that name goes once the new one is safe on disk."""
+    for file in written.rglob("*"):
+        if file.is_file():
+            with open(file, "rb") as handle:
+                os.fsync(handle.fileno())
+    if target.exists():
+        old = written.with_name(f"{target.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        target.rename(old)
+        written.rename(target)
+        shutil.rmtree(old)
+    else:
+        written.rename(target)
+
+
+def _checkpoints(output_dir) -> list[Path]:
+    pattern = re.compile(rf"{PREFIX_CHECKPOINT_DIR}-\d+")
+    folder = Path(output_dir)
+    return [each for each in folder.iterdir() if pattern.fullmatch(each.name)] if folder.is_dir() else []
+
+
+def _step(checkpoint) -> int:
+    return int(Path(checkpoint).name.rpartition("-")[2])

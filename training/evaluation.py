@@ -1,0 +1,146 @@
+"""Evaluation on any number of processes: every row counts once, and no mask leaves its process."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from datasets import Dataset, IterableDataset
+from datasets.distributed import split_dataset_by_node
+from pycocotools import mask as coco_mask
+
+from plvl.data.masks import decode_segmentation
+from plvl.training.metrics import grounding_metrics, grounding_statistics, native_statistics
+
+
+@dataclass
+class EvaluationCollator:
+    """
+    A batch for the network, and with it `rows` (without their pictures) and `truths`: each sample's `"box"`, x1, y1,
+    x2, y2 in pixels, and `"mask"`, `(height, width)` or `None`.
+    """
+
+    collator: Callable
+
+    def __call__(self, rows: list[dict]) -> dict:
+        truths = []
+        for row in rows:
+            x, y, width, height = row["bbox"]
+            mask = decode_segmentation(row["segmentation"], row["height"], row["width"])
+            truths.append({"box": [x, y, x + width, y + height], "mask": mask})
+        described = [{key: value for key, value in row.items() if key != "image"} for row in rows]
+        return self.collator(rows) | {"rows": described, "truths": truths}
+
+
+@dataclass
+class Evaluated:
+    """
+    What one pass over a split gave.
+
+    Args:
+        statistics (`dict[str, np.ndarray]`): by the rows' dataset, each sample's statistics, as
+            `grounding_metrics` takes them.
+        loss_sum (`float`): of the batches' losses, each times its samples.
+        answers (`list[dict]`): a dict for each sample, see `answer_record`; empty unless asked for.
+    """
+
+    statistics: dict[str, np.ndarray] = field(default_factory=dict)
+    loss_sum: float = 0.0
+    answers: list[dict] = field(default_factory=list)
+
+    def metrics(self) -> dict[str, float]:
+        """
+        Of all samples, with the mean `loss`; where there is more than one dataset also of each, as
+        `<dataset>/<metric>`.
+        """
+        if not self.statistics:
+            return grounding_metrics(np.zeros((0, 8)))
+        everything = np.concatenate(list(self.statistics.values()))
+        metrics = grounding_metrics(everything) | {"loss": self.loss_sum / len(everything)}
+        if len(self.statistics) > 1:
+            for dataset, statistics in sorted(self.statistics.items()):
+                metrics |= {f"{dataset}/{name}": value for name, value in grounding_metrics(statistics).items()}
+        return metrics
+
+
+def rows_of_process(dataset, process: int, num_processes: int):
+    """The rows that one of several processes evaluates: each row is in exactly one process's share."""
+    if isinstance(dataset, (Dataset, IterableDataset)):
+        return split_dataset_by_node(dataset, process, num_processes)
+    return torch.utils.data.Subset(dataset, range(process, len(dataset), num_processes))
+
+
+def counted_batches(batches: Iterable, anyone: Callable[[bool], bool]) -> Iterator[tuple]:
+    """
+    The batches of this process as `(batch, True)`, and its last one again as `(batch, False)` while others go on.
+
+    Args:
+        anyone: tells whether True was given in any process. Where the model's forward pass needs no other process,
+            it may ask nobody.
+    """
+    batch, iterator = None, iter(batches)
+    while True:
+        fresh = next(iterator, None)
+        if not anyone(fresh is not None):
+            return
+        if fresh is None and batch is None:
+            raise ValueError("there are fewer rows to evaluate than processes: use fewer processes")
+        batch = fresh if fresh is not None else batch
+        yield batch, fresh is not None
+
+
+@torch.no_grad()
+def evaluate_batches(batches, forward: Callable, processor, keep_answers: bool = False) -> Evaluated:
+    """
+    Args:
+        batches: `(batch, whether it counts)`, the batches from [`EvaluationCollator`].
+        forward: gives the model's outputs of a batch, and the labels on the outputs' device.
+        processor ([`PLVLProcessor`]): brings the answers to the picture's own size.
+        keep_answers (`bool`): whether to give the answers, too.
+    """
+    statistics = defaultdict(list)
+    evaluated = Evaluated()
+    for batch, counts in batches:
+        inputs = dict(batch)
+        rows, truths = inputs.pop("rows"), inputs.pop("truths")
+        outputs, labels = forward(inputs)
+        if not counts:
+            continue
+        answers = processor.post_process_grounding(outputs, [(row["height"], row["width"]) for row in rows])
+        network = grounding_statistics(outputs, labels).cpu()
+        for row, sample in zip(rows, torch.cat([network, native_statistics(answers, truths)], 1), strict=True):
+            statistics[row.get("dataset") or ""].append(sample.numpy())
+        evaluated.loss_sum += float(outputs.loss) * len(rows)
+        if keep_answers:
+            evaluated.answers += [answer_record(row, answer) for row, answer in zip(rows, answers, strict=True)]
+    evaluated.statistics = {dataset: np.stack(samples) for dataset, samples in statistics.items()}
+    return evaluated
+
+
+def merge(parts: Iterable[Evaluated]) -> Evaluated:
+    """What several processes have evaluated, as one."""
+    merged, statistics = Evaluated(), defaultdict(list)
+    for part in parts:
+        merged.loss_sum += part.loss_sum
+        merged.answers += part.answers
+        for dataset, samples in part.statistics.items():
+            statistics[dataset].append(samples)
+    merged.statistics = {dataset: np.concatenate(samples) for dataset, samples in statistics.items()}
+    return merged
+
+
+def answer_record(row: dict, answer: dict) -> dict:
+    """
+    An answer as it goes into JSON Lines: the row's numbers and names, `text`, `score`, `box` (x, y, w, h in pixels
+    of the picture) and `mask` (compressed RLE of the picture's size).
+    """
+    names = ("dataset", "split", "file_name", "image_id", "ref_id", "sent_id", "text")
+    record = {name: row.get(name) for name in names}
+    if "box" in answer:
+        x1, y1, x2, y2 = answer["box"].tolist()
+        record |= {"score": float(answer["score"]), "box": [x1, y1, x2 - x1, y2 - y1]}
+    if "mask" in answer:
+        rle = coco_mask.encode(np.asfortranarray(answer["mask"].cpu().numpy().astype(np.uint8)))
+        record["mask"] = {"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")}
+    return record

@@ -1,0 +1,210 @@
+"""How rows reach training: each process its own, in an order that a stopped run finds again.
+
+A batch depends on the seed, the epoch, the process and its number alone. So a run that starts again in mid-epoch
+passes over the rows it has seen without opening a picture, and goes on with the batch that would have come next.
+"""
+
+import json
+import math
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from itertools import chain, islice, repeat
+from pathlib import Path
+from zlib import crc32
+
+import numpy as np
+import torch
+from datasets.distributed import split_dataset_by_node
+
+from plvl.data.training_rows import TrainingRows
+
+DEFECTIVE_ROWS_IN_A_ROW = 10_000
+
+
+@dataclass
+class FeedPosition:
+    """
+    How far the rows of one process have been used.
+
+    Args:
+        epoch, batches: the epoch, and how many of its batches are used.
+        rows_read (`list[int]`): rows that each DataLoader worker has read for them, defective ones included.
+        num_processes, batch_size: what it was counted with.
+    """
+
+    epoch: int
+    batches: int
+    rows_read: list[int]
+    num_processes: int
+    batch_size: int
+
+    @staticmethod
+    def file(checkpoint, process: int) -> Path:
+        return Path(checkpoint) / f"data_position_{process}.json"
+
+    def save(self, checkpoint, process: int):
+        self.file(checkpoint, process).write_text(json.dumps(asdict(self)))
+
+    @classmethod
+    def load(cls, checkpoint, process: int) -> "FeedPosition | None":
+        """The position in a checkpoint, or None where it has none for this process."""
+        file = cls.file(checkpoint, process)
+        return cls(**json.loads(file.read_text())) if file.is_file() else None
+
+
+@dataclass
+class FeedBatch:
+    """Rows of one batch; `worker` has read `rows_read` rows of the epoch up to its end."""
+
+    rows: list[dict]
+    seed: int
+    worker: int
+    rows_read: int
+
+
+class TrainingFeed(torch.utils.data.IterableDataset):
+    """
+    The batches of one process, `FeedBatch`es: the same number in every process, all of the full size.
+
+    An epoch has as many as it takes to use the rows of the split once. A process whose share is a little smaller
+    begins it again, and one whose share is larger leaves the rest for another epoch's order.
+
+    Args:
+        rows ([`TrainingRows`], or a sequence or dataset of rows): what to train on. Sequences are shuffled.
+        batch_size (`int`): of one process.
+        num_batches (`int`): in an epoch, of one process.
+        process, num_processes (`int`): which share of the rows this is.
+        num_workers (`int`): of the DataLoader that reads the feed.
+        seed (`int`): of the order and of what is drawn at random in a batch.
+        start ([`FeedPosition`], *optional*): the batches up to it are passed over: `None` comes in their places.
+    """
+
+    def __init__(self, rows, batch_size, num_batches, process, num_processes, num_workers, seed, start=None):
+        self.rows = rows
+        self.batch_size, self.num_batches = batch_size, num_batches
+        self.process, self.num_processes = process, num_processes
+        self.num_workers = num_workers
+        self.seed, self.start = seed, start
+        self.epoch = 0
+        if start is not None and len(start.rows_read) != max(num_workers, 1):
+            raise ValueError(
+                f"the checkpoint was written with {len(start.rows_read)} readers of data in each process and cannot "
+                f"be continued with {max(num_workers, 1)}: set dataloader_num_workers as it was"
+            )
+
+    def __len__(self):
+        return self.num_batches
+
+    def set_epoch(self, epoch: int):
+        self.epoch = epoch
+
+    def position_after(self, batch: FeedBatch, before: FeedPosition | None) -> FeedPosition:
+        """Where the run is when it has used `batch`, having been at `before`."""
+        goes_on = before is not None and before.epoch == self.epoch
+        rows_read = list(before.rows_read) if goes_on else [0] * max(self.num_workers, 1)
+        rows_read[batch.worker] = batch.rows_read
+        used = before.batches if goes_on else 0
+        return FeedPosition(self.epoch, used + 1, rows_read, self.num_processes, self.batch_size)
+
+    def __iter__(self) -> Iterator[FeedBatch | None]:
+        info = torch.utils.data.get_worker_info()
+        worker, num_workers = (0, 1) if info is None else (info.id, info.num_workers)
+        goes_on = self.start is not None and self.start.epoch == self.epoch
+        used, rows_read = (self.start.batches, self.start.rows_read[worker]) if goes_on else (0, 0)
+        rows = self._endless_rows(worker, num_workers, rows_read)
+        for batch in range(worker, self.num_batches, num_workers):
+            if batch < used:
+                yield None
+                continue
+            numbers, rows_of_batch = zip(*islice(rows, self.batch_size), strict=True)
+            seed = crc32(f"{self.seed} {self.epoch} {self.process} {batch}".encode())
+            yield FeedBatch(list(rows_of_batch), seed, worker, numbers[-1])
+
+    def _endless_rows(self, worker: int, num_workers: int, rows_read: int):
+        """(rows read so far, row) of the epoch, over and over; the first `rows_read` are not looked at."""
+        unopened, check = self._unopened_rows(worker, num_workers)
+        passes = chain.from_iterable(_not_empty(unopened) for _ in repeat(None))
+        defective = 0
+        for number, row in enumerate(islice(passes, rows_read, None), rows_read + 1):
+            row = check(row)
+            defective = defective + 1 if row is None else 0
+            if row is not None:
+                yield number, row
+            elif defective == DEFECTIVE_ROWS_IN_A_ROW:
+                raise ValueError(f"no row to train on among {defective} in a row, all are defective")
+
+    def _unopened_rows(self, worker: int, num_workers: int) -> tuple[Callable, Callable]:
+        """A function that begins a pass over this worker's rows, and one that opens a row."""
+        if isinstance(self.rows, (TrainingRows, torch.utils.data.IterableDataset)):
+            checked = isinstance(self.rows, TrainingRows)
+            stream = self.rows.stream if checked else self.rows
+            stream = split_dataset_by_node(stream, self.process, self.num_processes)
+            stream.set_epoch(self.epoch)
+            # The stream deals its shards out to the workers itself.
+            return lambda: stream, self.rows.check if checked else _as_it_is
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.rows))
+        order = order[self.process :: self.num_processes][worker::num_workers].tolist()
+        return lambda: order, self.rows.__getitem__
+
+
+def number_of_rows(rows) -> int | None:
+    """Rows of a split to train on, about; None where nobody knows."""
+    return len(rows) if hasattr(rows, "__len__") else None
+
+
+def batches_in_epoch(num_rows: int, batch_size: int, num_processes: int, accumulation_steps: int) -> int:
+    """Batches of each process that use all rows, a whole number of optimizer steps."""
+    return math.ceil(num_rows / (batch_size * num_processes * accumulation_steps)) * accumulation_steps
+
+
+def most_workers(rows, num_processes: int, num_workers: int) -> int:
+    """As many DataLoader workers as each process has shards for, `num_workers` at most."""
+    if isinstance(rows, (TrainingRows, torch.utils.data.IterableDataset)):
+        stream = rows.stream if isinstance(rows, TrainingRows) else rows
+        return min(num_workers, split_dataset_by_node(stream, 0, num_processes).num_shards)
+    return min(num_workers, max(len(rows) // num_processes, 1))
+
+
+@dataclass
+class FeedCollator:
+    """
+    Makes `FeedBatch`es into batches for the network. What `collator` draws at random it draws from the batch's seed.
+    The batch also has `feed`, the [`FeedBatch`] without its rows, and `row_names`, which say what they were.
+    """
+
+    collator: Callable
+
+    def __call__(self, batch: FeedBatch | None) -> dict | None:
+        if batch is None:
+            return None
+        states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+        random.seed(batch.seed)
+        np.random.seed(batch.seed)
+        torch.default_generator.manual_seed(batch.seed)
+        try:
+            inputs = self.collator(batch.rows)
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+            torch.set_rng_state(states[2])
+        return inputs | {"feed": replace(batch, rows=[]), "row_names": [row_name(row) for row in batch.rows]}
+
+
+def row_name(row: dict) -> str:
+    """What an error calls a row, as "refcoco train expression 12 (COCO_train2014_000000000009.jpg)"."""
+    where = " ".join(str(row[key]) for key in ("dataset", "split") if row.get(key))
+    return f"{where} expression {row.get('sent_id')} ({row.get('file_name')})".strip()
+
+
+def _as_it_is(row):
+    return row
+
+
+def _not_empty(begin: Callable):
+    empty = True
+    for row in begin():
+        empty = False
+        yield row
+    if empty:
+        raise ValueError("there are no rows to train on in this process's share: use fewer processes or workers")

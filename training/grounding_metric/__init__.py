@@ -1,0 +1,1 @@
+"""The grounding metrics as a module that `evaluate.load` takes: see grounding_metric.py."""

@@ -1,0 +1,73 @@
+"""
+PLVL's metrics for the `evaluate` library, at the picture's own size:
+
+    metric = evaluate.load("training/grounding_metric")
+    metric.compute(predictions=[{"box": [10, 5, 20, 20], "mask": rle}], references=[{"box": [...], "mask": rle}])
+"""
+
+import datasets
+import evaluate
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from plvl.training.metrics import grounding_metrics
+
+_DESCRIPTION = "Box accuracy, mask mIoU, oIoU and precision of referring expression comprehension and segmentation."
+_INPUTS = """
+Args:
+    predictions, references: a dict for each expression: "box" (x, y, w, h in pixels, or None) and "mask" (compressed
+        RLE as pycocotools writes it, {"size": [height, width], "counts": str}, or None). The lines of a predictions
+        file of run_grounding.py are such. References without a mask count only for boxes.
+Returns:
+    num_samples, box_accuracy (IoU of 0.5 or more), box_miou, mask_miou, mask_oiou, mask_precision@0.5 to @0.9; those
+    of masks only if there are any, those of boxes only if each prediction and each reference has one.
+"""
+_CITATION = """
+@misc{wang2025progressivelanguageguidedvisuallearning,
+    title={Progressive Language-guided Visual Learning for Multi-Task Visual Grounding},
+    author={Jingchao Wang and Hong Wang and Wenlong Zhang and Kunhua Ji and Dingjiang Huang and Yefeng Zheng},
+    year={2025}, eprint={2504.16145}, archivePrefix={arXiv}, primaryClass={cs.CV}
+}
+"""
+
+
+class GroundingMetric(evaluate.Metric):
+    def _info(self):
+        mask = {"size": datasets.List(datasets.Value("int64")), "counts": datasets.Value("string")}
+        sample = {"box": datasets.List(datasets.Value("float64")), "mask": mask}
+        return evaluate.MetricInfo(
+            description=_DESCRIPTION,
+            citation=_CITATION,
+            inputs_description=_INPUTS,
+            features=datasets.Features({"predictions": sample, "references": sample}),
+        )
+
+    def _compute(self, predictions, references):
+        # Columns as plvl.training.metrics.STATISTICS has them; the last four serve the centre box alone.
+        statistics = np.zeros((len(predictions), 8))
+        for row, predicted, true in zip(statistics, predictions, references, strict=True):
+            row[0] = _box_iou(predicted["box"], true["box"])
+            if _has_mask(predicted) and _has_mask(true):
+                row[1:4] = *_overlap(predicted["mask"], true["mask"]), 1
+        metrics = grounding_metrics(statistics)
+        metrics.pop("center_box_accuracy", None)
+        return metrics
+
+
+def _box_iou(predicted, true) -> float:
+    if not predicted or not true:
+        return float("nan")
+    return float(coco_mask.iou(np.array([predicted], float), np.array([true], float), [0])[0, 0])
+
+
+def _has_mask(sample) -> bool:
+    return sample["mask"] is not None and sample["mask"]["counts"] is not None
+
+
+def _overlap(predicted, true) -> tuple[float, float]:
+    for mask in (predicted, true):
+        if list(mask["size"]) != list(true["size"]):
+            raise ValueError(f"a mask of {list(predicted['size'])} was given for one of {list(true['size'])}")
+    masks = [{"size": list(mask["size"]), "counts": mask["counts"].encode("ascii")} for mask in (predicted, true)]
+    either, both = (float(coco_mask.area(coco_mask.merge(masks, intersect=how))) for how in (False, True))
+    return both, either
