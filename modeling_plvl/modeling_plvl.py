@@ -450,6 +450,9 @@ class PLVLPreTrainedModel(ModelCardMixin, PreTrainedModel):
             if module.has_boxes:
                 # A centre is rare: start from a probability of 0.1 (CenterNet).
                 init.constant_(module.center[-1].bias, -2.19)
+            if module.has_masks:
+                # The last convolution smooths what the cells painted: start by leaving it as it is.
+                init.dirac_(module.mask[-1].weight)
 
 
 class PLVLModel(PLVLPreTrainedModel):
