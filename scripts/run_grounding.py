@@ -1,91 +1,95 @@
 """Trains PLVL and evaluates it: accelerate launch scripts/run_grounding.py RECIPE.yaml [--flag value ...]"""
 
-import json
+import logging
 import sys
 from pathlib import Path
 
-from transformers import AutoModel, AutoProcessor, AutoTokenizer, set_seed
+from transformers import set_seed
 
-from plvl.configuration import PLVLConfig
 from plvl.data import load_grounding_dataset
-from plvl.modeling_plvl import PLVLModel
-from plvl.processing import PLVLImageProcessor, PLVLProcessor
-from plvl.processing.wordpiece import learn_wordpiece
+from plvl.data.loading import unopened_rows
+from plvl.data.training_rows import load_training_rows
 from plvl.training import PLVLTrainer, PLVLTrainingArguments
+from plvl.training.callbacks import DrawGallery
+from plvl.training.checkpoints import last_good_checkpoint
 from plvl.training.gallery import draw_gallery, one_row_per_picture
 from plvl.training.recipe import DataArguments, ModelArguments, parse_recipe
+from plvl.training.results import metrics_by_split, print_summary, write_metrics, write_predictions
+from plvl.training.starting_model import load_or_make_model
+
+logger = logging.getLogger(__name__)
+
+# What a shell says of a program that SIGTERM has ended.
+EXIT_AFTER_SIGTERM = 128 + 15
 
 
 def main(argv=None):
     arguments = (ModelArguments, DataArguments, PLVLTrainingArguments)
     model_args, data_args, training_args = parse_recipe(arguments, sys.argv[1:] if argv is None else argv)
+    if not (training_args.do_train or training_args.do_eval or training_args.do_predict):
+        raise ValueError("there is nothing to do: set do_train, do_eval or do_predict")
     set_seed(training_args.seed)
 
-    def load(split, **order):
-        roots = data_args.image_root, data_args.label_root
-        return load_grounding_dataset(data_args.dataset, split, *roots, split_by=data_args.split_by, **order)
+    source = {"image_root": data_args.image_root, "label_root": data_args.label_root, "split_by": data_args.split_by}
+    train_rows = None
+    if training_args.do_train:
+        order = {"shuffle_buffer": data_args.shuffle_buffer_size, "seed": training_args.seed}
+        train_rows = load_training_rows(data_args.dataset, data_args.train_split, **source, **order)
 
-    buffer_size = data_args.shuffle_buffer_size
-    train_dataset = load(data_args.train_split, shuffle_buffer=buffer_size, seed=training_args.seed)
-    eval_datasets = {split: load(split) for split in data_args.eval_splits}
-    model, processor = load_or_make_model(model_args, train_dataset)
+    def expressions():
+        return (row["text"] for row in unopened_rows(data_args.dataset, data_args.train_split, **source)[0])
 
+    model, processor = load_or_make_model(model_args, expressions if training_args.do_train else None)
+    evaluates_in_training = training_args.do_train and training_args.eval_strategy != "no"
+    validation = None
+    if evaluates_in_training:
+        validation = load_grounding_dataset(data_args.dataset, data_args.validation_split, **source)
     trainer = PLVLTrainer(
         model=model,
         args=training_args,
         processing_class=processor,
-        train_dataset=train_dataset,
+        train_dataset=train_rows,
+        eval_dataset=validation,
     )
-    trainer.train()
+    if evaluates_in_training and data_args.gallery_size and not trainer.is_fsdp_enabled:
+        trainer.add_callback(DrawGallery(trainer, one_row_per_picture(validation, data_args.gallery_size)))
+    if training_args.do_train:
+        train(trainer)
+    if training_args.do_eval or training_args.do_predict:
+        splits = {split: load_grounding_dataset(data_args.dataset, split, **source) for split in data_args.eval_splits}
+        evaluate(trainer, splits, data_args)
+
+
+def train(trainer: PLVLTrainer):
+    """Begins the run, or goes on with it where an earlier one of the same command was stopped."""
+    args = trainer.args
+    checkpoint = args.resume_from_checkpoint or last_good_checkpoint(args.output_dir)
+    if checkpoint:
+        logger.warning("the run goes on from %s", checkpoint)
+    trainer.train(resume_from_checkpoint=checkpoint)
+    if trainer.interrupted:
+        sys.exit(EXIT_AFTER_SIGTERM)
     trainer.save_model()
 
-    metrics = {}
-    for split, eval_dataset in eval_datasets.items():
-        evaluated = trainer.evaluate(eval_dataset, metric_key_prefix=split)
-        metrics[f"{data_args.dataset}/{split}"] = {
-            name.removeprefix(f"{split}_"): value for name, value in evaluated.items() if name.startswith(f"{split}_")
-        }
-    if trainer.is_world_process_zero():
-        rows = one_row_per_picture(eval_datasets[data_args.eval_splits[0]], data_args.gallery_size)
-        output_dir = Path(training_args.output_dir)
-        draw_gallery(trainer.model, processor, rows).save(output_dir / "gallery.png")
-        (output_dir / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+
+def evaluate(trainer: PLVLTrainer, splits: dict, data_args: DataArguments):
+    """Writes metrics.json, a gallery and the predictions, as far as they are asked for."""
+    args, metrics = trainer.args, {}
+    Path(args.output_dir).mkdir(parents=True, exist_ok=True)
+    for split, rows in splits.items():
+        if args.do_eval:
+            evaluated = trainer.evaluate(rows, metric_key_prefix=split)
+            metrics |= metrics_by_split(evaluated, data_args.dataset, split)
+        if args.do_predict:
+            answers = trainer.evaluation_pass(rows, keep_answers=True).answers
+            if trainer.is_world_process_zero():
+                print(f"predictions: {write_predictions(args.output_dir, split, answers)}")
+    if args.do_eval and trainer.is_world_process_zero():
+        write_metrics(args.output_dir, metrics)
+        if data_args.gallery_size and not trainer.is_fsdp_enabled:
+            rows = one_row_per_picture(splits[data_args.eval_splits[0]], data_args.gallery_size)
+            draw_gallery(trainer.model, trainer.processing_class, rows).save(Path(args.output_dir, "gallery.png"))
         print_summary(trainer.state.log_history, metrics)
-
-
-def load_or_make_model(model_args: ModelArguments, train_dataset):
-    """A model with its processor: the one to go on from, or a new one of the configuration asked for."""
-    if model_args.model_name_or_path:
-        model = AutoModel.from_pretrained(model_args.model_name_or_path)
-        return model, AutoProcessor.from_pretrained(model_args.model_name_or_path)
-    if model_args.tokenizer_name_or_path:
-        tokenizer = AutoTokenizer.from_pretrained(model_args.tokenizer_name_or_path)
-    else:
-        tokenizer = learn_wordpiece(row["text"] for row in train_dataset.remove_columns("image"))
-    config = PLVLConfig(**model_args.model_config)
-    config.text_config.vocab_size = len(tokenizer)
-    image_size = config.vision_config.image_size
-    image_processor = PLVLImageProcessor(size={"height": image_size, "width": image_size})
-    return PLVLModel(config), PLVLProcessor(image_processor, tokenizer)
-
-
-def print_summary(log_history: list[dict], metrics: dict[str, dict[str, float]]):
-    losses = [(entry["step"], entry["loss"]) for entry in log_history if "loss" in entry]
-    print("\nstep        loss")
-    for step, loss in losses[:: max(len(losses) // 8, 1)]:
-        print(f"{step:>6}  {loss:>8.4f}")
-    columns = {
-        "expressions": "num_samples",
-        "box accuracy": "box_accuracy",
-        "(centre box)": "center_box_accuracy",
-        "mask mIoU": "mask_miou",
-        "mask oIoU": "mask_oiou",
-    }
-    print("\n" + f"{'split':<20}" + "".join(f"{title:>14}" for title in columns))
-    for split, values in metrics.items():
-        cells = [values.get(name) for name in columns.values()]
-        print(f"{split:<20}" + "".join(f"{'-' if cell is None else format(cell, '.4g'):>14}" for cell in cells))
-    print("(centre box: what a box in the middle of each picture, of the split's mean size, would get)")
 
 
 if __name__ == "__main__":

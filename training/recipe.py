@@ -24,10 +24,37 @@ class ModelArguments:
         },
     )
 
+    vision_weights: str | None = field(
+        default=None,
+        metadata={
+            "help": "What a new model's vision encoder starts from: detectron2's ViTDet (.pkl) or timm's SAM ViT (a "
+            "state dict)."
+        },
+    )
+    text_weights: str | None = field(
+        default=None,
+        metadata={"help": "What a new model's text encoder starts from, and its tokenizer: a folder or Hub name."},
+    )
+    tasks: list[str] | None = field(
+        default=None, metadata={"help": "rec for boxes, res for masks, or both; of a new model or a given one."}
+    )
+    cross_attention_layers: list[int] | None = field(
+        default=None, metadata={"help": "The vision blocks that language enters."}
+    )
+    loss_alpha: float | None = field(
+        default=None, metadata={"help": "Weight of the three box losses beside the two of the mask."}
+    )
+
     def __post_init__(self):
         if isinstance(self.model_config, str):
             self.model_config = json.loads(self.model_config)
         self.model_config = self.model_config or {}
+
+    @property
+    def changes(self) -> dict:
+        """Fields of PLVLConfig that have arguments of their own, as far as they are given."""
+        given = {name: getattr(self, name) for name in ("tasks", "cross_attention_layers", "loss_alpha")}
+        return {name: value for name, value in given.items() if value is not None}
 
 
 @dataclass
@@ -37,9 +64,12 @@ class DataArguments:
     label_root: str = field(default="mask_data", metadata={"help": "Folder of the labels."})
     split_by: str | None = field(default=None, metadata={"help": "Who split the set, as unc, umd or google."})
     train_split: str = field(default="train", metadata={"help": "The split to train on."})
+    validation_split: str = field(
+        default="val", metadata={"help": "The split to evaluate during training, which tells the best model."}
+    )
     eval_splits: list[str] = field(default_factory=lambda: ["val"], metadata={"help": "The splits to evaluate."})
     shuffle_buffer_size: int = field(default=1000, metadata={"help": "Rows among which the next is drawn."})
-    gallery_size: int = field(default=12, metadata={"help": "Pictures in gallery.png."})
+    gallery_size: int = field(default=12, metadata={"help": "Pictures in the gallery; 0 draws none."})
 
 
 def parse_recipe(argument_classes, command_line: list[str]):

@@ -148,6 +148,14 @@ class PLVLTrainer(Trainer):
     def num_examples(self, dataloader):
         return len(self._feed) * self.args.train_batch_size * self.args.world_size
 
+    def _issue_warnings_after_load(self, load_result):
+        """A checkpoint of another model must not be gone on from with what happens to fit."""
+        if load_result.missing_keys or load_result.unexpected_keys:
+            raise ValueError(
+                "the checkpoint is of another model: it lacks "
+                f"{load_result.missing_keys or 'nothing'} and has {load_result.unexpected_keys or 'nothing'} too much"
+            )
+
     # A step
 
     def create_optimizer(self, model=None):

@@ -1,0 +1,112 @@
+"""Every recipe of the project can be read, and says what the paper's protocol says."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from accelerate.commands.config.config_args import load_config_from_file
+
+from plvl.configuration import PLVLConfig
+from plvl.data.loading import _OPENERS
+from plvl.data.mixtures import MIXTURES
+from plvl.modeling_plvl import PLVLModel
+from plvl.training import PLVLTrainingArguments
+from plvl.training.arguments import divide_total_batch
+from plvl.training.recipe import DataArguments, ModelArguments, parse_recipe
+
+CONFIGURATION = Path(__file__).parents[2] / "configuration"
+RECIPES = sorted((CONFIGURATION / "recipes").glob("*.yaml"))
+# dataset, split_by, evaluated splits, tasks, loss_alpha, epochs, total batch
+PROTOCOL = {
+    "refcoco": ("refcoco", "unc", ["val", "testA", "testB"], ["rec", "res"], 0.1, 150, 80),
+    "refcoco+": ("refcoco+", "unc", ["val", "testA", "testB"], ["rec", "res"], 0.1, 150, 80),
+    "refcocog_umd": ("refcocog", "umd", ["val", "test"], ["rec", "res"], 0.1, 150, 80),
+    "refcocog_google": ("refcocog", "google", ["val"], ["rec", "res"], 0.1, 150, 80),
+    "referit": ("refclef", "berkeley", ["val", "test"], ["rec"], 0.1, 150, 80),
+    "flickr30k": ("flickr30k", None, ["val", "test"], ["rec"], 0.1, 150, 80),
+    "mixed_pretrain": ("mixed_pretrain", None, ["val"], ["rec"], 0.5, 20, 160),
+    "mixed_coco": ("mixed_coco", None, ["val"], ["rec", "res"], 0.05, 150, 160),
+}
+
+
+def parse(recipe, *flags):
+    # There may be no GPU for mixed precision here.
+    precision = ["--fp16", "false"] if "fp16" in recipe.read_text() else []
+    classes = (ModelArguments, DataArguments, PLVLTrainingArguments)
+    return parse_recipe(classes, [str(recipe), "--use_cpu", "true", *precision, *flags])
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.stem)
+def test_a_recipe_builds_its_model(recipe):
+    model, data, training = parse(recipe)
+    assert data.dataset in {*_OPENERS, *MIXTURES}
+    assert training.do_train or training.do_eval
+    assert model.model_name_or_path or training.do_train
+    with torch.device("meta"):
+        built = PLVLModel(PLVLConfig(**(model.model_config | model.changes)))
+    assert (model.tasks or ["rec", "res"]) == list(built.config.tasks)
+
+
+@pytest.mark.parametrize("name", PROTOCOL)
+def test_a_recipe_of_the_paper_has_its_numbers(name):
+    dataset, split_by, splits, tasks, alpha, epochs, total = PROTOCOL[name]
+    model, data, training = parse(CONFIGURATION / f"recipes/{name}.yaml")
+    assert (data.dataset, data.split_by, data.eval_splits) == (dataset, split_by, splits)
+    assert (model.tasks, model.loss_alpha) == (tasks, alpha)
+    assert (training.num_train_epochs, training.total_train_batch_size) == (epochs, total)
+    assert training.per_device_train_batch_size * training.gradient_accumulation_steps == total
+    rates = training.text_learning_rate, training.vision_learning_rate, training.learning_rate
+    assert rates == (5e-6, 1e-5, 2.5e-5)
+    assert (training.weight_decay, training.max_grad_norm, training.lr_decay_by) == (1e-4, 0, "epoch")
+    assert training.lr_scheduler_kwargs["power"] == 0.9
+    assert yaml.safe_load((CONFIGURATION / f"recipes/{name}.yaml").read_text())["fp16"]
+
+
+@pytest.mark.parametrize("name", ["refcoco", "refcoco+", "refcocog_umd", "refcocog_google", "referit", "flickr30k"])
+def test_each_trained_split_has_a_recipe_that_evaluates_it(name):
+    _, trained, training = parse(CONFIGURATION / f"recipes/{name}.yaml")
+    model, evaluated, _ = parse(CONFIGURATION / f"recipes/evaluate_{name}.yaml")
+    assert (evaluated.dataset, evaluated.split_by) == (trained.dataset, trained.split_by)
+    assert evaluated.eval_splits == trained.eval_splits
+    assert model.model_name_or_path == f"{training.output_dir}/best_box_accuracy"
+
+
+def test_the_originals_choices_are_flags():
+    flags = ["--tasks", "rec", "--cross_attention_layers", "5", "11", "--loss_alpha", "0.5"]
+    model, _, training = parse(CONFIGURATION / "recipes/refcoco.yaml", *flags, "--freeze_text_encoder")
+    config = PLVLConfig(**(model.model_config | model.changes))
+    assert (config.tasks, config.cross_attention_layers, config.loss_alpha) == (["rec"], [5, 11], 0.5)
+    assert training.freeze_text_encoder and not training.freeze_vision_encoder
+
+
+@pytest.mark.parametrize("file", sorted((CONFIGURATION / "accelerate").glob("*.yaml")), ids=lambda file: file.stem)
+def test_accelerate_reads_its_configurations(file):
+    config = load_config_from_file(str(file))
+    expected = {"cpu": 1, "one_gpu": 1, "4_gpus": 4, "8_gpus": 8, "several_nodes": 16, "fsdp": 4}
+    assert config.num_processes == expected[file.stem]
+
+
+@pytest.mark.parametrize(
+    ("processes", "most_at_once", "expected"),
+    [(4, 20, (20, 1)), (1, 20, (20, 4)), (8, 20, (10, 1)), (2, 15, (10, 4)), (5, 20, (16, 1)), (80, 20, (1, 1))],
+)
+def test_other_numbers_of_gpus_keep_the_total_batch(processes, most_at_once, expected):
+    assert divide_total_batch(80, processes, most_at_once) == expected
+    assert processes * expected[0] * expected[1] == 80
+
+
+def test_a_batch_that_the_processes_cannot_share_is_refused():
+    with pytest.raises(ValueError, match="80 cannot be shared by 3 processes; it can by 1, 2, 4, 5, 8, 10"):
+        divide_total_batch(80, 3, 20)
+
+
+def test_total_batch_and_accumulation_exclude_each_other(tmp_path):
+    with pytest.raises(ValueError, match="give one of them"):
+        PLVLTrainingArguments(str(tmp_path), use_cpu=True, total_train_batch_size=8, gradient_accumulation_steps=2)
+
+
+@pytest.mark.parametrize("wrong", [{"lr_decay_by": "day"}, {"lr_decay_by": "epoch", "warmup_steps": 5}])
+def test_a_schedule_that_there_is_not_is_refused(tmp_path, wrong):
+    with pytest.raises(ValueError, match="lr_decay_by"):
+        PLVLTrainingArguments(str(tmp_path), use_cpu=True, **wrong)
