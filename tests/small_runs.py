@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from conftest import small_config
+from transformers import set_seed
 
 from plvl.data.collator import GroundingCollator
 from plvl.data.loading import load_grounding_dataset
@@ -18,6 +19,7 @@ from plvl.modeling_plvl import PLVLModel
 from plvl.processing import PLVLImageProcessor, PLVLProcessor
 from plvl.processing.wordpiece import learn_wordpiece
 from plvl.training import PLVLTrainer, PLVLTrainingArguments
+from plvl.training.checkpoints import last_good_checkpoint
 
 
 def shapes_processor(roots) -> PLVLProcessor:
@@ -70,6 +72,26 @@ def shapes_trainer(roots, output_dir, model=None, rows=None, **arguments) -> PLV
         train_dataset=rows or load_training_rows("refshapes", "train", **roots, shuffle_buffer=16, seed=1),
         eval_dataset=load_grounding_dataset("refshapes", "val", **roots),
     )
+
+
+def resumable_run(roots, output_dir, workers: int = 0, callbacks=(), **arguments) -> PLVLTrainer:
+    """Two epochs of 7 steps with evaluations, begun or gone on with: a checkpoint at every fourth step."""
+    set_seed(0)
+    defaults = {
+        "num_train_epochs": 2,
+        "gradient_accumulation_steps": 2,
+        "save_strategy": "steps",
+        "save_steps": 4,
+        "eval_strategy": "steps",
+        "eval_steps": 4,
+        "dataloader_num_workers": workers,
+        "per_device_train_batch_size": 16,
+    }
+    trainer = shapes_trainer(roots, output_dir, **(defaults | arguments))
+    for callback in callbacks:
+        trainer.add_callback(callback)
+    trainer.train(resume_from_checkpoint=last_good_checkpoint(output_dir))
+    return trainer
 
 
 def run_program(program: str, *arguments, processes: int = 1, check: bool = True):

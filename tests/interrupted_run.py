@@ -1,0 +1,24 @@
+"""A run that ends itself: interrupted_run.py IMAGE_ROOT LABEL_ROOT OUTPUT SIGNAL STEP WORKERS."""
+
+import os
+import signal
+import sys
+
+from small_runs import resumable_run
+from transformers import TrainerCallback
+
+
+class SendSignal(TrainerCallback):
+    def __init__(self, name: str, step: int):
+        self.number, self.step = getattr(signal, name), step
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == self.step:
+            os.kill(os.getpid(), self.number)
+
+
+if __name__ == "__main__":
+    image_root, label_root, output, name, step, workers = sys.argv[1:]
+    roots = {"image_root": image_root, "label_root": label_root}
+    trainer = resumable_run(roots, output, int(workers), [SendSignal(name, int(step))])
+    sys.exit(143 if trainer.interrupted else 0)

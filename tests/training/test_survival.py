@@ -1,0 +1,151 @@
+"""Runs that are killed, stopped or run out of disk, and go on when the same command is given again."""
+
+import json
+import resource
+import shutil
+
+import pytest
+import torch
+from small_runs import random_model, resumable_run, run_program
+from transformers import TrainerCallback
+
+from plvl.training.checkpoints import CheckpointNotWrittenError, defect_of, last_good_checkpoint
+
+
+@pytest.fixture(scope="module")
+def whole(refshapes, tmp_path_factory):
+    """The folder of a run that was never stopped, and its trainer."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, resumable_run(refshapes, folder)
+
+
+@pytest.fixture
+def stopped(whole, tmp_path):
+    """A copy of that run as it was at step 8, in the second epoch's first steps."""
+    folder = tmp_path / "stopped"
+    shutil.copytree(whole[0] / "checkpoint-8", folder / "checkpoint-8")
+    return folder
+
+
+def interrupt(roots, output, signal: str, step: int, workers: int = 0):
+    arguments = roots["image_root"], roots["label_root"], output, signal, step, workers
+    return run_program("interrupted_run.py", *arguments, check=False)
+
+
+def assert_same_weights(trainer, other):
+    weights = other.model.state_dict()
+    assert trainer.state.global_step == other.state.global_step == 14
+    for name, tensor in trainer.model.state_dict().items():
+        assert torch.equal(tensor, weights[name]), name
+
+
+def test_a_run_killed_in_mid_epoch_ends_as_one_never_killed(refshapes, whole, tmp_path):
+    killed = interrupt(refshapes, tmp_path, "SIGKILL", 10)
+    assert killed.returncode == -9
+    assert last_good_checkpoint(tmp_path) == str(tmp_path / "checkpoint-8")
+    assert_same_weights(resumable_run(refshapes, tmp_path), whole[1])
+
+
+def test_a_run_with_data_workers_goes_on_after_sigterm_where_it_was(refshapes, tmp_path):
+    straight = resumable_run(refshapes, tmp_path / "straight", workers=2)
+    stopped = interrupt(refshapes, tmp_path / "stopped", "SIGTERM", 5, workers=2)
+    assert stopped.returncode == 143, stopped.stderr
+    assert "SIGTERM: saving step 6 and stopping" in stopped.stderr
+    assert last_good_checkpoint(tmp_path / "stopped") == str(tmp_path / "stopped/checkpoint-6")
+    assert_same_weights(resumable_run(refshapes, tmp_path / "stopped", workers=2), straight)
+
+
+def test_a_run_that_goes_on_opens_no_picture_it_has_seen(refshapes, whole, stopped):
+    trainer = resumable_run(refshapes, stopped)
+    assert_same_weights(trainer, whole[1])
+    # Of 14 steps of 32 rows, 6 are left; a batch read ahead may come on top.
+    opened = int(trainer.train_dataset.check.counts[:, 0].sum())
+    assert 6 * 32 <= opened <= 6 * 32 + 16
+
+
+def test_the_best_models_of_a_run_are_those_of_its_log(whole):
+    folder, trainer = whole
+    for metric, name in (("eval_box_accuracy", "best_box_accuracy"), ("eval_mask_miou", "best_mask_miou")):
+        entries = [entry for entry in trainer.state.log_history if metric in entry]
+        assert [entry["step"] for entry in entries][:3] == [4, 8, 12]
+        best = max(entries, key=lambda entry: entry[metric])["step"]
+        saved = (folder / name / "model.safetensors").read_bytes()
+        assert saved == (folder / f"checkpoint-{best}/model.safetensors").read_bytes()
+        assert (folder / name / "config.json").exists() and (folder / name / "tokenizer.json").exists()
+
+
+def cut(file):
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: cut(folder / "model.safetensors"),
+        lambda folder: cut(folder / "optimizer.pt"),
+        lambda folder: cut(folder / "trainer_state.json"),
+        lambda folder: (folder / "trainer_state.json").unlink(),
+        lambda folder: (folder / "model.safetensors").unlink(),
+        lambda folder: (folder / "rng_state.pth").write_bytes(b""),
+    ],
+    ids=["weights cut", "optimizer cut", "state cut", "no state", "no weights", "random states empty"],
+)
+def test_a_half_written_checkpoint_is_passed_over(stopped, damage, caplog):
+    later = stopped / "checkpoint-12"
+    shutil.copytree(stopped / "checkpoint-8", later)
+    state = json.loads((later / "trainer_state.json").read_text()) | {"global_step": 12}
+    (later / "trainer_state.json").write_text(json.dumps(state))
+    assert last_good_checkpoint(stopped) == str(later) and defect_of(later) is None
+    damage(later)
+    assert last_good_checkpoint(stopped) == str(stopped / "checkpoint-8")
+    assert "checkpoint-12 is no whole checkpoint and is passed over" in caplog.text
+
+
+def test_what_an_earlier_run_left_unfinished_is_cleared_away(refshapes, stopped):
+    (stopped / "unfinished/checkpoint-12").mkdir(parents=True)
+    resumable_run(refshapes, stopped, max_steps=9)
+    assert not (stopped / "unfinished/checkpoint-12").exists()
+    assert (stopped / "checkpoint-9").exists()
+
+
+class FillDisk(TrainerCallback):
+    """From a step on no file can grow beyond a few kilobytes, as on a full disk."""
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == 10:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+
+
+def test_a_full_disk_is_an_error_that_names_the_last_good_checkpoint(refshapes, stopped):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(
+            CheckpointNotWrittenError, match="checkpoint-12 could not be written .* MiB were free"
+        ) as e:
+            resumable_run(refshapes, stopped, callbacks=[FillDisk()], eval_strategy="no")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert f"last good checkpoint is {stopped}/checkpoint-8" in str(e.value)
+    assert last_good_checkpoint(stopped) == str(stopped / "checkpoint-8")
+    assert not (stopped / "unfinished").exists() and not (stopped / "checkpoint-12").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"per_device_train_batch_size": 8}, "written by 1 processes of 16 rows each, this run has 1 of 8"),
+        ({"dataloader_num_workers": 2}, "set dataloader_num_workers as it was"),
+        ({"model": "boxes alone"}, "the checkpoint is of another model"),
+    ],
+)
+def test_a_run_of_another_kind_does_not_go_on_from_a_checkpoint(refshapes, stopped, changes, message):
+    if "model" in changes:
+        changes = {"model": random_model(tasks=["rec"])}
+    with pytest.raises(ValueError, match=message):
+        resumable_run(refshapes, stopped, **changes)
+
+
+def test_a_folder_without_checkpoints_has_no_last_one(tmp_path):
+    assert last_good_checkpoint(tmp_path / "nowhere") is None
+    (tmp_path / "checkpoint-best").mkdir()
+    assert last_good_checkpoint(tmp_path) is None
