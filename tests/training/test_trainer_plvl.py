@@ -1,6 +1,14 @@
+import pytest
 import torch
+from datasets import IterableDataset
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torchvision.ops import StochasticDepth
+from transformers import TrainerCallback
 
+from plvl.modeling_plvl import PLVLModel
 from plvl.training import PLVLTrainer, PLVLTrainingArguments
+from plvl.training.callbacks import DrawGallery
+from plvl.training.trainer_plvl import LossNotFiniteError
 
 
 def make_trainer(model, processor, picture, tmp_path, **arguments):
@@ -8,14 +16,18 @@ def make_trainer(model, processor, picture, tmp_path, **arguments):
         {
             "image": picture,
             "text": text,
+            "sent_id": number,
+            "file_name": f"{number}.jpg",
             "bbox": [10, 5, 20, 20],
             "segmentation": segmentation,
             "height": 40,
             "width": 60,
         }
-        for text, segmentation in (
-            ("the red square", {"polygons": [[10, 5, 30, 5, 30, 25, 10, 25]], "size": None, "counts": None}),
-            ("the man", None),
+        for number, (text, segmentation) in enumerate(
+            [
+                ("the red square", {"polygons": [[10, 5, 30, 5, 30, 25, 10, 25]], "size": None, "counts": None}),
+                ("the man", None),
+            ]
         )
     ]
     defaults = {"output_dir": str(tmp_path), "use_cpu": True, "report_to": "none", "save_strategy": "no"}
@@ -51,3 +63,156 @@ def test_evaluation_counts_every_row_once(model, processor, picture, tmp_path):
     metrics = trainer.evaluate()
     assert metrics["eval_num_samples"] == 2
     assert {"eval_loss", "eval_box_accuracy", "eval_mask_miou", "eval_mask_oiou"} <= set(metrics)
+
+
+@pytest.mark.parametrize("part", ["text", "vision"])
+def test_a_frozen_encoder_stays_as_it_is_and_language_still_enters(model, processor, picture, tmp_path, part):
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    flags = {f"freeze_{part}_encoder": True, "max_steps": 2, "learning_rate": 1e-2, "vision_learning_rate": 1e-2}
+    make_trainer(model, processor, picture, tmp_path, **flags).train()
+    changed = {name for name, parameter in model.named_parameters() if not torch.equal(parameter, before[name])}
+    frozen = {name for name in changed if name.startswith(f"{part}_encoder.") and ".text_guidance." not in name}
+    assert not frozen
+    assert any(".text_guidance." in name for name in changed)
+    assert any(name.startswith("head.") for name in changed)
+
+
+def test_the_learning_rates_fall_at_each_epoch_as_in_the_paper(model, processor, picture, tmp_path):
+    # Two rows, one in a batch: an epoch has two steps.
+    arguments = {"lr_decay_by": "epoch", "num_train_epochs": 4, "per_device_train_batch_size": 1, "logging_steps": 1}
+    trainer = make_trainer(model, processor, picture, tmp_path, **arguments)
+    rates = []
+    trainer.add_callback(Watch(step_begin=lambda: rates.append([g["lr"] for g in trainer.optimizer.param_groups])))
+    trainer.train()
+    expected = [(1 - epoch / 4) ** 0.9 for epoch in range(4) for _ in range(2)]
+    for base, part in zip((5e-6, 1e-5, 2.5e-5), (0, 2, 4), strict=True):
+        assert [step[part] for step in rates] == pytest.approx([base * factor for factor in expected])
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_rows(model, processor, picture, tmp_path):
+    trainer = make_trainer(model, processor, picture, tmp_path, max_steps=3)
+    trainer.data_collator = SpoiledBatches(trainer.data_collator, {1})
+    with pytest.raises(LossNotFiniteError, match=r"step 2: the loss of the rows expression \d .*_steps is 0"):
+        trainer.train()
+    assert trainer.state.global_step == 1
+
+
+def test_steps_without_a_finite_loss_are_skipped_up_to_a_number(make_config, processor, picture, tmp_path, caplog):
+    # No dropout and one batch again and again: a skipped step must leave no trace.
+    ends = []
+    for spoiled, steps in (({}, 2), ({1, 2}, 4)):
+        torch.manual_seed(0)
+        model = without_dropout(PLVLModel(make_config()))
+        arguments = {"max_steps": steps, "max_skipped_steps": 2, "lr_scheduler_type": "constant", "logging_steps": 1}
+        trainer = make_trainer(model, processor, picture, tmp_path, lr_scheduler_kwargs={}, **arguments)
+        trainer.train_dataset = trainer.train_dataset[:1]
+        trainer.data_collator = SpoiledBatches(trainer.data_collator, spoiled)
+        trainer.train()
+        ends.append(model.state_dict())
+    assert trainer.state.log_history[-2]["skipped_steps"] == 2
+    assert "step skipped, 2 of at most 2" in caplog.text
+    for name, tensor in ends[0].items():
+        torch.testing.assert_close(ends[1][name], tensor, msg=name)
+
+
+def test_one_step_too_many_without_a_finite_loss_stops_the_run(model, processor, picture, tmp_path):
+    trainer = make_trainer(model, processor, picture, tmp_path, max_steps=4, max_skipped_steps=1)
+    trainer.data_collator = SpoiledBatches(trainer.data_collator, {0, 2})
+    with pytest.raises(LossNotFiniteError, match="step 3"):
+        trainer.train()
+
+
+def test_a_run_that_gets_no_better_stops_early(model, processor, picture, tmp_path):
+    arguments = {"max_steps": 9, "eval_strategy": "steps", "eval_steps": 1, "early_stopping_patience": 2}
+    trainer = make_trainer(model, processor, picture, tmp_path, **arguments)
+    scores = iter([0.1, 0.3, 0.2, 0.3, 0.9])
+    trainer.evaluation_pass = lambda dataset: Scores(next(scores))
+    trainer.train()
+    # The second evaluation was the best, and two more did not better it.
+    assert trainer.state.global_step == 4
+
+
+def test_each_evaluation_draws_a_gallery_for_people_and_tensorboard(model, processor, picture, tmp_path):
+    logs = {"report_to": "tensorboard", "max_steps": 2, "eval_strategy": "steps", "eval_steps": 1, "logging_steps": 1}
+    trainer = make_trainer(model, processor, picture, tmp_path, **logs)
+    trainer.add_callback(DrawGallery(trainer, trainer.eval_dataset))
+    trainer.train()
+    assert sorted(file.name for file in (tmp_path / "gallery").iterdir()) == ["step_0000001.png", "step_0000002.png"]
+    [folder] = {file.parent for file in tmp_path.rglob("events.out.tfevents*")}
+    events = EventAccumulator(str(folder)).Reload()
+    assert [image.step for image in events.Images("gallery")] == [1, 2]
+    assert {"train/loss_giou", "train/loss_mask_dice", "eval/box_accuracy"} <= set(events.Tags()["scalars"])
+
+
+@pytest.mark.parametrize(
+    "way",
+    [{"bf16": True}, {"gradient_checkpointing": True}, {"torch_compile": True, "torch_compile_backend": "eager"}],
+)
+def test_training_takes_transformers_ways_to_save_time_and_memory(model, processor, picture, tmp_path, way):
+    trainer = make_trainer(model, processor, picture, tmp_path, max_steps=2, logging_steps=1, **way)
+    before = model.head.center_trunk[0].weight.clone()
+    trainer.train()
+    assert not torch.equal(model.head.center_trunk[0].weight, before)
+    assert trainer.evaluate()["eval_num_samples"] == 2
+
+
+def test_gradient_checkpointing_does_not_change_the_gradient(make_config, processor, picture, tmp_path):
+    ends = []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        model = PLVLModel(make_config())
+        make_trainer(
+            model, processor, picture, tmp_path, max_steps=2, gradient_checkpointing=checkpointing, learning_rate=1e-3
+        ).train()
+        ends.append(model.state_dict())
+    for name, tensor in ends[0].items():
+        torch.testing.assert_close(ends[1][name], tensor, msg=name)
+
+
+def test_a_stream_of_unknown_length_is_trained_on_for_a_number_of_steps(model, processor, picture, tmp_path):
+    trainer = make_trainer(model, processor, picture, tmp_path, max_steps=3)
+    rows = trainer.train_dataset
+    trainer.train_dataset = IterableDataset.from_generator(lambda: iter(rows))
+    trainer.train()
+    assert trainer.state.global_step == 3
+
+
+class Watch(TrainerCallback):
+    def __init__(self, step_begin):
+        self.step_begin = step_begin
+
+    def on_step_begin(self, *args, **kwargs):
+        self.step_begin()
+
+
+class SpoiledBatches:
+    """Puts a picture that is no number into the batches of the given numbers."""
+
+    def __init__(self, collator, numbers):
+        self.collator, self.numbers, self.calls = collator, numbers, 0
+
+    def __call__(self, rows):
+        batch = self.collator(rows)
+        if self.calls in self.numbers:
+            batch["pixel_values"] = batch["pixel_values"] * float("nan")
+        self.calls += 1
+        return batch
+
+
+class Scores:
+    def __init__(self, box_accuracy):
+        self.box_accuracy = box_accuracy
+
+    def metrics(self):
+        return {"num_samples": 2, "box_accuracy": self.box_accuracy, "mask_miou": 0.5}
+
+
+def without_dropout(model):
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        if isinstance(module, StochasticDepth):
+            module.p = 0.0
+        if hasattr(module, "dropout") and isinstance(module.dropout, float):
+            module.dropout = 0.0
+    return model
