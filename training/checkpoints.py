@@ -27,7 +27,7 @@ def last_good_checkpoint(output_dir) -> str | None:
     """
     The newest whole checkpoint of a run, or None. Damaged ones are named in the log and left where they are.
     """
-    for folder in sorted(_checkpoints(output_dir), key=_step, reverse=True):
+    for folder in sorted(_checkpoints(output_dir), key=step_of, reverse=True):
         defect = defect_of(folder)
         if defect is None:
             return str(folder)
@@ -42,7 +42,7 @@ def defect_of(checkpoint) -> str | None:
         state = json.loads((folder / TRAINER_STATE_NAME).read_text())
     except (OSError, ValueError) as error:
         return f"{TRAINER_STATE_NAME}: {error}"
-    if state.get("global_step") != _step(folder):
+    if state.get("global_step") != step_of(folder):
         return f"{TRAINER_STATE_NAME} is of step {state.get('global_step')}"
     if not any(file.name.startswith(("model", "pytorch_model")) for file in folder.iterdir()):
         return "it has no weights"
@@ -57,6 +57,11 @@ def defect_of(checkpoint) -> str | None:
             except (SafetensorError, OSError) as error:
                 return f"{file.name} is cut short: {error}"
     return None
+
+
+def step_of(checkpoint) -> int:
+    """The step that a checkpoint's name says."""
+    return int(Path(checkpoint).name.rpartition("-")[2])
 
 
 def remove_unfinished(output_dir):
@@ -104,7 +109,3 @@ def _checkpoints(output_dir) -> list[Path]:
     pattern = re.compile(rf"{PREFIX_CHECKPOINT_DIR}-\d+")
     folder = Path(output_dir)
     return [each for each in folder.iterdir() if pattern.fullmatch(each.name)] if folder.is_dir() else []
-
-
-def _step(checkpoint) -> int:
-    return int(Path(checkpoint).name.rpartition("-")[2])

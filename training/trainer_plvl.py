@@ -10,13 +10,14 @@ from pathlib import Path
 import torch
 from accelerate.data_loader import DataLoaderShard
 from accelerate.utils import broadcast, gather_object
-from transformers import Trainer
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints, speed_metrics
+from transformers import Trainer, TrainerState
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput, rotate_checkpoints, speed_metrics
 
 from plvl.data.collator import GroundingCollator
 from plvl.modeling_plvl.model_card_plvl import write_model_card
 from plvl.training.callbacks import ClearBadGradients, KeepBestModels, StopEarly, StopOnSignal
-from plvl.training.checkpoints import UNFINISHED, explained_failure, remove_unfinished, replace_folder
+from plvl.training.checkpoints import UNFINISHED, explained_failure, remove_unfinished, replace_folder, step_of
 from plvl.training.evaluation import (
     Evaluated,
     EvaluationCollator,
@@ -100,7 +101,16 @@ class PLVLTrainer(Trainer):
             self._position = FeedPosition.load(resume_from_checkpoint, self.args.process_index)
             if not self.args.ignore_data_skip:
                 self._check_position(resume_from_checkpoint)
+            if 0 < self.args.max_steps <= step_of(resume_from_checkpoint):
+                return self._end_at(resume_from_checkpoint)
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+
+    def _end_at(self, checkpoint) -> TrainOutput:
+        """The end of a run that has made all its steps; Transformers would make one more."""
+        logger.warning("%s is the end of the run, nothing is left to train", checkpoint)
+        self._load_from_checkpoint(checkpoint)
+        self.state = TrainerState.load_from_json(str(Path(checkpoint, TRAINER_STATE_NAME)))
+        return TrainOutput(self.state.global_step, float("nan"), {})
 
     def _check_position(self, checkpoint):
         """Raises ValueError if the checkpoint was written by a run that dealt out its rows in another way."""

@@ -42,6 +42,14 @@ class GroundingMetric(evaluate.Metric):
             features=datasets.Features({"predictions": sample, "references": sample}),
         )
 
+    def add_batch(self, *, predictions=None, references=None, **kwargs):
+        """Adds some expressions' answers and truths."""
+        super().add_batch(predictions=_samples(predictions), references=_samples(references), **kwargs)
+
+    def add(self, *, prediction=None, reference=None, **kwargs):
+        """Adds one expression's answer and truth."""
+        super().add(prediction=_samples([prediction])[0], reference=_samples([reference])[0], **kwargs)
+
     def _compute(self, predictions, references):
         # Columns as plvl.training.metrics.STATISTICS has them; the last four serve the centre box alone.
         statistics = np.zeros((len(predictions), 8))
@@ -60,8 +68,14 @@ def _box_iou(predicted, true) -> float:
     return float(coco_mask.iou(np.array([predicted], float), np.array([true], float), [0])[0, 0])
 
 
+def _samples(given: list[dict]) -> list[dict]:
+    """Box and mask alone; a mask that is not there as an empty one, for `evaluate` takes no None in its place."""
+    absent = {"size": [], "counts": ""}
+    return [{"box": sample.get("box"), "mask": sample.get("mask") or absent} for sample in given]
+
+
 def _has_mask(sample) -> bool:
-    return sample["mask"] is not None and sample["mask"]["counts"] is not None
+    return bool(sample["mask"]["counts"])
 
 
 def _overlap(predicted, true) -> tuple[float, float]:
