@@ -103,6 +103,8 @@ def replace_folder(written: Path, target: Path):
         shutil.rmtree(old)
     else:
         written.rename(target)
+    if not any(written.parent.iterdir()):
+        written.parent.rmdir()
 
 
 def _checkpoints(output_dir) -> list[Path]:

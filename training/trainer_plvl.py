@@ -98,8 +98,8 @@ class PLVLTrainer(Trainer):
             remove_unfinished(self.args.output_dir)
         self._position = None
         if resume_from_checkpoint:
-            self._position = FeedPosition.load(resume_from_checkpoint, self.args.process_index)
             if not self.args.ignore_data_skip:
+                self._position = FeedPosition.load(resume_from_checkpoint, self.args.process_index)
                 self._check_position(resume_from_checkpoint)
             if 0 < self.args.max_steps <= step_of(resume_from_checkpoint):
                 return self._end_at(resume_from_checkpoint)
@@ -141,7 +141,7 @@ class PLVLTrainer(Trainer):
             args.world_size,
             num_workers,
             seed,
-            start=None if args.ignore_data_skip else self._position,
+            start=self._position,
         )
         # What accelerate makes of a DataLoader, but the feed has dealt out the rows already.
         return DataLoaderShard(

@@ -104,7 +104,7 @@ def test_a_half_written_checkpoint_is_passed_over(stopped, damage, caplog):
 def test_what_an_earlier_run_left_unfinished_is_cleared_away(refshapes, stopped):
     (stopped / "unfinished/checkpoint-12").mkdir(parents=True)
     resumable_run(refshapes, stopped, max_steps=9)
-    assert not (stopped / "unfinished/checkpoint-12").exists()
+    assert not (stopped / "unfinished").exists()
     assert (stopped / "checkpoint-9").exists()
 
 
@@ -143,6 +143,13 @@ def test_a_run_of_another_kind_does_not_go_on_from_a_checkpoint(refshapes, stopp
         changes = {"model": random_model(tasks=["rec"])}
     with pytest.raises(ValueError, match=message):
         resumable_run(refshapes, stopped, **changes)
+
+
+def test_a_run_of_other_processes_may_begin_the_epoch_again(refshapes, stopped):
+    other = {"per_device_train_batch_size": 8, "dataloader_num_workers": 1, "eval_strategy": "no"}
+    trainer = resumable_run(refshapes, stopped, ignore_data_skip=True, max_steps=10, **other)
+    assert trainer.state.global_step == 10
+    assert json.loads((stopped / "checkpoint-10/data_position_0.json").read_text())["batches"] == 4
 
 
 def test_a_folder_without_checkpoints_has_no_last_one(tmp_path):
