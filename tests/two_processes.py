@@ -50,7 +50,14 @@ def training(roots, output, tasks):
         "same": bool((first == own).all()),
         "changed": bool((before != own).any()),
         "searches_unused": ddp.find_unused_parameters,
+        "metrics": measured_and_saved(trainer, roots, output / "_".join(tasks)),
     }
+
+
+def measured_and_saved(trainer, roots, folder):
+    metrics = trainer.evaluate(load_grounding_dataset("refshapes", "val", **roots))
+    trainer.save_model(str(folder))
+    return metrics
 
 
 def resumed(roots, output):

@@ -79,7 +79,8 @@ def explained_failure(output_dir, what: str):
         yield
     # safetensors, torch and the system each have an exception of their own for a full disk.
     except Exception as error:
-        free = shutil.disk_usage(output_dir).free
+        folder = Path(output_dir).absolute()
+        free = shutil.disk_usage(next(each for each in (folder, *folder.parents) if each.exists())).free
         shutil.rmtree(Path(output_dir) / UNFINISHED, ignore_errors=True)
         good = last_good_checkpoint(output_dir)
         raise CheckpointNotWrittenError(

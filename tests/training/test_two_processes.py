@@ -5,17 +5,18 @@ import json
 import numpy as np
 import pytest
 import torch
-from small_runs import random_model, run_program, shapes_processor
+from small_runs import random_model, run_program, shapes_processor, shapes_trainer
 
 from plvl.data import decode_segmentation, load_grounding_dataset
 from plvl.data.collator import GroundingCollator
+from plvl.modeling_plvl import PLVLModel
 
 
 @pytest.fixture(scope="module")
 def results(refshapes, tmp_path_factory):
     output = tmp_path_factory.mktemp("two_processes")
     run_program("two_processes.py", refshapes["image_root"], refshapes["label_root"], output, processes=2)
-    return json.loads((output / "results.json").read_text())
+    return json.loads((output / "results.json").read_text()) | {"folder": output}
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +93,16 @@ def test_each_dataset_of_a_mixture_has_its_own_metrics(results, straight):
 
 @pytest.mark.parametrize("tasks", ["rec", "res", "rec res"])
 def test_processes_train_alike_without_a_search_for_unused_parameters(results, tasks):
-    assert results["training"][tasks] == {"same": True, "changed": True, "searches_unused": False}
+    trained = results["training"][tasks]
+    assert trained["same"] and trained["changed"] and not trained["searches_unused"]
+
+
+@pytest.mark.parametrize("tasks", ["rec", "res", "rec res"])
+def test_what_two_processes_measure_after_training_holds_for_the_saved_model(results, refshapes, tmp_path, tasks):
+    saved = PLVLModel.from_pretrained(results["folder"] / tasks.replace(" ", "_"))
+    alone = shapes_trainer(refshapes, tmp_path, model=saved).evaluate()
+    measured = {name: value for name, value in results["training"][tasks]["metrics"].items() if "iou" in name}
+    assert measured == pytest.approx({name: alone[name] for name in measured}, abs=1e-6)
 
 
 def test_two_processes_go_on_where_they_stopped(results):
