@@ -10,6 +10,7 @@ from plvl.configuration import PLVLConfig
 from plvl.data import load_grounding_dataset
 from plvl.modeling_plvl import PLVLModel
 from plvl.processing import PLVLImageProcessor, PLVLProcessor
+from plvl.processing.augmentation import training_augmentation
 from plvl.processing.wordpiece import learn_wordpiece
 from plvl.training import PLVLTrainer, PLVLTrainingArguments
 from plvl.training.gallery import draw_gallery, one_row_per_picture
@@ -35,6 +36,7 @@ def main(argv=None):
         args=training_args,
         processing_class=processor,
         train_dataset=train_dataset,
+        augmentation=make_augmentation(data_args, processor.image_processor.size),
     )
     trainer.train()
     trainer.save_model()
@@ -67,6 +69,12 @@ def load_or_make_model(model_args: ModelArguments, train_dataset):
     image_size = config.vision_config.image_size
     image_processor = PLVLImageProcessor(size={"height": image_size, "width": image_size})
     return PLVLModel(config), PLVLProcessor(image_processor, tokenizer)
+
+
+def make_augmentation(data_args: DataArguments, size):
+    if not data_args.augmentation:
+        return None
+    return training_augmentation(size, data_args.aug_crop, data_args.aug_scale, data_args.aug_blur)
 
 
 def print_summary(log_history: list[dict], metrics: dict[str, dict[str, float]]):

@@ -38,6 +38,12 @@ class DataArguments:
     split_by: str | None = field(default=None, metadata={"help": "Who split the set, as unc, umd or google."})
     train_split: str = field(default="train", metadata={"help": "The split to train on."})
     eval_splits: list[str] = field(default_factory=lambda: ["val"], metadata={"help": "The splits to evaluate."})
+    augmentation: bool = field(
+        default=False, metadata={"help": "Changes training pictures at random: colours, mirroring, and as follows."}
+    )
+    aug_crop: bool = field(default=True, metadata={"help": "Augmentation cuts every other picture to a part."})
+    aug_scale: bool = field(default=True, metadata={"help": "Augmentation draws the size pictures are resized to."})
+    aug_blur: bool = field(default=False, metadata={"help": "Augmentation blurs every other picture."})
     shuffle_buffer_size: int = field(default=1000, metadata={"help": "Rows among which the next is drawn."})
     gallery_size: int = field(default=12, metadata={"help": "Pictures in gallery.png."})
 

@@ -19,7 +19,7 @@ class PLVLTrainer(Trainer):
     carries the losses by name, and `evaluate` gives the metrics of `grounding_metrics`.
     """
 
-    def __init__(self, model=None, args=None, processing_class=None, data_collator=None, **kwargs):
+    def __init__(self, model=None, args=None, processing_class=None, data_collator=None, augmentation=None, **kwargs):
         super().__init__(
             model=model,
             args=args,
@@ -32,6 +32,17 @@ class PLVLTrainer(Trainer):
         self.model_accepts_loss_kwargs = False
         self._loss_sums = defaultdict(float)
         self._loss_steps = 0
+        self._train_collator = (
+            GroundingCollator(processing_class, augmentation) if augmentation else self.data_collator
+        )
+
+    def get_train_dataloader(self):
+        # Trainer knows one collator; only training rows are augmented.
+        collator, self.data_collator = self.data_collator, self._train_collator
+        try:
+            return super().get_train_dataloader()
+        finally:
+            self.data_collator = collator
 
     def create_optimizer(self, model=None):
         if self.optimizer is None:
