@@ -1,11 +1,9 @@
 """What the training transform works on: a picture with an expression and, moving along with it, box and mask."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 
 @dataclass(frozen=True)
@@ -52,17 +50,21 @@ class MaskView:
 
         An object so thin that it lies between all of these has the pixels that it touches: it is never lost.
         """
-        rows = _middles(self.top, self.bottom, height, self.pixels.shape[0])
-        columns = _middles(self.left, self.right, width, self.pixels.shape[1])
+        rows, columns = _middles(self.top, self.bottom, height), _middles(self.left, self.right, width)
         drawn = self.pixels[rows][:, columns]
         return drawn if drawn.any() else self._touched(height, width)
 
     def _touched(self, height: int, width: int) -> np.ndarray:
-        first, last = sorted((self.left, self.right))
-        part = self.pixels[math.floor(self.top) : math.ceil(self.bottom), math.floor(first) : math.ceil(last)]
-        touched = F.adaptive_max_pool2d(torch.from_numpy(part.astype(np.float32))[None], (height, width))[0]
-        touched = touched.numpy().astype(np.uint8)
-        return touched if self.left < self.right else touched[:, ::-1].copy()
+        touched = self.pixels
+        for axis, edges in enumerate(
+            (np.linspace(self.top, self.bottom, height + 1), np.linspace(self.left, self.right, width + 1))
+        ):
+            first = np.floor(np.minimum(edges[:-1], edges[1:])).astype(np.intp)
+            behind = np.ceil(np.maximum(edges[:-1], edges[1:])).astype(np.intp)
+            sums = np.insert(np.cumsum(touched, axis, dtype=np.int64), 0, 0, axis)
+            first, behind = (ends.clip(0, sums.shape[axis] - 1) for ends in (first, behind))
+            touched = sums.take(behind, axis) > sums.take(first, axis)
+        return touched.astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,6 @@ class GroundingSample:
         return None if self.mask is None else self.mask.draw(*self.image.shape[-2:])
 
 
-def _middles(first: float, last: float, count: int, length: int) -> np.ndarray:
-    """On an axis of `length` pixels, those in which the middles of `count` equal parts from first to last lie."""
-    middles = first + (np.arange(count) + 0.5) * ((last - first) / count)
-    return np.floor(middles).astype(np.intp).clip(0, length - 1)
+def _middles(first: float, last: float, count: int) -> np.ndarray:
+    """The pixels of an axis in which the middles of `count` equal parts from first to last lie."""
+    return np.floor(first + (np.arange(count) + 0.5) * ((last - first) / count)).astype(np.intp)
