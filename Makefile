@@ -23,24 +23,28 @@ $(VENV)/.installed: setup.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
+# A picture of the val split, and an expression about it.
+PICTURE := $(REFSHAPES)/images/mscoco/images/train2014/refshapes_000032.jpg
+EXPRESSION := the small dotted purple diamond
+
+# One thread computes, the other core reads pictures.
 demo: install
 	$(BIN)/python scripts/make_refshapes.py --output $(REFSHAPES) --num_images 1200 --seed 0
-	$(BIN)/accelerate launch --config_file configuration/accelerate/cpu.yaml \
+	$(BIN)/accelerate launch --config_file configuration/accelerate/cpu.yaml --num_cpu_threads_per_process 1 \
 		scripts/run_grounding.py configuration/recipes/quickstart.yaml
-	$(BIN)/python scripts/predict.py $(QUICKSTART)/example.png "$$(cat $(QUICKSTART)/example.txt)" \
-		--model $(QUICKSTART) --output $(QUICKSTART)/prediction.png
+	$(BIN)/python scripts/predict.py $(PICTURE) "$(EXPRESSION)" --model $(QUICKSTART) --output $(QUICKSTART)/prediction.png
 	@echo
-	@echo "The gallery of val pictures:  $(QUICKSTART)/gallery.png"
-	@echo "The expression just grounded: $(QUICKSTART)/prediction.png"
-	@echo "The numbers:                  $(QUICKSTART)/metrics.json"
-	@echo "Model and processor:          $(QUICKSTART) (AutoModel.from_pretrained takes this folder)"
+	@echo "Pictures of val, the truth in green and the answer in red: $(QUICKSTART)/gallery.png"
+	@echo "\"$(EXPRESSION)\", grounded:            $(QUICKSTART)/prediction.png"
+	@echo "The numbers:                                               $(QUICKSTART)/metrics.json"
+	@echo "Model and processor, for AutoModel.from_pretrained:        $(QUICKSTART)"
 
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 test: lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 # Wheels carry no tests: they come with the source distribution, which is downloaded once for each release.
 test-transformers: install

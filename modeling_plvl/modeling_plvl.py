@@ -25,6 +25,7 @@ from plvl.modeling_plvl.loss_plvl import box_losses, mask_losses
 from plvl.modeling_plvl.model_card_plvl import ModelCardMixin
 
 PROBABILITY_EPSILON = 1e-4
+RARE_LOGIT = -2.19
 
 
 @dataclass
@@ -447,9 +448,13 @@ class PLVLPreTrainedModel(ModelCardMixin, PreTrainedModel):
             for convolution in module.modules():
                 if isinstance(convolution, nn.Conv2d):
                     init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+            # Centres and objects are rare: start from a probability of 0.1 (CenterNet).
             if module.has_boxes:
-                # A centre is rare: start from a probability of 0.1 (CenterNet).
-                init.constant_(module.center[-1].bias, -2.19)
+                init.constant_(module.center[-1].bias, RARE_LOGIT)
+            if module.has_masks:
+                # The last convolution smooths what the cells painted: start by leaving it as it is.
+                init.dirac_(module.mask[-1].weight)
+                init.constant_(module.mask[-1].bias, RARE_LOGIT)
 
 
 class PLVLModel(PLVLPreTrainedModel):

@@ -35,6 +35,9 @@ def assert_head_and_attention_are_new(model):
     assert torch.sigmoid(model.head.center[-1].bias).item() == pytest.approx(0.1, abs=1e-3)
     # Kaiming's deviation for 32 channels of 3 × 3, and Xavier's for 64 -> 64.
     assert model.head.center_trunk[0].weight.std().item() == pytest.approx((2 / (32 * 9)) ** 0.5, rel=0.05)
+    assert torch.sigmoid(model.head.mask[-1].bias).item() == pytest.approx(0.1, abs=1e-3)
+    smoothing = model.head.mask[-1].weight[0, 0]
+    assert smoothing[2, 2] == 1 and smoothing.sum() == 1
     query = model.decoder.layers[0].self_attention.q_proj.weight
     assert query.std().item() == pytest.approx((2 / (64 + 64)) ** 0.5, rel=0.05)
 

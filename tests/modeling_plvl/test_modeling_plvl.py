@@ -23,7 +23,7 @@ def test_attention_with_widened_queries_is_attention_with_a_position_bias(config
     attention = PLVLVisionAttention(config, relative_grid_size=4)
     for table in (attention.rel_pos_h, attention.rel_pos_w):
         nn.init.normal_(table)
-    hidden_states = torch.randn(2, 4, 4, 32)
+    hidden_states = torch.randn(2, 16, 32)
 
     query, key, value = attention.qkv(hidden_states).view(2, 16, 3, 2, 16).permute(2, 0, 3, 1, 4)
     scores = query @ key.transpose(-1, -2) / 4
@@ -32,7 +32,7 @@ def test_attention_with_widened_queries_is_attention_with_a_position_bias(config
             row, column, other_row, other_column = position // 4, position % 4, other // 4, other % 4
             bias = attention.rel_pos_h[row - other_row + 3] + attention.rel_pos_w[column - other_column + 3]
             scores[:, :, position, other] += query[:, :, position] @ bias
-    expected = attention.proj((scores.softmax(-1) @ value).transpose(1, 2).reshape(2, 4, 4, 32))
+    expected = attention.proj((scores.softmax(-1) @ value).transpose(1, 2).reshape(2, 16, 32))
     torch.testing.assert_close(attention(hidden_states, 4, 4)[0], expected, atol=1e-5, rtol=1e-5)
 
 

@@ -42,7 +42,7 @@ def test_a_run_leaves_metrics_a_gallery_and_a_model_that_loads(trained):
     processor = AutoProcessor.from_pretrained(trained / "model")
     inputs = processor(images=Image.new("RGB", (80, 60)), text="the red star", return_tensors="pt")
     with torch.no_grad():
-        assert model(**inputs).pred_masks.shape == (1, 128, 128)
+        assert model(**inputs).pred_masks.shape == (1, 96, 96)
 
 
 def test_a_trained_model_is_trained_on(trained, tmp_path, capsys):
