@@ -22,7 +22,7 @@ from plvl.processing.expression_words import says_position, swap_sides
 def plain_batch(rows: list[dict], tokenizer, size: int, text_length: int) -> dict:
     """
     Args:
-        rows: rows whose pictures are not opened yet, `{"path": ..., "bytes": None}`.
+        rows: rows whose pictures are files, not opened yet, and whose boxes are inside them.
         tokenizer: the expressions' tokenizer.
         size: side of the network's square in pixels.
         text_length: number of tokens that expressions are padded to.
@@ -32,7 +32,9 @@ def plain_batch(rows: list[dict], tokenizer, size: int, text_length: int) -> dic
 
 def plain_sample(row: dict, tokenizer, size: int, text_length: int) -> dict:
     image = Image.open(row["image"]["path"]).convert("RGB")
-    mask = Image.fromarray(decode_segmentation(row["segmentation"], row["height"], row["width"]))
+    mask = decode_segmentation(row["segmentation"], row["height"], row["width"])
+    has_mask = mask is not None
+    mask = Image.fromarray(mask) if has_mask else Image.new("L", image.size)
     x, y, width, height = row["bbox"]
     box, text, scale = (x, y, x + width, y + height), row["text"], size / BASE_SIZE
     if random.random() < 0.5 and not says_position(text):
@@ -49,7 +51,7 @@ def plain_sample(row: dict, tokenizer, size: int, text_length: int) -> dict:
         "labels": {
             "boxes": _box_to_network(box, image.size),
             "masks": F.interpolate(torch.from_numpy(np.array(mask))[None, None].float(), (size, size))[0, 0],
-            "has_mask": True,
+            "has_mask": has_mask,
         },
         **_tokens(text, tokenizer, text_length),
     }
