@@ -53,14 +53,14 @@ class PLVLProcessor(ProcessorMixin):
         return images, text, videos, audio
 
     def validate_inputs(self, images=None, text=None, videos=None, audio=None, **kwargs):
-        super().validate_inputs(images=images, text=text, **kwargs)
-        if text is None:
-            return
-        for index, expression in enumerate(text):
+        for index, expression in enumerate(text or []):
+            if not isinstance(expression, str):
+                raise ValueError(f"expression {index} must be a string, got {expression!r}")
             if not expression.strip():
                 raise ValueError(f"expression {index} is empty: {expression!r}")
+        super().validate_inputs(images=images, text=text, **kwargs)
         num_pictures = _count_pictures(images)
-        if num_pictures not in (None, 1, len(text)):
+        if text is not None and num_pictures not in (None, 1, len(text)):
             raise ValueError(
                 f"got {num_pictures} pictures and {len(text)} expressions; "
                 "give one picture for each expression, or one picture for all of them"

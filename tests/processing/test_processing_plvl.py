@@ -23,6 +23,11 @@ def test_one_picture_takes_any_number_of_expressions(processor, picture):
     assert inputs.input_ids.shape[0] == 2
 
 
+def test_a_picture_alone_and_an_expression_alone_are_prepared_too(processor, picture):
+    assert set(processor(images=picture, return_tensors="pt")) == {"pixel_values"}
+    assert set(processor(text="the red square", return_tensors="pt")) == {"input_ids", "attention_mask"}
+
+
 def test_boxes_and_masks_become_labels(processor, picture):
     inputs = processor(images=[picture], text=["a"], boxes=[(10, 5, 30, 25)], masks=[None], return_tensors="pt")
     assert inputs["labels"]["boxes"].shape == (1, 4)
@@ -34,7 +39,7 @@ def test_boxes_and_masks_become_labels(processor, picture):
     [
         (2, ["a", "b", "c"], "got 2 pictures and 3 expressions"),
         (1, ["a", "  "], "expression 1 is empty: '  '"),
-        (1, [7], "string"),
+        (1, ["a", 7], "expression 1 must be a string, got 7"),
     ],
 )
 def test_wrong_input_gets_an_error_that_says_what_was_given(processor, picture, pictures, text, message):
