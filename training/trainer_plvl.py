@@ -16,7 +16,8 @@ class PLVLTrainer(Trainer):
     Trains and evaluates a [`PLVLModel`] on rows of a grounding dataset.
 
     Pass the [`PLVLProcessor`] as `processing_class`; rows become batches through [`GroundingCollator`]. Each log line
-    carries the losses by name, and `evaluate` gives the metrics of `grounding_metrics`.
+    carries the losses by name, and `evaluate` gives the metrics of `grounding_metrics`. `augmentation`, as
+    `training_augmentation` makes it, changes training rows only.
     """
 
     def __init__(self, model=None, args=None, processing_class=None, data_collator=None, augmentation=None, **kwargs):
@@ -32,9 +33,9 @@ class PLVLTrainer(Trainer):
         self.model_accepts_loss_kwargs = False
         self._loss_sums = defaultdict(float)
         self._loss_steps = 0
-        self._train_collator = (
-            GroundingCollator(processing_class, augmentation) if augmentation else self.data_collator
-        )
+        self._train_collator = self.data_collator
+        if augmentation is not None:
+            self._train_collator = GroundingCollator(processing_class, augmentation)
 
     def get_train_dataloader(self):
         # Trainer knows one collator; only training rows are augmented.
