@@ -4,6 +4,7 @@ The long side is resized to the target (antialiased), the aspect kept; then the 
 with corners aligned, which is how the authors' weights were trained.
 """
 
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,9 @@ class _GroundingTransform:
             input_data_format=kwargs["input_data_format"],
             device=kwargs.get("device"),
         )
-        data = {"pixel_values": [self._to_network(image, **kwargs) for image in images]}
+        pixel_values = (self._to_network(image, **kwargs) for image in images)
+        of_one_size = kwargs["do_resize"] and return_tensors == "pt"
+        data = {"pixel_values": _batch(pixel_values, len(images)) if of_one_size else list(pixel_values)}
         if boxes is not None or masks is not None:
             data["labels"] = self._labels(images, boxes, masks, kwargs["size"], kwargs["resample"])
         return BatchFeature(data=data, tensor_type=return_tensors, skip_tensor_conversion=["labels"])
@@ -75,8 +78,8 @@ class _GroundingTransform:
         image = torch.as_tensor(np.ascontiguousarray(image) if isinstance(image, np.ndarray) else image).float()
         if do_rescale:
             image = image * rescale_factor
-        if do_resize:
-            shape = (size.height, size.width)
+        shape = (size.height, size.width)
+        if do_resize and image.shape[-2:] != shape:
             image = F.interpolate(image[None], size=shape, mode="bilinear", align_corners=True)[0]
         if do_normalize:
             image = tvF.normalize(image, list(image_mean), list(image_std))
@@ -112,9 +115,20 @@ class _GroundingTransform:
         mask = (np.asarray(mask) > 0).astype(np.uint8)
         if mask.shape != tuple(image_size):
             raise ValueError(f"a mask of {mask.shape} was given for a picture of {tuple(image_size)} (height, width)")
+        if mask.shape == (size.height, size.width):
+            return torch.from_numpy(mask).float()
         mask = self._resize_long_side(self.process_image(mask), size, resample)
         mask = (torch.as_tensor(np.asarray(mask)) > 0).float()
         return F.interpolate(mask[None], size=(size.height, size.width), mode="nearest")[0, 0]
+
+
+def _batch(images, count: int) -> torch.Tensor:
+    """Each picture goes to its place as it comes, which takes half the memory of keeping all to stack them then."""
+    first = next(images)
+    batch = first.new_empty(count, *first.shape)
+    for place, image in zip(batch, chain([first], images), strict=True):
+        place.copy_(image)
+    return batch
 
 
 def _resized_size(image_size: tuple[int, int], size: SizeDict) -> tuple[tuple[int, int], float]:

@@ -9,6 +9,7 @@ from transformers import set_seed
 from plvl.data import load_grounding_dataset
 from plvl.data.loading import unopened_rows
 from plvl.data.training_rows import load_training_rows
+from plvl.processing.augmentation import training_augmentation
 from plvl.training import PLVLTrainer, PLVLTrainingArguments
 from plvl.training.callbacks import DrawGallery
 from plvl.training.checkpoints import last_good_checkpoint
@@ -48,6 +49,7 @@ def main(argv=None):
         model=model,
         args=training_args,
         processing_class=processor,
+        augmentation=make_augmentation(data_args, processor.image_processor.size),
         train_dataset=train_rows,
         eval_dataset=validation,
     )
@@ -58,6 +60,12 @@ def main(argv=None):
     if training_args.do_eval or training_args.do_predict:
         splits = {split: load_grounding_dataset(data_args.dataset, split, **source) for split in data_args.eval_splits}
         evaluate(trainer, splits, data_args)
+
+
+def make_augmentation(data_args: DataArguments, size):
+    if not data_args.augmentation:
+        return None
+    return training_augmentation(size, data_args.aug_crop, data_args.aug_scale, data_args.aug_blur)
 
 
 def train(trainer: PLVLTrainer):

@@ -121,8 +121,10 @@ def grounding_metrics(statistics: np.ndarray) -> dict[str, float]:
 
 
 def _box_metrics(iou: np.ndarray) -> dict[str, float]:
-    if np.isnan(iou).any():
+    if np.isnan(iou).all():
         return {}
+    # A box that is no number is a miss; only where all are there was no box to find.
+    iou = np.nan_to_num(iou, nan=0.0)
     return {"box_accuracy": float((iou >= IOU_THRESHOLD).mean()), "box_miou": float(iou.mean())}
 
 

@@ -68,6 +68,12 @@ class DataArguments:
         default="val", metadata={"help": "The split to evaluate during training, which tells the best model."}
     )
     eval_splits: list[str] = field(default_factory=lambda: ["val"], metadata={"help": "The splits to evaluate."})
+    augmentation: bool = field(
+        default=False, metadata={"help": "Changes training pictures at random: colours, mirroring, and as follows."}
+    )
+    aug_crop: bool = field(default=True, metadata={"help": "Augmentation cuts every other picture to a part."})
+    aug_scale: bool = field(default=True, metadata={"help": "Augmentation draws the size pictures are resized to."})
+    aug_blur: bool = field(default=False, metadata={"help": "Augmentation blurs every other picture."})
     shuffle_buffer_size: int = field(default=1000, metadata={"help": "Rows among which the next is drawn."})
     gallery_size: int = field(default=12, metadata={"help": "Pictures in the gallery; 0 draws none."})
 
@@ -95,5 +101,8 @@ def parse_recipe(argument_classes, command_line: list[str]):
         unknown = sorted(set(recipe) - known)
         if unknown:
             raise ValueError(f"{path} names unknown arguments: {', '.join(unknown)}")
+        takes_several = {action.dest for action in parser._actions if action.nargs == "+"}
+        one_of_several = [name for name in takes_several.intersection(recipe) if not isinstance(recipe[name], list)]
         parser.set_defaults(**recipe)
+        parser.set_defaults(**{name: [recipe[name]] for name in one_of_several})
     return parser.parse_args_into_dataclasses(args=command_line)

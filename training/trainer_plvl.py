@@ -49,17 +49,18 @@ class PLVLTrainer(Trainer):
     Trains and evaluates a [`PLVLModel`] on rows of a grounding dataset.
 
     Pass the [`PLVLProcessor`] as `processing_class`; rows become batches through [`GroundingCollator`]. The rows to
-    train on are [`TrainingRows`], or any dataset or sequence of rows. Each log line carries the losses by name,
+    train on are [`TrainingRows`], or any dataset or sequence of rows; `augmentation`, as `training_augmentation` makes
+    it, and a `data_collator` of one's own change these alone. Each log line carries the losses by name,
     `evaluate` gives the metrics of `grounding_metrics`, and the models that were best by box accuracy and by mask
     mIoU are kept. A run that is started again from a checkpoint ends as if it had never stopped.
     """
 
-    def __init__(self, model=None, args=None, processing_class=None, data_collator=None, **kwargs):
+    def __init__(self, model=None, args=None, processing_class=None, data_collator=None, augmentation=None, **kwargs):
         super().__init__(
             model=model,
             args=args,
             processing_class=processing_class,
-            data_collator=data_collator or GroundingCollator(processing_class),
+            data_collator=data_collator or GroundingCollator(processing_class, augmentation),
             **kwargs,
         )
         # The losses are means over the batch, whatever else `forward` takes.

@@ -108,3 +108,11 @@ def test_the_pictures_own_size_has_its_own_metrics():
 
 def test_no_samples_have_no_metrics():
     assert grounding_metrics(np.zeros((0, 8))) == {"num_samples": 0}
+
+
+def test_a_box_that_is_no_number_counts_as_a_miss():
+    outputs, labels = outputs_and_labels()
+    outputs.pred_boxes[0] = float("nan")
+    metrics = grounding_metrics(grounding_statistics(outputs, labels).numpy())
+    assert metrics["box_accuracy"] == pytest.approx(1 / 3)
+    assert metrics["num_samples"] == 3

@@ -40,3 +40,9 @@ def test_a_wrong_recipe_names_the_file_and_the_key(tmp_path, text, message):
     recipe.write_text(text)
     with pytest.raises(ValueError, match=message):
         parse_recipe(CLASSES, [str(recipe)])
+
+
+def test_one_value_is_enough_where_several_may_stand(tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("eval_splits: testA\n")
+    assert parse_recipe(CLASSES, [str(recipe)])[1].eval_splits == ["testA"]

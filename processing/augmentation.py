@@ -1,0 +1,243 @@
+"""PLVL's training transform: random steps that change picture, box, mask and expression together.
+
+Each step takes a [`GroundingSample`] and gives a new one. [`PLVLImageProcessor`] follows: it finds the pictures in
+the network's size and normalises them as in evaluation. All draws come from torch's global random generator, which a
+DataLoader seeds anew for each worker and epoch, from the run's seed.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as tvF
+
+from plvl.processing.expression_words import says_position, swap_sides
+from plvl.processing.grounding_sample import GroundingSample
+
+# The sizes below are those of the authors' model, whose pictures have this side; others scale with theirs.
+BASE_SIZE = 448
+LONG_SIDES = (448, 416, 384, 352, 320, 288, 256)
+CROP_SHORT_SIDES = (400, 500, 600)
+CROP_SIDES = (384, 600)
+BLUR_SIGMAS = (0.1, 2.0)
+
+GREY = torch.tensor([[0.299, 0.587, 0.114]])  # how bright red, green and blue are (ITU-R BT.601, as in Pillow)
+
+
+@dataclass(frozen=True)
+class RandomCrop:
+    """
+    With probability `p` keeps a random part of the picture, but the whole object; unless the expression says left,
+    right, top, bottom or middle, which may not be true of the part.
+
+    The sides of the part are drawn, each for itself, between `min_side` and `max_side` pixels of the picture as it
+    were with its short side resized to one of `short_sides`. It is cut from the picture as it is: one resizing
+    follows, and a second one before would only blur. Where the object's box is longer than the drawn side, the side
+    is the box's. Box and mask move with the part; the expression stays.
+    """
+
+    short_sides: tuple[int, ...]
+    min_side: int
+    max_side: int
+    p: float = 0.5
+
+    def __call__(self, sample: GroundingSample) -> GroundingSample:
+        if _random() >= self.p or says_position(sample.text):
+            return sample
+        height, width = sample.image.shape[-2:]
+        x1, y1, x2, y2 = sample.box
+        enlargement = _choice(self.short_sides) / min(height, width)
+        left, right = self._part_of_axis(width, x1, x2, enlargement)
+        top, bottom = self._part_of_axis(height, y1, y2, enlargement)
+        shares = left / width, top / height, right / width, bottom / height
+        return replace(
+            sample,
+            image=sample.image[:, top:bottom, left:right],
+            box=(x1 - left, y1 - top, x2 - left, y2 - top),
+            mask=sample.mask and sample.mask.part(*shares),
+        )
+
+    def _part_of_axis(self, length: int, low: float, high: float, enlargement: float) -> tuple[int, int]:
+        """First pixel of the part and the one behind its last, on an axis where the object is from low to high."""
+        low, high = max(math.floor(low), 0), min(math.ceil(high), length)
+        smallest, largest = (min(side, length * enlargement) for side in (self.min_side, self.max_side))
+        drawn = round((smallest + _random() * (largest - smallest)) / enlargement)
+        drawn = min(max(drawn, high - low, 1), length)
+        start = _random_integer(max(high - drawn, 0), min(low, length - drawn))
+        return start, start + drawn
+
+
+@dataclass(frozen=True)
+class RandomLongSide:
+    """
+    Resizes the long side to one of `long_sides`, keeping the aspect (bilinear, antialiased); the expression stays.
+
+    As every picture is stretched to the network's size afterwards, this changes its sharpness only.
+    """
+
+    long_sides: tuple[int, ...]
+
+    def __call__(self, sample: GroundingSample) -> GroundingSample:
+        height, width = sample.image.shape[-2:]
+        scale = _choice(self.long_sides) / max(height, width)
+        size = [max(round(side * scale), 1) for side in (height, width)]
+        return replace(
+            sample,
+            image=tvF.resize(sample.image, size, antialias=True),
+            box=_resized_box(sample, *size),
+        )
+
+
+@dataclass(frozen=True)
+class RandomColors:
+    """
+    With probability `p` changes brightness, contrast and saturation, in random order, by factors drawn from
+    1 - strength to 1 + strength; box, mask and expression stay.
+
+    Each mixes the picture with another: with black, with its mean grey, with its own grey version. All three are
+    linear, so they are put together and applied at once; values are rounded and cut to 0..255 at the end.
+    """
+
+    strength: float = 0.4
+    p: float = 0.8
+
+    def __call__(self, sample: GroundingSample) -> GroundingSample:
+        if _random() >= self.p:
+            return sample
+        factors = [1 + self.strength * (2 * _random() - 1) for _ in range(3)]
+        return replace(sample, image=change_colors(sample.image, factors, torch.randperm(3).tolist()))
+
+
+def change_colors(image: torch.Tensor, factors: list[float], order: list[int]) -> torch.Tensor:
+    """
+    Args:
+        image (`torch.Tensor` of shape `(3, height, width)`): uint8.
+        factors: of brightness, contrast and saturation; 1 changes nothing.
+        order: of the three, as their numbers 0, 1 and 2.
+    """
+    pixels = image.flatten(1).float()
+    means = pixels.mean(1, keepdim=True)
+    matrix, offset = torch.eye(3), torch.zeros(3, 1)
+    for change in order:
+        grey, grey_offset = GREY @ matrix, GREY @ offset
+        other = (
+            (0, 0),  # black
+            (0, grey @ means + grey_offset),
+            (grey, grey_offset),
+        )[change]
+        factor = factors[change]
+        matrix = factor * matrix + (1 - factor) * other[0]
+        offset = factor * offset + (1 - factor) * other[1]
+    changed = torch.addmm(offset, matrix, pixels).round_().clamp_(0, 255)
+    return changed.to(torch.uint8).reshape(image.shape)
+
+
+@dataclass(frozen=True)
+class RandomBlur:
+    """
+    With probability `p` blurs the picture with a Gaussian of a sigma, in pixels, drawn between `sigmas`; box, mask
+    and expression stay.
+    """
+
+    sigmas: tuple[float, float]
+    p: float = 0.5
+
+    def __call__(self, sample: GroundingSample) -> GroundingSample:
+        if _random() >= self.p:
+            return sample
+        low, high = self.sigmas
+        sigma = low + _random() * (high - low)
+        kernel_size = 2 * math.ceil(3 * sigma) + 1
+        # The blur fills its border by reflection, of which a thin picture has too little.
+        kernel = [min(kernel_size, 2 * side - 1) for side in sample.image.shape[:0:-1]]
+        return replace(sample, image=tvF.gaussian_blur(sample.image, kernel, [sigma, sigma]))
+
+
+@dataclass(frozen=True)
+class RandomMirror:
+    """With probability `p` mirrors picture, box and mask, and swaps left and right in the expression."""
+
+    p: float = 0.5
+
+    def __call__(self, sample: GroundingSample) -> GroundingSample:
+        if _random() >= self.p:
+            return sample
+        width = sample.image.shape[-1]
+        x1, y1, x2, y2 = sample.box
+        return GroundingSample(
+            image=tvF.horizontal_flip(sample.image),
+            text=swap_sides(sample.text),
+            box=(width - x2, y1, width - x1, y2),
+            mask=sample.mask and sample.mask.mirrored(),
+        )
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """
+    Stretches picture, box and mask to the network's size as evaluation does, bilinearly with corners aligned. The
+    picture stays uint8, so a value may be off by one. The expression stays.
+    """
+
+    height: int
+    width: int
+
+    def __call__(self, sample: GroundingSample) -> GroundingSample:
+        size = [self.height, self.width]
+        return replace(
+            sample,
+            image=F.interpolate(sample.image[None], size=size, mode="bilinear", align_corners=True)[0],
+            box=_resized_box(sample, *size),
+        )
+
+
+def training_augmentation(size: dict, crop: bool = True, scale: bool = True, blur: bool = False) -> v2.Compose:
+    """
+    The authors' training transform for a network of any picture size.
+
+    Args:
+        size (`dict`): `"height"` and `"width"` of the network's pictures, as the image processor's `size`.
+        crop (`bool`): whether every other picture is cut to a part of it.
+        scale (`bool`): whether the long side is drawn from seven sizes, or always the network's.
+        blur (`bool`): whether every other picture is blurred.
+
+    Returns:
+        the steps one after the other, from [`GroundingSample`] to [`GroundingSample`]; `.transforms` lists them.
+    """
+    long_side = max(size["height"], size["width"])
+    enlargement = long_side / BASE_SIZE
+
+    def scaled(sides):
+        return tuple(max(round(side * enlargement), 1) for side in sides)
+
+    return v2.Compose(
+        [
+            *([RandomCrop(scaled(CROP_SHORT_SIDES), *scaled(CROP_SIDES))] if crop else []),
+            RandomLongSide(scaled(LONG_SIDES) if scale else (long_side,)),
+            RandomColors(),
+            *([RandomBlur(tuple(sigma * enlargement for sigma in BLUR_SIGMAS))] if blur else []),
+            RandomMirror(),
+            Stretch(size["height"], size["width"]),
+        ]
+    )
+
+
+def _resized_box(sample: GroundingSample, height: int, width: int) -> tuple[float, float, float, float]:
+    y_scale, x_scale = height / sample.image.shape[-2], width / sample.image.shape[-1]
+    x1, y1, x2, y2 = sample.box
+    return x1 * x_scale, y1 * y_scale, x2 * x_scale, y2 * y_scale
+
+
+def _random() -> float:
+    return torch.rand(()).item()
+
+
+def _random_integer(low: int, high: int) -> int:
+    """From low to high, both included."""
+    return torch.randint(low, high + 1, ()).item()
+
+
+def _choice(values: tuple):
+    return values[_random_integer(0, len(values) - 1)]

@@ -1,0 +1,94 @@
+"""What the training transform works on: a picture with an expression and, moving along with it, box and mask."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+
+@dataclass(frozen=True)
+class MaskView:
+    """
+    The part of a mask that a picture shows, at whatever size the picture is.
+
+    Cutting and mirroring move the borders of the view, which need not lie between pixels, and resizing leaves it
+    alone; `draw` takes the pixels once, at the end. So after any number of steps a mask is as exact as its source.
+
+    Attributes:
+        pixels (`np.ndarray` of shape `(height, width)`): uint8, 1 on the object and 0 elsewhere.
+        left, top, right, bottom (`float`): the borders in pixels of the mask; left is beyond right in a mirrored view.
+    """
+
+    pixels: np.ndarray
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    @classmethod
+    def whole(cls, pixels: np.ndarray) -> "MaskView":
+        height, width = pixels.shape
+        return cls(pixels, 0.0, 0.0, float(width), float(height))
+
+    def part(self, left: float, top: float, right: float, bottom: float) -> "MaskView":
+        """The view of a part, whose borders are given in shares of what this one shows, 0 to 1."""
+        width, height = self.right - self.left, self.bottom - self.top
+        return MaskView(
+            self.pixels,
+            self.left + left * width,
+            self.top + top * height,
+            self.left + right * width,
+            self.top + bottom * height,
+        )
+
+    def mirrored(self) -> "MaskView":
+        return MaskView(self.pixels, self.right, self.top, self.left, self.bottom)
+
+    def draw(self, height: int, width: int) -> np.ndarray:
+        """
+        uint8 array of shape `(height, width)`, each pixel the mask's at its middle.
+
+        An object so thin that it lies between all of these has the pixels that it touches: it is never lost.
+        """
+        rows, columns = _middles(self.top, self.bottom, height), _middles(self.left, self.right, width)
+        drawn = self.pixels[rows][:, columns]
+        return drawn if drawn.any() else self._touched(height, width)
+
+    def _touched(self, height: int, width: int) -> np.ndarray:
+        touched = self.pixels
+        for axis, edges in enumerate(
+            (np.linspace(self.top, self.bottom, height + 1), np.linspace(self.left, self.right, width + 1))
+        ):
+            first = np.floor(np.minimum(edges[:-1], edges[1:])).astype(np.intp)
+            behind = np.ceil(np.maximum(edges[:-1], edges[1:])).astype(np.intp)
+            sums = np.insert(np.cumsum(touched, axis, dtype=np.int64), 0, 0, axis)
+            first, behind = (ends.clip(0, sums.shape[axis] - 1) for ends in (first, behind))
+            touched = sums.take(behind, axis) > sums.take(first, axis)
+        return touched.astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class GroundingSample:
+    """
+    A picture with an expression about one object in it.
+
+    Attributes:
+        image (`torch.Tensor` of shape `(3, height, width)`): uint8.
+        text (`str`): the expression.
+        box (`tuple` of 4 floats): x1, y1, x2, y2 of the object in pixels of the picture, inside it.
+        mask ([`MaskView`], or None): the object's pixels; None where the sample has no mask, and no step makes one.
+    """
+
+    image: torch.Tensor
+    text: str
+    box: tuple[float, float, float, float]
+    mask: MaskView | None = None
+
+    def draw_mask(self) -> np.ndarray | None:
+        """uint8 array of the picture's `(height, width)`, 1 on the object and 0 elsewhere, or None without a mask."""
+        return None if self.mask is None else self.mask.draw(*self.image.shape[-2:])
+
+
+def _middles(first: float, last: float, count: int) -> np.ndarray:
+    """The pixels of an axis in which the middles of `count` equal parts from first to last lie."""
+    return np.floor(first + (np.arange(count) + 0.5) * ((last - first) / count)).astype(np.intp)

@@ -1,0 +1,87 @@
+"""Rows per second of one core from JPEG files through the training transform to a batch, against the plain way.
+
+Both ways take turns; the time is the process's CPU time, so other programs on the machine count little. What is
+measured of this project is all that training does: the loader's stream, opening the pictures, the rules for bad
+rows, augmentation, processor. The plain way (plain_data.py) has its annotations in memory.
+"""
+
+import time
+from itertools import cycle, islice
+from statistics import median
+
+import torch
+
+from plvl.data import load_grounding_dataset
+from plvl.data.collator import GroundingCollator
+from plvl.data.loading import unopened_rows
+from plvl.processing import PLVLImageProcessor, PLVLProcessor
+from plvl.processing.augmentation import training_augmentation
+from plvl.processing.processing_plvl import MAX_TEXT_LENGTH
+from plvl.processing.wordpiece import learn_wordpiece
+from plvl.scripts.plain_data import plain_batch
+
+MAX_ROWS = 2000  # of the split; they come again and again
+
+
+def add_arguments(parser):
+    parser.add_argument("--dataset", default="refcoco", help="name of the dataset (default: refcoco)")
+    parser.add_argument("--image_root", required=True, help="folder of the pictures")
+    parser.add_argument("--label_root", required=True, help="folder of the labels")
+    parser.add_argument("--split", default="train", help="the split (default: train)")
+    parser.add_argument("--size", type=int, default=448, help="side of the network's square (default: 448)")
+    parser.add_argument("--batch_size", type=int, default=20, help="rows in a batch (default: 20)")
+    parser.add_argument("--batches", type=int, default=3, help="batches in a turn (default: 3)")
+    parser.add_argument("--turns", type=int, default=9, help="turns of each way (default: 9)")
+
+
+def measure(arguments) -> dict:
+    torch.set_num_threads(1)
+    ways = {"plvl": plvl_batches(arguments), "plain": plain_batches(arguments)}
+    seconds = {name: [] for name in ways}
+    for batches in ways.values():
+        next(batches)  # starting up is no part of it
+    for _ in range(arguments.turns):
+        for name, batches in ways.items():
+            start = time.process_time()
+            for _ in range(arguments.batches):
+                next(batches)
+            seconds[name].append(time.process_time() - start)
+
+    rows = arguments.batches * arguments.batch_size
+    speeds = {name: sorted(rows / turn for turn in turns) for name, turns in seconds.items()}
+    numbers = {
+        name: {"median": median(speed), "slowest": speed[0], "fastest": speed[-1]} for name, speed in speeds.items()
+    }
+    print(f"rows a second on one core, {arguments.turns} turns of {rows} rows each")
+    print(f"{'':<8}{'median':>10}{'slowest':>10}{'fastest':>10}")
+    for name, speed in numbers.items():
+        print(f"{name:<8}" + "".join(f"{value:>10.1f}" for value in speed.values()))
+    ratio = numbers["plvl"]["median"] / numbers["plain"]["median"]
+    print(f"{'ratio':<8}{ratio:>10.2f}")
+    settings = {name: getattr(arguments, name) for name in ("dataset", "split", "size", "batch_size", "turns")}
+    return {"rows_per_second": numbers, "ratio": ratio, **settings, "rows_per_turn": rows}
+
+
+def plvl_batches(arguments):
+    dataset = load_grounding_dataset(arguments.dataset, arguments.split, arguments.image_root, arguments.label_root)
+    size = {"height": arguments.size, "width": arguments.size}
+    processor = PLVLProcessor(PLVLImageProcessor(size=size), make_tokenizer(arguments))
+    collator = GroundingCollator(processor, training_augmentation(size))
+    rows = iter(dataset.take(MAX_ROWS).repeat(None))
+    while True:
+        yield collator(list(islice(rows, arguments.batch_size)))
+
+
+def plain_batches(arguments):
+    rows, tokenizer = cycle(annotations(arguments)), make_tokenizer(arguments)
+    while True:
+        yield plain_batch(list(islice(rows, arguments.batch_size)), tokenizer, arguments.size, MAX_TEXT_LENGTH)
+
+
+def make_tokenizer(arguments):
+    return learn_wordpiece(row["text"] for row in annotations(arguments))
+
+
+def annotations(arguments) -> list[dict]:
+    rows, _ = unopened_rows(arguments.dataset, arguments.split, arguments.image_root, arguments.label_root)
+    return list(rows.take(MAX_ROWS))

@@ -1,0 +1,57 @@
+"""Rows to batches, with and without an augmentation."""
+
+import pytest
+import torch
+from PIL import Image
+
+from plvl.data.collator import GroundingCollator, row_sample
+from plvl.processing.augmentation import RandomMirror, training_augmentation
+
+SQUARE = [[10, 5, 30, 5, 30, 25, 10, 25]]
+
+
+@pytest.fixture
+def rows(picture):
+    row = {"image": picture, "text": "the red square", "bbox": [10, 5, 20, 20], "height": 40, "width": 60}
+    with_mask = {"segmentation": {"polygons": SQUARE, "size": None, "counts": None}}
+    return [row | with_mask, row | {"segmentation": None, "text": "the man on the right"}]
+
+
+def test_without_augmentation_a_batch_is_what_the_processor_gives(processor, rows, picture):
+    batch = GroundingCollator(processor)(rows)
+    expected = processor(
+        images=[picture, picture],
+        text=["the red square", "the man on the right"],
+        boxes=[(10, 5, 30, 25)] * 2,
+        masks=[row_sample(rows[0]).mask.pixels, None],
+        return_tensors="pt",
+    )
+    assert torch.equal(batch["pixel_values"], expected["pixel_values"])
+    assert torch.equal(batch["input_ids"], expected["input_ids"])
+    for name, values in expected["labels"].items():
+        assert torch.equal(batch["labels"][name], values)
+
+
+def test_an_augmentation_changes_picture_labels_and_expression_together(processor, rows):
+    plain = GroundingCollator(processor)(rows)
+    mirrored = GroundingCollator(processor, RandomMirror(p=1.0))(rows)
+    torch.testing.assert_close(mirrored["pixel_values"], plain["pixel_values"].flip(-1), atol=0.02, rtol=0)
+    assert mirrored["labels"]["boxes"][0].tolist() == pytest.approx([40 / 60, 15 / 40, 20 / 60, 20 / 40], abs=0.01)
+    assert (mirrored["labels"]["masks"] != plain["labels"]["masks"].flip(-1)).float().mean() < 0.02
+    words = processor.tokenizer.decode(mirrored["input_ids"][1], skip_special_tokens=True)
+    assert words == "the man on the left"
+
+
+def test_a_row_without_a_mask_has_none_after_augmentation(processor, rows):
+    batch = GroundingCollator(processor, training_augmentation({"height": 64, "width": 64}))(rows)
+    assert batch["labels"]["has_mask"].tolist() == [True, False]
+    assert batch["labels"]["masks"][0].any()
+    assert not batch["labels"]["masks"][1].any()
+    assert batch["pixel_values"].shape == (2, 3, 64, 64)
+
+
+def test_a_picture_thinner_than_the_network_can_show_is_still_augmented(processor, rows):
+    thin = rows[0] | {"image": Image.new("RGB", (400, 2), "white"), "height": 2, "width": 400, "bbox": [5, 0, 300, 2]}
+    thin["segmentation"] = None
+    batch = GroundingCollator(processor, training_augmentation({"height": 64, "width": 64}, blur=True))([thin] * 8)
+    assert torch.isfinite(batch["pixel_values"]).all()

@@ -1,0 +1,228 @@
+"""The training transform: what each step does to picture, box, mask and expression, and what no chain breaks."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torchvision.ops import box_convert
+from torchvision.transforms.v2 import functional as tvF
+
+from plvl.processing import PLVLImageProcessor
+from plvl.processing.augmentation import (
+    RandomBlur,
+    RandomColors,
+    RandomCrop,
+    RandomLongSide,
+    RandomMirror,
+    Stretch,
+    change_colors,
+    training_augmentation,
+)
+from plvl.processing.grounding_sample import GroundingSample, MaskView
+
+SQUARE = {"height": 64, "width": 64}
+
+
+def make_sample(width, height, box, text="the red board"):
+    """A grey picture with a brighter rectangle in the whole pixels of `box`, which is box and mask."""
+    x1, y1, x2, y2 = box
+    image = torch.full((3, height, width), 60, dtype=torch.uint8)
+    image[:, y1:y2, x1:x2] = 200
+    return GroundingSample(image, text, tuple(map(float, box)), MaskView.whole((image[0] == 200).byte().numpy()))
+
+
+@st.composite
+def samples(draw):
+    width, height = draw(st.integers(5, 150)), draw(st.integers(5, 150))
+    x1, y1 = draw(st.integers(0, width - 1)), draw(st.integers(0, height - 1))
+    x2, y2 = draw(st.integers(x1 + 1, width)), draw(st.integers(y1 + 1, height))
+    text = draw(st.sampled_from(["the red board", "left board", "a bright board"]))
+    return make_sample(width, height, (x1, y1, x2, y2), text)
+
+
+STEPS = st.sampled_from(
+    [
+        RandomCrop((57, 71, 86), 55, 86, p=1.0),
+        RandomCrop((20, 40), 5, 20, p=1.0),
+        RandomLongSide((37, 50, 64)),
+        RandomColors(p=1.0),
+        RandomBlur((0.1, 1.0), p=1.0),
+        RandomMirror(p=1.0),
+        Stretch(64, 64),
+        Stretch(48, 80),
+    ]
+)
+SEEDS = st.integers(0, 2**31)
+
+
+def bounds(mask):
+    """x1, y1, x2, y2 around a mask (an array)."""
+    rows, columns = mask.any(1).nonzero()[0], mask.any(0).nonzero()[0]
+    return columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+
+
+def assert_box_bounds_mask(box, mask, tolerance=2):
+    x1, y1, x2, y2 = box
+    assert -1e-4 <= x1 < x2 <= mask.shape[1] + 1e-4
+    assert -1e-4 <= y1 < y2 <= mask.shape[0] + 1e-4
+    assert set(mask.flatten().tolist()) <= {0, 1}
+    assert max(abs(a - b) for a, b in zip(box, bounds(mask), strict=True)) <= tolerance
+
+
+@settings(max_examples=150, deadline=None)
+@given(samples(), st.lists(STEPS, max_size=5), SEEDS)
+def test_after_any_chain_of_steps_the_box_bounds_the_mask_and_values_are_in_range(sample, steps, seed):
+    torch.manual_seed(seed)
+    for step in steps:
+        sample = step(sample)
+        assert sample.image.dtype == torch.uint8
+        assert sample.image.shape[0] == 3
+        assert sample.draw_mask().shape == sample.image.shape[1:]
+        assert_box_bounds_mask(sample.box, sample.draw_mask())
+
+
+@settings(max_examples=60, deadline=None)
+@given(samples(), SEEDS, st.booleans())
+def test_the_training_transform_gives_the_processor_labels_that_fit(sample, seed, blur):
+    torch.manual_seed(seed)
+    augmented = training_augmentation(SQUARE, blur=blur)(sample)
+    assert augmented.image.shape == (3, 64, 64)
+    processor = PLVLImageProcessor(size=SQUARE)
+    batch = processor([augmented.image], boxes=[augmented.box], masks=[augmented.draw_mask()], return_tensors="pt")
+    assert torch.isfinite(batch["pixel_values"]).all()
+    assert batch["labels"]["has_mask"].all()
+    box = box_convert(batch["labels"]["boxes"][0], "cxcywh", "xyxy") * 64
+    assert_box_bounds_mask(box.tolist(), batch["labels"]["masks"][0].numpy())
+
+
+@settings(max_examples=60, deadline=None)
+@given(samples(), st.lists(STEPS, max_size=5), SEEDS)
+def test_no_chain_of_steps_makes_a_mask_where_there_is_none(sample, steps, seed):
+    torch.manual_seed(seed)
+    sample = replace(sample, mask=None)
+    for step in steps:
+        sample = step(sample)
+        assert sample.draw_mask() is None
+
+
+@settings(max_examples=150, deadline=None)
+@given(samples(), SEEDS)
+def test_a_crop_never_loses_a_part_of_the_object(sample, seed):
+    torch.manual_seed(seed)
+    cropped = RandomCrop((20, 40), 5, 20, p=1.0)(replace(sample, text="the board"))
+    mask = cropped.draw_mask()
+    assert mask.sum() == sample.draw_mask().sum()
+    assert ((cropped.image[0] == 200).numpy() == mask).all()
+    assert cropped.box == bounds(mask)
+
+
+def test_a_crop_is_as_large_as_its_sides_say():
+    torch.manual_seed(0)
+    sample = make_sample(640, 480, (300, 200, 310, 210))
+    sides = [RandomCrop((400, 500, 600), 384, 600, p=1.0)(sample).image.shape[-2:] for _ in range(300)]
+    heights, widths = ([side[axis] for side in sides] for axis in (0, 1))
+    # The smallest is 384 pixels of a picture with a short side of 600; the largest, 600 of one of 400, is all.
+    assert min(heights) == pytest.approx(384 * 480 / 600, abs=5)
+    assert min(widths) == pytest.approx(384 * 480 / 600, abs=5)
+    assert max(heights) == 480
+    assert max(widths) == 640
+
+
+def test_a_crop_may_lie_on_any_side_of_the_object():
+    torch.manual_seed(0)
+    sample = make_sample(640, 480, (300, 200, 310, 210))
+    # The part is 307 pixels wide and high, so it begins 3 to 300 pixels from the left, 0 to 173 from the top.
+    crop = RandomCrop((600,), 384, 384, p=1.0)
+    lefts, tops = torch.tensor([crop(sample).box[:2] for _ in range(300)]).unbind(1)
+    assert 0 <= lefts.min() < 10 < 290 < lefts.max() <= 297
+    assert 27 <= tops.min() < 35 < 190 < tops.max() <= 200
+
+
+@pytest.mark.parametrize("text", ["the left board", "Top one", "leftmost", "the bottom-most", "middle board"])
+def test_an_expression_that_says_where_is_never_cropped(text):
+    sample = make_sample(640, 480, (300, 200, 310, 210), text)
+    assert all(RandomCrop((600,), 384, 400, p=1.0)(sample) is sample for _ in range(5))
+
+
+def test_a_mirrored_sample_mirrored_again_is_the_same():
+    sample = make_sample(40, 30, (3, 5, 12, 9), "the LEFT board right of the bright one")
+    mirrored = RandomMirror(p=1.0)(sample)
+    assert mirrored.text == "the RIGHT board left of the bright one"
+    assert mirrored.box == (28, 5, 37, 9)
+    assert bounds(mirrored.draw_mask()) == mirrored.box
+    assert ((mirrored.image[0] == 200).numpy() == mirrored.draw_mask()).all()
+    again = RandomMirror(p=1.0)(mirrored)
+    assert torch.equal(again.image, sample.image)
+    assert (again.draw_mask() == sample.draw_mask()).all()
+    assert (again.text, again.box) == (sample.text, sample.box)
+
+
+def test_the_long_side_is_one_of_those_given_and_the_aspect_stays():
+    torch.manual_seed(0)
+    sample = make_sample(90, 60, (30, 20, 60, 40))
+    sizes = {tuple(RandomLongSide((45, 30))(sample).image.shape[-2:]) for _ in range(30)}
+    assert sizes == {(30, 45), (20, 30)}
+
+
+@pytest.mark.parametrize(("mirrored", "column"), [(False, 5), (True, 4)])
+def test_an_object_thinner_than_a_pixel_keeps_a_mask(mirrored, column):
+    sample = make_sample(100, 100, (52, 10, 53, 90))
+    sample = RandomMirror(p=float(mirrored))(RandomLongSide((10,))(sample))
+    assert bounds(sample.draw_mask()) == (column, 1, column + 1, 9)
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 2, 0]])
+def test_colours_change_as_torchvision_changes_them(order):
+    torch.manual_seed(0)
+    image = torch.randint(90, 130, (3, 20, 30), dtype=torch.uint8)
+    factors = [1.2, 0.7, 1.4]
+    expected = image / 255  # as floats, which torchvision does not round at each change
+    for change in order:
+        adjust = (tvF.adjust_brightness, tvF.adjust_contrast, tvF.adjust_saturation)[change]
+        expected = adjust(expected, factors[change])
+    assert (change_colors(image, factors, order) - expected * 255).abs().max() < 0.51
+
+
+def test_colours_are_cut_at_black_and_white():
+    image = torch.tensor([0, 100, 250], dtype=torch.uint8).expand(3, 1, 3)
+    assert change_colors(image, [1.4, 1.0, 1.0], [0, 1, 2])[0].tolist() == [[0, 140, 255]]
+
+
+def test_a_blur_changes_only_the_picture():
+    torch.manual_seed(0)
+    sample = make_sample(40, 30, (10, 5, 20, 9))
+    blurred = RandomBlur((1.0, 1.0), p=1.0)(sample)
+    edge = blurred.image[0, 7, 6:14].int()
+    assert (edge.diff() >= 0).all()
+    assert len(edge.unique()) > 4
+    assert (blurred.text, blurred.box, blurred.mask) == (sample.text, sample.box, sample.mask)
+
+
+def test_sizes_scale_with_the_network():
+    base = training_augmentation({"height": 448, "width": 448}).transforms
+    assert base[0] == RandomCrop((400, 500, 600), 384, 600)
+    assert base[1] == RandomLongSide((448, 416, 384, 352, 320, 288, 256))
+    small = training_augmentation({"height": 112, "width": 112}).transforms
+    assert small[0] == RandomCrop((100, 125, 150), 96, 150)
+    assert small[1] == RandomLongSide((112, 104, 96, 88, 80, 72, 64))
+    assert small[-1] == Stretch(112, 112)
+
+
+def test_steps_can_be_left_out_and_taken_in():
+    names = [type(step).__name__ for step in training_augmentation(SQUARE, crop=False, scale=False).transforms]
+    assert names == ["RandomLongSide", "RandomColors", "RandomMirror", "Stretch"]
+    assert training_augmentation(SQUARE, crop=False, scale=False).transforms[0] == RandomLongSide((64,))
+    assert "RandomBlur" in [type(step).__name__ for step in training_augmentation(SQUARE, blur=True).transforms]
+
+
+def test_the_same_seed_gives_the_same_samples_and_another_seed_others():
+    sample, augmentation = make_sample(90, 60, (30, 20, 60, 40)), training_augmentation(SQUARE)
+
+    def pictures(seed):
+        torch.manual_seed(seed)
+        return torch.stack([augmentation(sample).image for _ in range(4)])
+
+    assert torch.equal(pictures(1), pictures(1))
+    assert not torch.equal(pictures(1), pictures(2))
