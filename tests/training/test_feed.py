@@ -1,0 +1,79 @@
+import pytest
+from datasets import IterableDataset
+
+from plvl.data.training_rows import TrainingRows
+from plvl.training.feed import FeedPosition, TrainingFeed, batches_in_epoch, row_name
+
+
+def feed(rows, batch_size=5, num_batches=2, process=0, num_processes=1, start=None):
+    return TrainingFeed(rows, batch_size, num_batches, process, num_processes, 0, seed=3, start=start)
+
+
+def numbers(batches):
+    return [[row["sent_id"] for row in batch.rows] for batch in batches]
+
+
+def rows_with_every_third_defective(count=30):
+    rows = [{"sent_id": number} for number in range(count)]
+    stream = IterableDataset.from_generator(lambda: iter(rows))
+    return TrainingRows(stream, lambda row: None if row["sent_id"] % 3 == 0 else row, count)
+
+
+def test_an_epoch_of_two_processes_has_each_row_once_and_the_next_another_order():
+    rows = [{"sent_id": number} for number in range(20)]
+    seen = []
+    for epoch in range(2):
+        feeds = [feed(rows, process=process, num_processes=2) for process in range(2)]
+        for each in feeds:
+            each.set_epoch(epoch)
+        seen.append([number for each in feeds for batch in numbers(each) for number in batch])
+        assert sorted(seen[-1]) == list(range(20))
+    assert seen[0] != seen[1]
+
+
+def test_batches_are_full_although_rows_are_defective():
+    batches = list(feed(rows_with_every_third_defective(), num_batches=4))
+    assert numbers(batches) == [[1, 2, 4, 5, 7], [8, 10, 11, 13, 14], [16, 17, 19, 20, 22], [23, 25, 26, 28, 29]]
+    assert [batch.rows_read for batch in batches] == [8, 15, 23, 30]
+
+
+def test_a_share_that_is_used_up_begins_again():
+    assert numbers(feed(rows_with_every_third_defective(6), batch_size=3, num_batches=2)) == [[1, 2, 4], [5, 1, 2]]
+
+
+def test_a_feed_goes_on_after_a_position_with_the_batch_that_comes_next():
+    whole = list(feed(rows_with_every_third_defective(), num_batches=4))
+    rows, opened = rows_with_every_third_defective(), []
+    check = rows.check
+    rows.check = lambda row: opened.append(row["sent_id"]) or check(row)
+    again = list(feed(rows, num_batches=4, start=FeedPosition(0, 2, [15], 1, 5)))
+    assert again[:2] == [None, None]
+    assert again[2:] == whole[2:]
+    assert min(opened) == 15
+
+
+def test_a_position_in_another_epoch_says_nothing_about_this_one():
+    assert None not in list(feed(rows_with_every_third_defective(), start=FeedPosition(4, 2, [15], 1, 5)))
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (TrainingRows(IterableDataset.from_generator(lambda: iter([])), lambda row: row, 1), "no rows to train on"),
+        (rows_with_every_third_defective(1), "all are defective"),
+    ],
+    ids=["none at all", "all defective"],
+)
+def test_a_share_without_a_good_row_is_an_error(rows, message):
+    with pytest.raises(ValueError, match=message):
+        list(feed(rows))
+
+
+def test_an_epoch_is_a_whole_number_of_optimizer_steps():
+    assert batches_in_epoch(num_rows=198, batch_size=16, num_processes=2, accumulation_steps=2) == 8
+    assert batches_in_epoch(num_rows=1, batch_size=16, num_processes=2, accumulation_steps=2) == 2
+
+
+def test_a_row_is_named_so_that_a_person_finds_it():
+    row = {"dataset": "refcoco", "split": "train", "sent_id": 7, "file_name": "a.jpg"}
+    assert row_name(row) == "refcoco train expression 7 (a.jpg)"
