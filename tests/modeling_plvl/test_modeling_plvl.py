@@ -5,7 +5,8 @@ from torch import nn
 from transformers import AutoModel
 
 from plvl.modeling_plvl import PLVLModel
-from plvl.modeling_plvl.modeling_plvl import PLVLVisionAttention, read_boxes, relative_position_table
+from plvl.modeling_plvl.modeling_plvl import read_boxes
+from plvl.modeling_plvl.vision_plvl import PLVLVisionAttention, relative_position_table
 
 
 def test_the_outputs_have_the_documented_shapes(model, inputs):

@@ -163,10 +163,17 @@ def test_with_code_plvl_itself_is_used_where_it_is_installed(publish):
 
 def test_the_code_comes_without_the_rooms(publish):
     folder = publish("--with_code")
-    modules = {"configuration_plvl.py", "modeling_plvl.py", "loss_plvl.py", "processing_plvl.py"}
-    assert modules | {"image_processing_plvl.py", "model_card_plvl.py"} == {
-        name for name in names(folder) if name.endswith(".py")
+    modules = {
+        "attention_plvl.py",
+        "configuration_plvl.py",
+        "image_processing_plvl.py",
+        "loss_plvl.py",
+        "model_card_plvl.py",
+        "modeling_plvl.py",
+        "processing_plvl.py",
+        "vision_plvl.py",
     }
+    assert {path.name for path in folder.glob("*.py")} == modules
     for module in folder.glob("*.py"):
         assert "from plvl" not in module.read_text()
     readme = (folder / "README.md").read_text()
