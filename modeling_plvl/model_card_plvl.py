@@ -147,6 +147,7 @@ class ModelCardMixin:
 
     model_tags = ["plvl", "visual-grounding"]
 
+    # Transformers' private method, the last step of a push; tried with the releases 5.17.0 and 5.23.0.
     def _upload_modified_files(self, working_dir, repo_id, *args, **kwargs):
         readme = Path(working_dir) / "README.md"
         if is_placeholder(ModelCard.load(readme)):

@@ -38,7 +38,7 @@ class PLVLOutput(ModelOutput):
     What [`PLVLModel`] gives. `rows` × `columns` is the patch grid, `height` × `width` the picture's size.
 
     Args:
-        loss (`torch.FloatTensor` of shape `(1,)`, *optional*, with `labels`): sum of `loss_dict`.
+        loss (`torch.FloatTensor` of shape `()`, *optional*, with `labels`): sum of `loss_dict`.
         loss_dict (`dict[str, torch.FloatTensor]`, *optional*, with `labels`): the losses by name, weighted.
         pred_boxes (`torch.FloatTensor` of shape `(batch_size, 4)`): cx, cy, w, h as shares of the picture.
         pred_masks (`torch.FloatTensor` of shape `(batch_size, height, width)`): mask logits.
@@ -51,13 +51,15 @@ class PLVLOutput(ModelOutput):
         text_last_hidden_state (`torch.FloatTensor` of shape `(batch_size, sequence_length, text_hidden_size)`).
         hidden_states (`tuple[torch.FloatTensor]`, *optional*, with `output_hidden_states=True`): what entered
             the first vision block and what left each, of shape `(batch_size, rows * columns, hidden_size)`, row
-            by row.
+            by row; with `image_embeddings`, what entered the first block that language enters, and what left it
+            and each one after.
         attentions (`tuple[torch.FloatTensor]`, *optional*, with `output_attentions=True`): of each vision block,
             `(batch_size, heads, tokens, tokens)`; blocks with windows have `batch_size * windows` first.
         cross_attentions (`tuple[torch.FloatTensor]`, *optional*, with `output_attentions=True`): of each vision
             block that language enters, `(batch_size, heads, rows * columns, sequence_length)`.
 
-    Box outputs are `None` in a model without the task "rec", `pred_masks` in one without "res".
+    Box outputs are `None` in a model without the task "rec", `pred_masks` in one without "res". `pred_boxes`,
+    `center_logits`, `size` and `offset` are float32 in any model.
     """
 
     loss: torch.FloatTensor | None = None
@@ -158,9 +160,10 @@ class PLVLHead(nn.Module):
         outputs = {}
         if self.has_boxes:
             box_features = self.box_trunk(box_half)
-            outputs["center_logits"] = self.center(center_features).squeeze(1)
-            outputs["offset"] = self.offset(box_features)
-            outputs["size"] = clamped_sigmoid(self.size(box_features))
+            # Float32 from here on: in bfloat16 a cell's number plus an offset is off by up to 1/16 of a cell.
+            outputs["center_logits"] = self.center(center_features).squeeze(1).float()
+            outputs["offset"] = self.offset(box_features).float()
+            outputs["size"] = clamped_sigmoid(self.size(box_features).float())
             outputs["pred_boxes"] = read_boxes(**outputs)
         if self.has_masks:
             outputs["pred_masks"] = self.mask(center_features).squeeze(1)
@@ -334,7 +337,7 @@ class PLVLModel(PLVLPreTrainedModel):
         losses = {}
         if self.head.has_boxes:
             boxes = _label(labels, "boxes", outputs["pred_boxes"].shape)
-            center_probability = clamped_sigmoid(outputs["center_logits"].float())
+            center_probability = clamped_sigmoid(outputs["center_logits"])
             losses |= box_losses(outputs["pred_boxes"], center_probability, boxes, self.config.loss_alpha)
         if self.head.has_masks:
             mask_logits = outputs["pred_masks"]
