@@ -79,9 +79,8 @@ def test_an_original_checkpoint_becomes_a_folder_that_grounds(convert, original,
     assert inputs["pixel_values"].shape == (1, 3, 24, 24)
     with torch.no_grad():
         outputs = model(**inputs)
-        expected = build_model([plvl_weights({"model": small_plvl()}, "", small_config())], small_config()).eval()(
-            **inputs
-        )
+        weights = plvl_weights({"model": small_plvl()}, "", small_config())
+        expected = build_model([weights], small_config()).eval()(**inputs)
     assert torch.equal(outputs.pred_masks, expected.pred_masks)
     assert torch.equal(outputs.pred_boxes, expected.pred_boxes)
     printed = capsys.readouterr().out
