@@ -14,7 +14,14 @@ import torch
 
 from plvl.configuration.configuration_plvl import PLVLConfig
 from plvl.modeling_plvl.checkpoint_files import load_text_encoder
-from plvl.modeling_plvl.checkpoint_keys import SAM_KEYS, VITDET_KEYS, guided_layers, name_there, plvl_keys, rename
+from plvl.modeling_plvl.checkpoint_keys import (
+    SAM_KEYS,
+    VITDET_KEYS,
+    name_there,
+    plvl_keys,
+    sort_names,
+    split_stacked_projection,
+)
 from plvl.modeling_plvl.modeling_plvl import PLVLModel
 
 _EVERYTHING = r".*"
@@ -55,19 +62,22 @@ class ForeignWeights:
     keys: list = field(default_factory=list)
 
 
-def plvl_weights(checkpoint: dict, origin: str) -> ForeignWeights:
+def plvl_weights(checkpoint: dict, origin: str, config: PLVLConfig | None = None) -> ForeignWeights:
     """
     The original PLVL, from what its best_checkpoint.pth or its resumable checkpoint.pth holds, saved with or
-    without DistributedDataParallel around the model. Its tasks and the blocks that language enters show in its names.
+    without DistributedDataParallel around the model.
+
+    Args:
+        checkpoint (`dict`): what the file holds.
+        origin (`str`): the file, for the messages.
+        config ([`PLVLConfig`], *optional*): what `build_model` will be given; says which blocks language enters.
+            The authors' models, also those trained for boxes alone, are like the default.
     """
     state_dict = _state_dict(checkpoint, "model", origin)
     if all(name.startswith("module.") for name in state_dict):
         state_dict = {name.removeprefix("module."): tensor for name, tensor in state_dict.items()}
-    layers = guided_layers(state_dict)
-    branches = {"rec": r"bbox_embed\.conv[23]_(ctr|offset|size)\..*", "res": r"bbox_embed\.conv[23]_seg\..*"}
-    tasks = [task for task, branch in branches.items() if any(re.fullmatch(branch, name) for name in state_dict)]
-    settings = {"cross_attention_layers": layers} | ({"tasks": tasks} if tasks else {})
-    return _renamed_weights(state_dict, origin, plvl_keys(layers), _EVERYTHING, settings)
+    keys = plvl_keys((config or PLVLConfig()).cross_attention_layers)
+    return _renamed_weights(state_dict, origin, keys, _EVERYTHING)
 
 
 def vitdet_weights(checkpoint: dict, origin: str) -> ForeignWeights:
@@ -145,14 +155,22 @@ def newly_initialised(model: PLVLModel, weights: list[ForeignWeights]) -> list[s
     return sorted(parts)
 
 
-def _state_dict(checkpoint: dict, key: str | None, origin: str) -> dict[str, torch.Tensor]:
-    """The tensors under `key`, or at the top; NumPy arrays become tensors."""
+def _state_dict(checkpoint: dict, key: str | None, origin: str) -> dict:
+    """What stands under `key`, or at the top, by names."""
     if not isinstance(checkpoint, dict):
         raise ValueError(f"{origin}: no checkpoint, it holds a {type(checkpoint).__name__}")
     held = checkpoint.get(key) if key else checkpoint
     if not isinstance(held, dict) or not held:
         raise ValueError(f"{origin}: no weights under {key or 'the top'!r}; the file has {list(checkpoint)[:20]}")
-    tensors = {name: torch.tensor(v) if _is_numeric(v) else v for name, v in held.items()}
+    nameless = [repr(name) for name in held if not isinstance(name, str)]
+    if nameless:
+        raise ValueError(f"{origin}: no state dict, these are no names of tensors: {', '.join(nameless[:20])}")
+    return held
+
+
+def _tensors(values: dict, origin: str) -> dict[str, torch.Tensor]:
+    """NumPy arrays become tensors; anything else that is none is an error."""
+    tensors = {name: torch.tensor(value) if _is_numeric(value) else value for name, value in values.items()}
     strangers = [repr(name) for name, value in tensors.items() if not isinstance(value, torch.Tensor)]
     if strangers:
         raise ValueError(f"{origin}: no state dict, these are not tensors: {', '.join(strangers[:20])}")
@@ -163,9 +181,13 @@ def _is_numeric(value) -> bool:
     return isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.number)
 
 
-def _renamed_weights(state_dict, origin: str, keys: list, part: str, settings=None) -> ForeignWeights:
-    renamed = rename(state_dict, keys)
-    tensors = renamed.tensors
+def _renamed_weights(state_dict: dict, origin: str, keys: list, part: str) -> ForeignWeights:
+    names = sort_names(state_dict, keys)
+    # What is dropped is not looked at: it may be anything.
+    taken = _tensors({name: state_dict[name] for name in (*names.here, *names.unknown)}, origin)
+    tensors = {}
+    for name, name_here in names.here.items():
+        tensors |= split_stacked_projection(name_here, taken[name])
     vision_settings = {}
     table = tensors.get(_POSITION_TABLE)
     if table is not None:
@@ -174,7 +196,13 @@ def _renamed_weights(state_dict, origin: str, keys: list, part: str, settings=No
             table = tensors[_POSITION_TABLE] = table.flatten(1, 2)
         vision_settings = _position_settings(table)
     return ForeignWeights(
-        origin, tensors, renamed.dropped, part, settings or {}, vision_settings, renamed.unknown, keys
+        origin=origin,
+        tensors=tensors,
+        dropped=names.dropped,
+        part=part,
+        vision_settings=vision_settings,
+        unknown=names.unknown,
+        keys=keys,
     )
 
 

@@ -6,6 +6,7 @@ weight there, or belongs to another network.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -29,13 +30,6 @@ VITDET_KEYS = [*_vit("backbone.net."), ("backbone.net.{rest}", "vision_encoder.{
 SAM_KEYS = [*_vit(""), ("neck.{rest}", None), ("head.{rest}", None)]
 
 _PLVL_VISION = "visumodel.backbone.0.body."
-
-
-def guided_layers(names) -> list[int]:
-    """The vision blocks of an original PLVL that language enters, by the names of its tensors."""
-    pattern = re.escape(_PLVL_VISION) + r"(?:blocks\.(\d+)\.cross_attn|prompt_blocks\.(\d+))\..*"
-    matches = (re.fullmatch(pattern, name) for name in names)
-    return sorted({int(match[1] or match[2]) for match in matches if match})
 
 
 def plvl_keys(cross_attention_layers) -> list:
@@ -78,36 +72,36 @@ def plvl_keys(cross_attention_layers) -> list:
 
 
 @dataclass
-class RenamedTensors:
+class SortedNames:
     """
-    A checkpoint under this model's names.
+    The names of a checkpoint, sorted by what becomes of its tensors.
 
     Args:
-        tensors (`dict[str, torch.Tensor]`): by the names here, `torch.nn.MultiheadAttention`'s stacked
-            projections split in three.
+        here (`dict[str, str]`): name there to name here; `torch.nn.MultiheadAttention`'s stacked projections are one
+            tensor still, see `split_stacked_projection`.
         dropped (`list[str]`): names there that the map drops.
         unknown (`list[str]`): names there that no entry of the map fits.
     """
 
-    tensors: dict[str, torch.Tensor]
+    here: dict[str, str]
     dropped: list[str]
     unknown: list[str]
 
 
-def rename(state_dict: dict[str, torch.Tensor], keys: list) -> RenamedTensors:
-    """Names the tensors of `state_dict` as here, by the map `keys`."""
-    renamed = RenamedTensors({}, [], [])
+def sort_names(names: Iterable[str], keys: list) -> SortedNames:
+    """What the map `keys` says of each name of a checkpoint."""
+    found = SortedNames({}, [], [])
     patterns = [(_pattern(there), here) for there, here in keys]
-    for name, tensor in state_dict.items():
+    for name in names:
         matches = ((pattern.fullmatch(name), here) for pattern, here in patterns)
         match, here = next(((match, here) for match, here in matches if match), (None, None))
         if match is None:
-            renamed.unknown.append(name)
+            found.unknown.append(name)
         elif here is None:
-            renamed.dropped.append(name)
+            found.dropped.append(name)
         else:
-            renamed.tensors |= _split_stacked_projection(here.format(**match.groupdict()), tensor)
-    return renamed
+            found.here[name] = here.format(**match.groupdict())
+    return found
 
 
 def name_there(name: str, keys: list) -> str:
@@ -124,7 +118,8 @@ def _pattern(template: str) -> re.Pattern:
     return re.compile(re.sub(r"\\\{(\w+)\\\}", group, re.escape(template)))
 
 
-def _split_stacked_projection(name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
+def split_stacked_projection(name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
+    """A tensor by its name here; one that stacks the projections of query, key and value is split in three."""
     stacked = re.fullmatch(r"(.*\.)in_proj_(weight|bias)", name)
     if not stacked or tensor.ndim == 0 or len(tensor) % 3:
         return {name: tensor}

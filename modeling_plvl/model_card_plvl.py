@@ -21,6 +21,18 @@ PLACEHOLDER = (
     "This model card has been automatically generated."
 )
 
+# How the card loads the model; a release under another name finds it by these words.
+PIPELINE_EXAMPLE = """import plvl  # makes the model known to Transformers
+from transformers import pipeline
+
+pipe = pipeline("visual-grounding", model="{repo_id}")
+"""
+LICENCE = """
+## Licence
+
+{license}
+"""
+
 BODY = """# {name}
 
 PLVL (Progressive Language-guided Visual Learning, [arXiv 2504.16145](https://arxiv.org/abs/2504.16145)) is given a
@@ -33,21 +45,13 @@ the text encoder is of the type {text_encoder}.
 With PLVL installed:
 
 ```python
-import plvl  # makes the model known to Transformers
-from transformers import pipeline
-
-pipe = pipeline("visual-grounding", model="{repo_id}")
-answer = pipe("picture.jpg", "the man in the red shirt")
+{pipeline_example}answer = pipe("picture.jpg", "the man in the red shirt")
 {use_answer}
 answers = pipe("picture.jpg", ["the man in the red shirt", "the left cup"])  # the picture is embedded once
 ```
 
 `AutoModel` and `AutoProcessor` load it too; `processor.post_process_grounding` turns outputs into pixels.
-
-## Licence
-
 {license}
-
 ## Citation
 
 ```bibtex
@@ -80,10 +84,11 @@ def model_card(
         metrics (`dict`, *optional*): what metrics.json holds: by `"<dataset>/<split>"` the metrics by name, in 0..1.
         datasets (*optional*): names of what it was trained on; defaults to the datasets of `metrics`.
         base_model (`str`, *optional*): Hub name of the model it was trained from.
-        license (`str`, defaults to `"apache-2.0"`): of the weights, by the Hub's name for it.
+        license (`str`, *optional*): of the weights, by the Hub's name for it, as `"apache-2.0"`; the card claims none
+            unless it is given.
         tags (*optional*): more tags for the Hub.
     """
-    metrics, license = metrics or {}, license or "apache-2.0"
+    metrics = metrics or {}
     name = repo_id.split("/")[-1]
     eval_results = _eval_results(metrics)
     data = ModelCardData(
@@ -106,13 +111,13 @@ def model_card(
     ]
     body = BODY.format(
         name=name,
-        repo_id=repo_id,
+        pipeline_example=PIPELINE_EXAMPLE.format(repo_id=repo_id),
         answers=" and ".join(ANSWERS[task] for task in ANSWERS if task in config.tasks),
         image_size=config.vision_config.image_size,
         text_encoder=config.text_config.model_type,
         results=_results_table(metrics),
         use_answer=", ".join(fields),
-        license=license,
+        license=LICENCE.format(license=license) if license else "",
     )
     return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}")
 
@@ -131,10 +136,33 @@ def write_model_card(folder, repo_id: str, config, **facts) -> Path:
     Raises:
         ValueError: metrics.json does not hold metrics by split; the message names the file.
     """
-    metrics_file, readme = Path(folder) / "metrics.json", Path(folder) / "README.md"
-    metrics = _read_metrics(metrics_file) if metrics_file.is_file() else None
-    model_card(repo_id, config, metrics, **facts).save(readme)
+    readme = Path(folder) / "README.md"
+    model_card(repo_id, config, read_metrics(folder), **facts).save(readme)
     return readme
+
+
+def read_metrics(folder) -> dict[str, dict[str, float]] | None:
+    """
+    What the metrics.json of a model's folder holds: by `"<dataset>/<split>"` the metrics by name; None without one.
+
+    Raises:
+        ValueError: it does not hold metrics by split, or one of the card's metrics is no number; the message names
+            the file, the split and the metric.
+    """
+    path = Path(folder) / "metrics.json"
+    if not path.is_file():
+        return None
+    try:
+        metrics = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}") from None
+    if not isinstance(metrics, dict) or not all(isinstance(values, dict) for values in metrics.values()):
+        raise ValueError(f"{path} must hold metrics by split, as {{'refcoco/val': {{'box_accuracy': 0.5}}}}")
+    for split, values in metrics.items():
+        for name in METRICS:
+            if name in values and not isinstance(values[name], int | float):
+                raise ValueError(f"{path}: {name} of {split!r} must be a number, got {values[name]!r}")
+    return metrics
 
 
 def is_placeholder(card: ModelCard) -> bool:
@@ -147,21 +175,12 @@ class ModelCardMixin:
 
     model_tags = ["plvl", "visual-grounding"]
 
+    # Transformers' private method, the last step of a push; tried with the releases 5.17.0 and 5.23.0.
     def _upload_modified_files(self, working_dir, repo_id, *args, **kwargs):
         readme = Path(working_dir) / "README.md"
         if is_placeholder(ModelCard.load(readme)):
             model_card(repo_id, self.config).save(readme)
         return super()._upload_modified_files(working_dir, repo_id, *args, **kwargs)
-
-
-def _read_metrics(path: Path) -> dict[str, dict[str, float]]:
-    try:
-        metrics = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is no JSON: {error}") from None
-    if not isinstance(metrics, dict) or not all(isinstance(values, dict) for values in metrics.values()):
-        raise ValueError(f"{path} must hold metrics by split, as {{'refcoco/val': {{'box_accuracy': 0.5}}}}")
-    return metrics
 
 
 def _names(given: str | Iterable[str] | None) -> list[str]:
@@ -203,4 +222,4 @@ def _results_table(metrics: dict[str, dict[str, float]]) -> str:
     return f"\n## Results\n\nIn per cent, over all expressions of each split:\n\n{table}\n"
 
 
-__all__ = ["ModelCardMixin", "is_placeholder", "model_card", "write_model_card"]
+__all__ = ["ModelCardMixin", "is_placeholder", "model_card", "read_metrics", "write_model_card"]

@@ -44,6 +44,8 @@ class _AfterImport(importlib.abc.MetaPathFinder):
 
             def exec_module(module):
                 execute(module)
+                # The import system says so itself only after this function; to `_import_rooms` the module, which is
+                # whole by now, would still look half imported.
                 module.__spec__._initializing = False
                 _import_rooms()
 

@@ -41,7 +41,8 @@ class _GroundingTransform:
         Returns:
             [`BatchFeature`] with `pixel_values`, `(batch_size, 3, height, width)`, and, where boxes are given,
             `labels`: `boxes` `(batch_size, 4)`, cx, cy, w, h in 0..1; where masks are given also `masks`
-            `(batch_size, height, width)`, 0 or 1, and `has_mask` `(batch_size,)`.
+            `(batch_size, height, width)`, 0 or 1, and `has_mask` `(batch_size,)`. With `do_resize=False` pictures and
+            masks keep their size.
 
         Raises:
             ValueError: a picture has no area, or pictures, boxes and masks differ in number or size.
@@ -67,7 +68,8 @@ class _GroundingTransform:
         of_one_size = kwargs["do_resize"] and return_tensors == "pt"
         data = {"pixel_values": _batch(pixel_values, len(images)) if of_one_size else list(pixel_values)}
         if boxes is not None or masks is not None:
-            data["labels"] = self._labels(images, boxes, masks, kwargs["size"], kwargs["resample"])
+            size = kwargs["size"] if kwargs["do_resize"] else None
+            data["labels"] = self._labels(images, boxes, masks, size, kwargs["resample"])
         return BatchFeature(data=data, tensor_type=return_tensors, skip_tensor_conversion=["labels"])
 
     def _to_network(
@@ -89,7 +91,8 @@ class _GroundingTransform:
         height, width = _resized_size(image.shape[-2:], size)[0]
         return self.resize(image, SizeDict(height=height, width=width), resample=resample)
 
-    def _labels(self, images, boxes, masks, size: SizeDict, resample) -> dict[str, torch.Tensor]:
+    def _labels(self, images, boxes, masks, size: SizeDict | None, resample) -> dict[str, torch.Tensor]:
+        """Boxes and masks for pictures that are resized to `size`, or, with None, stay as they are."""
         for name, given in (("boxes", boxes), ("masks", masks)):
             if given is not None and len(given) != len(images):
                 raise ValueError(f"got {len(images)} pictures and {len(given)} {name}")
@@ -99,6 +102,9 @@ class _GroundingTransform:
                 [_normalised_box(box, image.shape[-2:], size) for box, image in zip(boxes, images, strict=True)]
             )
         if masks is not None:
+            shapes = {tuple(image.shape[-2:]) for image in images}
+            if size is None and len(shapes) > 1:
+                raise ValueError(f"with do_resize=False pictures must have one size, got {sorted(shapes)}")
             labels["masks"] = torch.stack(
                 [
                     self._mask_to_network(mask, image.shape[-2:], size, resample)
@@ -108,14 +114,14 @@ class _GroundingTransform:
             labels["has_mask"] = torch.tensor([mask is not None for mask in masks])
         return labels
 
-    def _mask_to_network(self, mask, image_size, size: SizeDict, resample) -> torch.Tensor:
+    def _mask_to_network(self, mask, image_size, size: SizeDict | None, resample) -> torch.Tensor:
         if mask is None:
-            return torch.zeros(size.height, size.width)
+            return torch.zeros(tuple(image_size) if size is None else (size.height, size.width))
         # Resized as an 8-bit picture of 0 and 1, a pixel at least half covered by the object rounds to 1.
         mask = (np.asarray(mask) > 0).astype(np.uint8)
         if mask.shape != tuple(image_size):
             raise ValueError(f"a mask of {mask.shape} was given for a picture of {tuple(image_size)} (height, width)")
-        if mask.shape == (size.height, size.width):
+        if size is None or mask.shape == (size.height, size.width):
             return torch.from_numpy(mask).float()
         mask = self._resize_long_side(self.process_image(mask), size, resample)
         mask = (torch.as_tensor(np.asarray(mask)) > 0).float()
@@ -138,10 +144,10 @@ def _resized_size(image_size: tuple[int, int], size: SizeDict) -> tuple[tuple[in
     return (height, width), scale
 
 
-def _normalised_box(box: Any, image_size: tuple[int, int], size: SizeDict) -> torch.Tensor:
+def _normalised_box(box: Any, image_size: tuple[int, int], size: SizeDict | None) -> torch.Tensor:
     x1, y1, x2, y2 = (float(value) for value in box)
     # The box is scaled exactly, the picture to whole pixels: the share is of the latter, as the authors had it.
-    (height, width), scale = _resized_size(image_size, size)
+    (height, width), scale = (image_size, 1.0) if size is None else _resized_size(image_size, size)
     center = (x1 + x2) / 2 * scale / width, (y1 + y2) / 2 * scale / height
     return torch.tensor([*center, (x2 - x1) * scale / width, (y2 - y1) * scale / height], dtype=torch.float32)
 

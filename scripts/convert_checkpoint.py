@@ -7,11 +7,9 @@ python scripts/convert_checkpoint.py --from vitdet model_final_435fa9.pkl --outp
 
 import argparse
 import sys
-import tempfile
 from pathlib import Path
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoTokenizer
 from transformers.utils import logging
 
@@ -27,6 +25,8 @@ from plvl.modeling_plvl.checkpoint_conversion import (
 )
 from plvl.modeling_plvl.checkpoint_files import load_checkpoint
 from plvl.processing import PLVLImageProcessor, PLVLProcessor
+from plvl.scripts.stored_config import load_plvl_config
+from plvl.scripts.whole_folder import require_new_folder, whole_folder
 
 INPUTS = {
     "plvl": "the original PLVL: best_checkpoint.pth or checkpoint.pth",
@@ -41,13 +41,17 @@ def main(argv=None):
     # What does not fit ends the conversion, and what is dropped or new is told below: no need for warnings.
     logging.set_verbosity_error()
     try:
-        _require_new_folder(arguments.output)
+        require_new_folder(arguments.output)
         tokenizer = _load_tokenizer(arguments.tokenizer)
-        weights = _read_weights(arguments)
+        config = _base_config(arguments)
+        weights = _read_weights(arguments, config)
         torch.manual_seed(0)  # the parts that start anew are the same each time
-        model = build_model(weights, _base_config(arguments))
-        _write(model, _processor(model, tokenizer), arguments.output)
-    except (ValueError, OSError, StrictDataclassError) as error:
+        model = build_model(weights, config)
+        processor = _processor(model, tokenizer)
+        with whole_folder(arguments.output) as folder:
+            model.save_pretrained(folder)
+            processor.save_pretrained(folder)
+    except (ValueError, OSError) as error:
         sys.exit(f"convert_checkpoint: {error}")
     _tell(model, weights, arguments.output, has_tokenizer=tokenizer is not None)
 
@@ -66,7 +70,9 @@ def _parse(argv):
     parser.add_argument("--tokenizer", metavar="FOLDER_OR_NAME", help="the tokenizer that goes into the processor")
     parser.add_argument("--image_size", type=int, help="side of the square picture in pixels (default: 448)")
     parser.add_argument(
-        "--config", metavar="FOLDER_OR_FILE", help="a PLVL configuration of other sizes than the base model's"
+        "--config",
+        metavar="FOLDER_OR_FILE",
+        help="a PLVL configuration of other sizes or parts than the base model's",
     )
     arguments = parser.parse_args(argv)
     if arguments.source == "bert" and arguments.text:
@@ -74,23 +80,16 @@ def _parse(argv):
     return arguments
 
 
-def _require_new_folder(output: Path):
-    if output.exists() and not output.is_dir():
-        raise ValueError(f"--output {output} is a file, and a folder is to be written")
-    if output.exists() and any(output.iterdir()):
-        raise ValueError(f"--output {output} is not empty")
-
-
 def _load_tokenizer(folder_or_name):
     return AutoTokenizer.from_pretrained(folder_or_name) if folder_or_name else None
 
 
-def _read_weights(arguments) -> list:
+def _read_weights(arguments, config: PLVLConfig) -> list:
     source, given = arguments.source, arguments.input
     if source == "bert":
         return [text_weights(given)]
     if source == "plvl":
-        return [plvl_weights(load_checkpoint(given), given)]
+        return [plvl_weights(load_checkpoint(given), given, config)]
     if source == "vitdet":
         weights = vitdet_weights(load_label_pickle(given), given)
     else:
@@ -99,7 +98,7 @@ def _read_weights(arguments) -> list:
 
 
 def _base_config(arguments) -> PLVLConfig:
-    config = PLVLConfig.from_pretrained(arguments.config) if arguments.config else PLVLConfig()
+    config = load_plvl_config(arguments.config) if arguments.config else PLVLConfig()
     if arguments.source == "plvl" and arguments.text:
         config.text_config = AutoConfig.from_pretrained(arguments.text)
     if arguments.image_size is not None:
@@ -116,18 +115,6 @@ def _processor(model, tokenizer):
     if len(tokenizer) > vocab_size:
         raise ValueError(f"the tokenizer has {len(tokenizer)} tokens, the text encoder knows {vocab_size}")
     return PLVLProcessor(image_processor, tokenizer)
-
-
-def _write(model, processor, output: Path):
-    """The whole folder or none: it is made beside `output` and then takes its name."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as beside:
-        folder = Path(beside) / output.name
-        model.save_pretrained(folder)
-        processor.save_pretrained(folder)
-        if output.exists():
-            output.rmdir()
-        folder.rename(output)
 
 
 def _tell(model, weights, output: Path, has_tokenizer: bool):

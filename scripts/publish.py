@@ -1,6 +1,6 @@
 """Publishes a trained model on the Hugging Face Hub, with its processor and a model card.
 
-python scripts/publish.py --model outputs/refcoco --repo lab/plvl-refcoco [--with_code] [--private] [--dry_run FOLDER]
+python scripts/publish.py --model outputs/refcoco --repo lab/plvl-refcoco [--license apache-2.0] [--dry_run FOLDER]
 """
 
 import argparse
@@ -20,20 +20,36 @@ def main(argv=None):
     parser.add_argument("--model", required=True, help="folder of the model and its processor")
     parser.add_argument("--repo", required=True, help="repository on the Hub, as lab/plvl-refcoco")
     parser.add_argument("--with_code", action="store_true", help="carry the code, for users without PLVL")
+    parser.add_argument("--license", help="licence of the weights for a new card, by the Hub's name, as apache-2.0")
+    parser.add_argument(
+        "--datasets", nargs="+", help="what it was trained on, for a new card; default: see metrics.json"
+    )
     parser.add_argument("--private", action="store_true", help="make a new repository private")
     parser.add_argument("--dry_run", metavar="FOLDER", help="write what would be sent into FOLDER, and send nothing")
     arguments = parser.parse_args(argv)
     # Not at the top: --help and a misspelt flag need not wait for Transformers.
     from plvl.scripts.release_folder import build_release_folder
 
+    def build(folder):
+        show(
+            build_release_folder(
+                arguments.model,
+                folder,
+                arguments.repo,
+                with_code=arguments.with_code,
+                license=arguments.license,
+                datasets=arguments.datasets,
+            )
+        )
+
     try:
         validate_repo_id(arguments.repo)
         if arguments.dry_run:
-            show(build_release_folder(arguments.model, arguments.dry_run, arguments.repo, arguments.with_code))
+            build(arguments.dry_run)
             print(f"nothing was sent; {arguments.dry_run} holds what would be")
             return
         with TemporaryDirectory() as folder:
-            show(build_release_folder(arguments.model, folder, arguments.repo, arguments.with_code))
+            build(folder)
             print(f"published: {send(folder, arguments.repo, arguments.private)}")
     except (ValueError, OSError, HTTPError) as error:
         sys.exit(f"publish: {error}")

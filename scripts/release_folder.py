@@ -8,9 +8,12 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
+from plvl.configuration import PLVLConfig
 from plvl.modeling_plvl import PLVLModel
-from plvl.modeling_plvl.model_card_plvl import write_model_card
+from plvl.modeling_plvl.model_card_plvl import PIPELINE_EXAMPLE, model_card, read_metrics
 from plvl.processing import PLVLProcessor
+from plvl.scripts.stored_config import load_plvl_config
+from plvl.scripts.whole_folder import require_new_folder, whole_folder
 
 # What a folder must hold to be released: for each part, files of which one will do.
 REQUIRED_FILES = {
@@ -40,8 +43,10 @@ CODE_NOTICE = (
     "# Part of PLVL (arXiv 2504.16145), Apache License 2.0. All modules of the project that it needs lie here.\n"
 )
 
-USE_WITHOUT_PLVL_TITLE = "## Without PLVL installed"
+# A section, up to the next or to the end of the card.
+SECTION_WITHOUT_PLVL = re.compile(r"\n*^## Without PLVL installed$.*?(?=\n^## |\Z)", flags=re.MULTILINE | re.DOTALL)
 USE_WITHOUT_PLVL = """
+## Without PLVL installed
 
 This repository holds the modelling code too. Read it, then let Transformers run it:
 
@@ -61,43 +66,51 @@ with torch.no_grad():
 """
 
 
-def build_release_folder(model_folder, output, repo_id: str, with_code: bool = False) -> list[Path]:
+def build_release_folder(
+    model_folder,
+    output,
+    repo_id: str,
+    with_code: bool = False,
+    license: str | None = None,
+    datasets: list[str] | None = None,
+) -> list[Path]:
     """
     Writes what a repository of the Hub is to hold of a trained model.
 
     Model and processor are loaded and saved anew, so nothing is released that does not load, and nothing that training
-    left beside them. The folder's README.md is taken as it is, or else written; metrics.json comes along.
+    left beside them. The folder's README.md comes along, or else one is written; metrics.json comes along. Where
+    something fails, `output` stays as it was.
 
     Args:
         model_folder: folder of a PLVL model with its processor.
         output: folder to write; new or empty.
         repo_id (`str`): the repository it is for, as `"lab/plvl-refcoco"`; the card's examples name it.
         with_code (`bool`): whether the modelling code comes along, for `trust_remote_code=True` without PLVL.
+        license (`str`, *optional*): of the weights, for a new card; without it the card claims none.
+        datasets (`list[str]`, *optional*): what the model was trained on, for a new card; by default those of
+            metrics.json.
 
     Returns:
         the files in `output`, sorted.
 
     Raises:
-        ValueError: a part is missing, is no PLVL model, or cannot be loaded whole; the message names folder and part.
+        ValueError: a part is missing, is no PLVL model, or cannot be loaded whole; or `license` or `datasets` are
+            given and the folder has a README.md. The message names folder and part.
         FileExistsError: `output` holds something.
     """
     model_folder, output = Path(model_folder), Path(output)
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise FileExistsError(f"{output} is not an empty folder")
+    require_new_folder(output)
     model, processor = load_whole(model_folder)
-    model.save_pretrained(output)
-    processor.save_pretrained(output)
-
-    for name in ("README.md", "metrics.json"):
-        if (model_folder / name).is_file():
-            shutil.copyfile(model_folder / name, output / name)
-    if not (output / "README.md").exists():
-        write_model_card(output, repo_id, model.config)
-
-    set_auto_maps(output, with_code)
-    if with_code:
-        carry_code(output)
-        explain_code(output / "README.md", repo_id)
+    card = card_of(model_folder, model.config, repo_id, license=license, datasets=datasets)
+    with whole_folder(output) as folder:
+        model.save_pretrained(folder)
+        processor.save_pretrained(folder)
+        (folder / "README.md").write_bytes(explain_code(card, repo_id, with_code).encode())
+        if (model_folder / "metrics.json").is_file():
+            shutil.copyfile(model_folder / "metrics.json", folder / "metrics.json")
+        set_auto_maps(folder, with_code)
+        if with_code:
+            carry_code(folder)
     return sorted(path for path in output.rglob("*") if path.is_file())
 
 
@@ -108,9 +121,7 @@ def load_whole(folder: Path) -> tuple[PLVLModel, PLVLProcessor]:
     missing = [part for part, files in REQUIRED_FILES.items() if not any((folder / file).is_file() for file in files)]
     if missing:
         raise ValueError(f"{folder} cannot be released: it lacks {', '.join(missing)}")
-    model_type = PLVLModel.config_class.get_config_dict(folder)[0].get("model_type")
-    if model_type != PLVLModel.config_class.model_type:
-        raise ValueError(f"{folder} cannot be released: it holds a model of the type {model_type!r}, not PLVL")
+    load_plvl_config(folder)  # for its errors
     try:
         model, info = PLVLModel.from_pretrained(folder, dtype="auto", output_loading_info=True)
     except (SafetensorError, RuntimeError) as error:
@@ -156,9 +167,26 @@ def carry_code(folder: Path):
         target.write_text(CODE_NOTICE + PROJECT_IMPORT.sub(r"\1from .\3 import", code), encoding="utf-8")
 
 
-def explain_code(readme: Path, repo_id: str):
-    """Adds to a card how to load the model with the code beside it, unless it says so already."""
-    text = readme.read_text(encoding="utf-8")
-    if USE_WITHOUT_PLVL_TITLE not in text:
-        example = USE_WITHOUT_PLVL.format(repo_id=repo_id)
-        readme.write_text(f"{text.rstrip()}\n\n{USE_WITHOUT_PLVL_TITLE}{example}", encoding="utf-8")
+def card_of(model_folder: Path, config: PLVLConfig, repo_id: str, **facts) -> str:
+    """The text of the folder's README.md, what we wrote of it naming the new repository, or else of a new card."""
+    readme = model_folder / "README.md"
+    metrics = read_metrics(model_folder)
+    if not readme.is_file():
+        return str(model_card(repo_id, config, metrics, **facts))
+    unused = [name for name, value in facts.items() if value]
+    if unused:
+        raise ValueError(f"{readme} is there and is published as it is: write {' and '.join(unused)} into it yourself")
+    text = readme.read_bytes().decode()  # line ends stay as they are
+    for example in (PIPELINE_EXAMPLE, USE_WITHOUT_PLVL):
+        ours = re.escape(example).replace(re.escape("{repo_id}"), r'[^"\n]+')
+        text = re.sub(ours, lambda _, example=example: example.format(repo_id=repo_id), text)
+    return text
+
+
+def explain_code(card: str, repo_id: str, with_code: bool) -> str:
+    """The card with a section on how to load the model with the code beside it, or without one if there is no code."""
+    if not with_code:
+        return SECTION_WITHOUT_PLVL.sub("\n", card)
+    if SECTION_WITHOUT_PLVL.search(card):
+        return card
+    return f"{card.rstrip()}\n{USE_WITHOUT_PLVL.format(repo_id=repo_id)}"

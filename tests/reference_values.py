@@ -21,7 +21,7 @@ import transformers
 from PIL import Image
 
 from plvl.modeling_plvl.checkpoint_conversion import build_model, plvl_weights
-from plvl.modeling_plvl.checkpoint_keys import plvl_keys, rename
+from plvl.modeling_plvl.checkpoint_keys import plvl_keys, sort_names, split_stacked_projection
 from plvl.modeling_plvl.loss_plvl import center_heatmap
 from plvl.processing import PLVLImageProcessor, PLVLImageProcessorPil
 
@@ -189,8 +189,9 @@ class ReferenceNetwork:
         gradients = {name: parameter.grad for name, parameter in self.model.named_parameters()}
         keys = plvl_keys(self.model.config.cross_attention_layers)
         rows = []
+        names_here = sort_names(map(str, self.reference["grad.names"]), keys).here
         for name, truth in zip(self.reference["grad.names"], self.reference["grad.norms"], strict=True):
-            parts = rename({str(name): torch.empty(3)}, keys).tensors
+            parts = split_stacked_projection(names_here[str(name)], torch.empty(3))
             norm = torch.stack([gradients[part].double().norm() for part in parts]).norm().item()
             if truth < ZERO_GRADIENT:
                 rows.append(Row(f"gradient norm of {name}", "absolute", ZERO_GRADIENT, abs(norm - truth)))

@@ -344,11 +344,22 @@ class PLVLTrainer(Trainer):
         self._position.save(output_dir, self.args.process_index)
 
     def create_model_card(
-        self, license=None, tags=None, model_name=None, finetuned_from=None, dataset=None, **other_facts
+        self,
+        language=None,
+        license=None,
+        tags=None,
+        model_name=None,
+        finetuned_from=None,
+        tasks=None,
+        dataset_tags=None,
+        dataset=None,
+        dataset_args=None,
     ):
         """
         Writes PLVL's card into `output_dir`, with the numbers of the metrics.json there; `push_to_hub` calls it.
-        Takes [`Trainer`]'s arguments; `other_facts`, such as the language, are the same for all PLVL models.
+        Takes [`Trainer`]'s arguments. The card's datasets are `dataset_tags`, or else `dataset`; its language, its
+        tasks and the splits come from the model and metrics.json, so `language`, `tasks` and `dataset_args` change
+        nothing. Without `license` the card claims none.
         """
         if not self.is_world_process_zero():
             return
@@ -359,7 +370,7 @@ class PLVLTrainer(Trainer):
             license=license,
             tags=tags,
             base_model=finetuned_from,
-            datasets=dataset,
+            datasets=dataset_tags or dataset,
         )
 
 

@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 import torch
 from original_checkpoints import small_config, small_plvl, small_samvit, small_vitdet
@@ -21,7 +22,8 @@ TEXT_SIZES = small_config().text_config.to_dict()
 
 
 def convert_plvl(state_dict, config=None):
-    return build_model([plvl_weights({"model": state_dict}, "x.pth")], config or small_config())
+    config = config or small_config()
+    return build_model([plvl_weights({"model": state_dict}, "x.pth", config)], config)
 
 
 @pytest.fixture
@@ -33,7 +35,7 @@ def bert_folder(tmp_path):
 
 def test_every_tensor_of_an_original_checkpoint_is_taken_or_dropped_by_name():
     state_dict = small_plvl()
-    weights = plvl_weights({"model": state_dict, "epoch": 3}, "x.pth")
+    weights = plvl_weights({"model": state_dict, "epoch": 3}, "x.pth", small_config())
     assert weights.unknown == []
     assert set(weights.dropped) == {
         name for name in state_dict if re.search(r"mask_head|mask_cnn|pooler|prompt_norms\.[01]\.", name)
@@ -67,15 +69,40 @@ def test_half_precision_weights_become_float32():
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
 
-def test_blocks_that_language_enters_and_tasks_are_read_off_the_names():
+def test_another_layout_comes_from_the_configuration():
     state_dict = {name: v for name, v in small_plvl().items() if "_seg" not in name}
     body = "visumodel.backbone.0.body."
     for name in list(state_dict):
         if name.startswith((f"{body}blocks.2.cross_attn.", f"{body}prompt_blocks.2.")):
             state_dict[name.replace("2", "0", 1)] = state_dict[name]
-    config = convert_plvl(state_dict, small_config(cross_attention_layers=[1])).config
-    assert config.cross_attention_layers == [0, 2]
-    assert config.tasks == ["rec"]
+    model = convert_plvl(state_dict, small_config(cross_attention_layers=[0, 2], tasks=["rec"]))
+    norm = model.vision_encoder.layers[0].text_guidance.norm.weight
+    assert torch.equal(norm, state_dict[f"{body}prompt_norms.0.weight"])
+
+
+@pytest.mark.parametrize(
+    "branch", [r"(blocks\.2\.cross_attn|prompt_blocks\.2|prompt_norms\.2)\.", r"bbox_embed\.conv\d_seg\."]
+)
+def test_a_checkpoint_that_lost_a_whole_branch_is_refused(branch):
+    state_dict = small_plvl()
+    lost = [name for name in state_dict if re.search(branch, name)]
+    with pytest.raises(CheckpointMismatchError, match=rf"missing \((?s:.)*{re.escape(lost[0])}") as caught:
+        convert_plvl({name: tensor for name, tensor in state_dict.items() if name not in lost})
+    assert [name for name in lost if name not in str(caught.value)] == []
+    assert "left over" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"tasks": ["rec"]}, "bbox_embed.conv3_seg.weight"),
+        ({"tasks": ["res"]}, "bbox_embed.conv3_size.weight"),
+        ({"cross_attention_layers": []}, "visumodel.backbone.0.body.prompt_blocks.2.down_project.weight"),
+    ],
+)
+def test_a_branch_that_the_configuration_does_not_have_is_left_over(change, name):
+    with pytest.raises(CheckpointMismatchError, match=rf"left over \((?s:.)*{re.escape(name)}"):
+        convert_plvl(small_plvl(), small_config(**change))
 
 
 @pytest.mark.parametrize(
@@ -116,6 +143,7 @@ def test_tensors_left_over_or_of_another_shape_are_all_named():
     [
         ({"epoch": 3}, r"no weights under 'model'; the file has \['epoch'\]"),
         ({"model": {"visu_proj.bias": 3}}, "not tensors: 'visu_proj.bias'"),
+        ({"model": {0: torch.zeros(2)}}, "no names of tensors: 0"),
         (["model"], "holds a list"),
     ],
 )
@@ -138,6 +166,13 @@ def test_vitdet_brings_the_vision_encoder_and_nothing_else():
         "text guidance of the vision encoder",
         "text_encoder",
     ]
+
+
+def test_what_vitdet_keeps_beside_its_backbone_may_be_anything():
+    checkpoint = small_vitdet()
+    beside = {"iteration": 7, "roi_heads.scale": np.float64(2), "roi_heads.names": np.array(["cup"])}
+    checkpoint["model"] |= beside
+    assert set(beside) <= set(vitdet_weights(checkpoint, "vitdet.pkl").dropped)
 
 
 @pytest.mark.parametrize("change", ["missing", "left over"])

@@ -32,6 +32,13 @@ def test_the_hub_reads_tasks_datasets_numbers_and_licence(config):
     }
 
 
+def test_a_card_claims_no_licence_that_nobody_gave(config):
+    card = model_card("lab/tiny", config)
+    assert card.data.license is None
+    assert "Licence" not in card.text
+    assert "## Licence\n\nmit\n\n## Citation" in model_card("lab/tiny", config, license="mit").text
+
+
 def test_the_card_survives_being_written_and_read(config, tmp_path):
     (tmp_path / "metrics.json").write_text(json.dumps(METRICS))
     path = write_model_card(tmp_path, "lab/tiny", config)
@@ -89,10 +96,12 @@ def test_the_example_on_the_card_runs(model_folder, config, tmp_path, monkeypatc
     assert len(names["answers"]) == 2
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"val": 0.5}'])
+@pytest.mark.parametrize("content", ["{", "[]", '{"val": 0.5}', '{"val": {"box_accuracy": null}}'])
 def test_metrics_that_are_none_are_named(config, tmp_path, content):
     (tmp_path / "metrics.json").write_text(content)
-    with pytest.raises(ValueError, match=r"metrics\.json (is no JSON|must hold metrics by split)"):
+    with pytest.raises(
+        ValueError, match=r"metrics\.json( is no JSON| must hold metrics by split|: box_accuracy of 'val')"
+    ):
         write_model_card(tmp_path, "lab/tiny", config)
 
 

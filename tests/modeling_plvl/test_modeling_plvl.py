@@ -5,7 +5,8 @@ from torch import nn
 from transformers import AutoModel
 
 from plvl.modeling_plvl import PLVLModel
-from plvl.modeling_plvl.modeling_plvl import PLVLVisionAttention, read_boxes, relative_position_table
+from plvl.modeling_plvl.modeling_plvl import PLVLHead, read_boxes
+from plvl.modeling_plvl.vision_plvl import PLVLVisionAttention, relative_position_table
 
 
 def test_the_outputs_have_the_documented_shapes(model, inputs):
@@ -72,6 +73,29 @@ def test_the_box_is_read_at_the_best_centre():
     torch.testing.assert_close(box, torch.tensor([[5.5 / 8, 2.25 / 4, 0.3, 0.6]]))
 
 
+def test_boxes_are_read_in_float32_by_a_model_in_bfloat16(config):
+    head = PLVLHead(config).bfloat16().eval()
+    offset, size = torch.tensor([0.3, 0.7], dtype=torch.bfloat16), torch.tensor([-1.0, 0.3], dtype=torch.bfloat16)
+    for branch, values in ((head.offset, offset), (head.size, size)):
+        nn.init.zeros_(branch[-1].weight)
+        branch[-1].bias.data = values
+    center_logits = torch.full((1, 1, 28, 28), -5.0, dtype=torch.bfloat16)
+    center_logits[0, 0, 27, 27] = 3
+    head.center.register_forward_hook(lambda *_: center_logits)
+    with torch.no_grad():
+        outputs = head(torch.zeros(1, 32, 28, 28, dtype=torch.bfloat16))
+    box = torch.cat([(27 + offset.float()) / 28, size.float().sigmoid()])
+    torch.testing.assert_close(outputs["pred_boxes"], box[None])
+    assert {outputs[name].dtype for name in ("center_logits", "offset", "size")} == {torch.float32}
+
+
+def test_hidden_states_begin_where_the_image_embeddings_end(model, inputs):
+    embeddings = model.get_image_embeddings(inputs.pop("pixel_values"))
+    states = model(image_embeddings=embeddings, **inputs, output_hidden_states=True).hidden_states
+    assert len(states) == 3
+    assert torch.equal(states[0], embeddings.flatten(1, 2))
+
+
 def test_every_parameter_gets_a_gradient_with_both_tasks_on(model, inputs, labels):
     model.train()
     model(**inputs, labels=labels).loss.backward()
@@ -94,6 +118,7 @@ def test_every_parameter_gets_a_gradient_with_one_task_on(task, make_config, inp
 def test_the_loss_is_the_sum_of_its_named_parts(model, inputs, labels):
     outputs = model(**inputs, labels=labels)
     assert set(outputs.loss_dict) == {"loss_giou", "loss_l1", "loss_center", "loss_mask_focal", "loss_mask_dice"}
+    assert outputs.loss.shape == ()
     torch.testing.assert_close(outputs.loss, sum(outputs.loss_dict.values()))
 
 

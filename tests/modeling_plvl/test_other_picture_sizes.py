@@ -13,7 +13,7 @@ GRID = 10  # of the larger picture; the small model was made for 6 x 6
 
 @pytest.fixture
 def folder(tmp_path):
-    model = build_model([plvl_weights({"model": small_plvl()}, "x.pth")], small_config())
+    model = build_model([plvl_weights({"model": small_plvl()}, "x.pth", small_config())], small_config())
     model.save_pretrained(tmp_path)
     return tmp_path
 

@@ -34,6 +34,26 @@ def test_boxes_and_masks_follow_the_picture(image_processor):
     assert labels["has_mask"].tolist() == [True]
 
 
+def test_boxes_and_masks_of_pictures_that_are_not_resized_keep_their_size(image_processor):
+    mask = np.zeros((40, 80), dtype=np.uint8)
+    mask[10:30, 20:60] = 255
+    pictures, boxes = [Image.new("RGB", (80, 40))] * 2, [(20, 10, 60, 30)] * 2
+    batch = image_processor(pictures, boxes=boxes, masks=[mask, None], do_resize=False, return_tensors="pt")
+    assert batch["pixel_values"].shape == (2, 3, 40, 80)
+    labels = batch["labels"]
+    torch.testing.assert_close(labels["boxes"], torch.tensor([[0.5, 0.5, 0.5, 0.5]] * 2))
+    assert labels["masks"].dtype == torch.float32
+    assert np.array_equal(labels["masks"], [mask > 0, np.zeros((40, 80))])
+
+
+def test_masks_of_several_sizes_are_no_batch_where_nothing_is_resized(image_processor):
+    pictures = [Image.new("RGB", (80, 40)), Image.new("RGB", (40, 80))]
+    with pytest.raises(
+        ValueError, match=r"do_resize=False pictures must have one size, got \[\(40, 80\), \(80, 40\)\]"
+    ):
+        image_processor(pictures, masks=[np.ones((40, 80)), np.ones((80, 40))], do_resize=False, return_tensors="pt")
+
+
 def test_an_absent_mask_is_marked_as_absent(image_processor):
     pictures = [Image.new("RGB", (80, 40))] * 2
     masks = [None, np.ones((40, 80))]

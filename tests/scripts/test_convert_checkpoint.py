@@ -1,4 +1,5 @@
 import argparse
+import json
 import os
 import pickle
 import subprocess
@@ -78,7 +79,8 @@ def test_an_original_checkpoint_becomes_a_folder_that_grounds(convert, original,
     assert inputs["pixel_values"].shape == (1, 3, 24, 24)
     with torch.no_grad():
         outputs = model(**inputs)
-        expected = build_model([plvl_weights({"model": small_plvl()}, "")], small_config()).eval()(**inputs)
+        weights = plvl_weights({"model": small_plvl()}, "", small_config())
+        expected = build_model([weights], small_config()).eval()(**inputs)
     assert torch.equal(outputs.pred_masks, expected.pred_masks)
     assert torch.equal(outputs.pred_boxes, expected.pred_boxes)
     printed = capsys.readouterr().out
@@ -164,7 +166,7 @@ def test_a_failure_while_writing_leaves_nothing(convert, original, tmp_path, mon
 def test_a_folder_that_holds_something_is_left_alone(convert, original, tmp_path):
     (tmp_path / "out/converted").mkdir(parents=True)
     (tmp_path / "out/converted/notes.txt").write_text("mine")
-    with pytest.raises(SystemExit, match="converted is not empty"):
+    with pytest.raises(SystemExit, match="converted is not an empty folder"):
         convert("plvl", original)
     assert [path.name for path in (tmp_path / "out/converted").iterdir()] == ["notes.txt"]
 
@@ -173,6 +175,40 @@ def test_a_picture_size_that_patches_do_not_fill_is_refused(convert, original, t
     with pytest.raises(SystemExit, match="image_size must be a multiple of patch_size"):
         convert("plvl", original, "--image_size", 450)
     assert_nothing_is_left(tmp_path)
+
+
+def test_the_layout_is_the_base_models_unless_a_configuration_says_otherwise(original, tmp_path):
+    command = ["--from", "plvl", str(original), "--output", str(tmp_path / "out" / "converted"), "--config"]
+    for name, change in (("two_blocks", {"cross_attention_layers": [1, 2]}), ("boxes", {"tasks": ["rec"]})):
+        small_config(**change).save_pretrained(tmp_path / name)
+    with pytest.raises(SystemExit, match=r"missing(?s:.)*blocks\.1\.cross_attn\.in_proj_weight"):
+        main([*command, str(tmp_path / "two_blocks")])
+    with pytest.raises(SystemExit, match=r"left over(?s:.)*bbox_embed\.conv3_seg\.weight"):
+        main([*command, str(tmp_path / "boxes")])
+    assert_nothing_is_left(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"model_type": "bert"}, "holds a model of the type 'bert', not PLVL"),
+        ({"model_type": "plvl", "tasks": ["x"]}, r"no configuration of PLVL \(.*tasks must name one or both of .*\)"),
+        ({"model_type": "plvl", "text_config": {"model_type": "nope"}}, r"no configuration of PLVL \(KeyError: .*\)"),
+        ([], r"no configuration of PLVL \(AttributeError: .*\)"),
+    ],
+)
+def test_a_configuration_that_is_none_of_plvl_ends_in_one_line(original, tmp_path, content, message):
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    command = ["--from", "plvl", str(original), "--output", str(tmp_path / "out" / "converted")]
+    with pytest.raises(SystemExit, match=rf"^convert_checkpoint: {tmp_path}:? {message}$"):
+        main([*command, "--config", str(tmp_path)])
+    assert_nothing_is_left(tmp_path)
+
+
+def test_weights_under_numbers_end_in_one_line(convert, tmp_path):
+    torch.save({"model": {0: torch.zeros(2)}}, tmp_path / "x.pth")
+    with pytest.raises(SystemExit, match=r"x\.pth: no state dict, these are no names of tensors: 0$"):
+        convert("plvl", tmp_path / "x.pth")
 
 
 @pytest.mark.parametrize("source", ["plvl", "vitdet", "sam"])

@@ -58,8 +58,8 @@ print(json.dumps([type(part).__name__ for part in (model, processor, processor.i
 def publish(model_folder, tmp_path):
     """Runs the script without sending; gives the folder that would be sent."""
 
-    def run(*flags, model=model_folder):
-        folder = tmp_path / "upload"
+    def run(*flags, model=model_folder, output="upload"):
+        folder = tmp_path / output
         main(["--model", str(model), "--repo", "lab/tiny", "--dry_run", str(folder), *flags])
         return folder
 
@@ -163,21 +163,67 @@ def test_with_code_plvl_itself_is_used_where_it_is_installed(publish):
 
 def test_the_code_comes_without_the_rooms(publish):
     folder = publish("--with_code")
-    modules = {"configuration_plvl.py", "modeling_plvl.py", "loss_plvl.py", "processing_plvl.py"}
-    assert modules | {"image_processing_plvl.py", "model_card_plvl.py"} == {
-        name for name in names(folder) if name.endswith(".py")
+    modules = {
+        "attention_plvl.py",
+        "configuration_plvl.py",
+        "image_processing_plvl.py",
+        "loss_plvl.py",
+        "model_card_plvl.py",
+        "modeling_plvl.py",
+        "processing_plvl.py",
+        "vision_plvl.py",
     }
+    assert {path.name for path in folder.glob("*.py")} == modules
     for module in folder.glob("*.py"):
         assert "from plvl" not in module.read_text()
     readme = (folder / "README.md").read_text()
     assert readme.count('AutoModel.from_pretrained("lab/tiny", trust_remote_code=True)') == 1
 
 
-def test_a_model_that_came_with_code_can_be_published_without(publish, tmp_path):
+def test_a_model_that_came_with_code_can_be_published_without(publish, model_folder, tmp_path):
     with_code = publish("--with_code").rename(tmp_path / "with_code")
     folder = publish(model=with_code)
     assert not list(folder.glob("*.py"))
     assert "auto_map" not in (folder / "config.json").read_text() + (folder / "processor_config.json").read_text()
+    readme = (folder / "README.md").read_text()
+    assert "trust_remote_code" not in readme and "Without PLVL installed" not in readme
+    assert readme == (publish(model=model_folder, output="without") / "README.md").read_text()
+
+
+def test_words_around_the_section_on_code_stay(publish, model_folder):
+    section = "## Without PLVL installed\n\nNeeds trust_remote_code.\n"
+    (model_folder / "README.md").write_text(f"My own words.\n\n{section}\n## More\n\nOf them.\n")
+    assert (publish() / "README.md").read_text() == "My own words.\n\n## More\n\nOf them.\n"
+
+
+def test_the_examples_of_a_card_follow_the_model_to_another_repository(publish, tmp_path):
+    first = publish("--with_code").rename(tmp_path / "first")
+    words = f'{(first / "README.md").read_text()}\nTrained from the model="lab/tiny" of last year.\n'
+    (first / "README.md").write_text(words)
+    readme = (publish("--with_code", "--repo", "lab/other", model=first) / "README.md").read_text()
+    assert readme.count('model="lab/other")') == 1
+    assert readme.count('from_pretrained("lab/other", trust_remote_code=True)') == 2
+    assert readme.count("lab/tiny") == 1 and readme.endswith('Trained from the model="lab/tiny" of last year.\n')
+
+
+def test_licence_and_datasets_are_claimed_where_they_are_given(publish, model_folder, tmp_path):
+    card = ModelCard.load(publish() / "README.md")
+    assert card.data.license is None and "Licence" not in card.text
+    folder = publish("--license", "cc-by-nc-4.0", "--datasets", "lab/refcoco", "lab/refcocog", output="licensed")
+    card = ModelCard.load(folder / "README.md")
+    assert (card.data.license, card.data.datasets) == ("cc-by-nc-4.0", ["lab/refcoco", "lab/refcocog"])
+    with pytest.raises(SystemExit, match=r"licensed/README\.md is there .* write license into it yourself$"):
+        publish("--license", "mit", model=folder, output="again")
+
+
+def test_a_failure_while_writing_leaves_nothing(publish, model_folder, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("plvl.scripts.release_folder.PLVLProcessor.save_pretrained", fail)
+    with pytest.raises(SystemExit, match="^publish: no space left on device$"):
+        publish()
+    assert names(tmp_path) == {"trained"}
 
 
 def test_a_model_that_came_with_code_can_be_published_with_it_again(publish, tmp_path):
@@ -189,7 +235,7 @@ def test_a_model_that_came_with_code_can_be_published_with_it_again(publish, tmp
 
 
 def test_it_makes_a_repository_and_sends_everything_in_one_commit(model_folder, local_hub, capsys):
-    main(["--model", str(model_folder), "--repo", "lab/tiny", "--private"])
+    main(["--model", str(model_folder), "--repo", "lab/tiny", "--private", "--license", "apache-2.0"])
     repository = local_hub.repositories["lab/tiny"]
     assert repository.private
     assert repository.commits == ["Upload PLVL model and processor"]
@@ -252,9 +298,24 @@ def test_a_configuration_that_cannot_be_read_is_named(publish, model_folder):
         publish()
 
 
+def test_a_configuration_with_a_wrong_value_ends_in_one_line(publish, model_folder):
+    content = json.loads((model_folder / "config.json").read_text()) | {"tasks": ["x"]}
+    (model_folder / "config.json").write_text(json.dumps(content))
+    with pytest.raises(SystemExit, match=r"^publish: .*trained: no configuration of PLVL \(.* got \['x'\]\)$"):
+        publish()
+
+
+def test_a_metric_that_is_no_number_is_named_and_nothing_is_written(publish, model_folder, tmp_path):
+    (model_folder / "metrics.json").write_text(json.dumps({"refcoco/val": {"box_accuracy": "high"}}))
+    message = r"metrics\.json: box_accuracy of 'refcoco/val' must be a number, got 'high'$"
+    with pytest.raises(SystemExit, match=message):
+        publish()
+    assert not (tmp_path / "upload").exists()
+
+
 def test_a_model_of_another_type_is_refused(publish, model_folder, model):
     model.text_encoder.save_pretrained(model_folder)
-    with pytest.raises(SystemExit, match="it holds a model of the type 'bert', not PLVL"):
+    with pytest.raises(SystemExit, match="trained holds a model of the type 'bert', not PLVL"):
         publish()
 
 

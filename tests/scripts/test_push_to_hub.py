@@ -1,11 +1,12 @@
 """What `push_to_hub` of a model, of a processor and of a trainer sends."""
 
+import inspect
 import json
 
 import pytest
 import torch
 from huggingface_hub import ModelCard
-from transformers import AutoModel, AutoProcessor
+from transformers import AutoModel, AutoProcessor, Trainer
 
 from plvl.training import PLVLTrainer, PLVLTrainingArguments
 
@@ -44,18 +45,24 @@ def test_what_was_pushed_loads_from_the_hub(local_hub, model, processor):
     model.push_to_hub("lab/tiny", private=True)
     processor.push_to_hub("lab/tiny")
     assert local_hub.repositories["lab/tiny"].private
-    model, processor = AutoModel.from_pretrained("lab/tiny"), AutoProcessor.from_pretrained("lab/tiny")
-    assert type(processor) is type(processor)
-    for name, tensor in model.state_dict().items():
+    loaded_model, loaded_processor = AutoModel.from_pretrained("lab/tiny"), AutoProcessor.from_pretrained("lab/tiny")
+    assert type(loaded_processor) is type(processor)
+    assert loaded_processor.tokenizer.get_vocab() == processor.tokenizer.get_vocab()
+    assert loaded_model.state_dict().keys() == model.state_dict().keys()
+    for name, tensor in loaded_model.state_dict().items():
         assert torch.equal(model.state_dict()[name], tensor)
 
 
-def test_a_trainer_pushes_model_processor_and_a_card_with_its_numbers(local_hub, model, processor, tmp_path):
-    output_dir = tmp_path / "outputs"
-    arguments = PLVLTrainingArguments(output_dir, hub_model_id="lab/tiny", use_cpu=True, report_to="none")
-    trainer = PLVLTrainer(model, arguments, processing_class=processor)
-    output_dir.mkdir(exist_ok=True)
-    (output_dir / "metrics.json").write_text(json.dumps({"refcoco/val": {"box_accuracy": 0.5, "mask_miou": 0.25}}))
+@pytest.fixture
+def trainer(local_hub, model, processor, tmp_path):
+    arguments = PLVLTrainingArguments(tmp_path / "outputs", hub_model_id="lab/tiny", use_cpu=True, report_to="none")
+    (tmp_path / "outputs").mkdir(exist_ok=True)
+    return PLVLTrainer(model, arguments, processing_class=processor)
+
+
+def test_a_trainer_pushes_model_processor_and_a_card_with_its_numbers(local_hub, trainer, tmp_path):
+    metrics = {"refcoco/val": {"box_accuracy": 0.5, "mask_miou": 0.25}}
+    (tmp_path / "outputs" / "metrics.json").write_text(json.dumps(metrics))
     trainer.push_to_hub(dataset="refcoco", finetuned_from="lab/pretrained", license="mit", tags="from the tests")
 
     repository = local_hub.repositories["lab/tiny"]
@@ -65,3 +72,18 @@ def test_a_trainer_pushes_model_processor_and_a_card_with_its_numbers(local_hub,
     assert 'pipeline("visual-grounding", model="lab/tiny")' in card.text
     assert (card.data.base_model, card.data.license, card.data.datasets) == ("lab/pretrained", "mit", ["refcoco"])
     assert {"visual-grounding", "from the tests"} <= set(card.data.tags)
+
+
+def test_a_trainer_takes_the_facts_that_transformers_trainer_takes_and_no_others(local_hub, trainer):
+    trainer.push_to_hub(language="en", tasks="image-segmentation", dataset_tags="lab/refcoco", dataset="RefCOCO")
+    card = card_of(local_hub.repositories["lab/tiny"])
+    assert card.data.datasets == ["lab/refcoco"]
+    assert card.data.license is None
+    assert "Licence" not in card.text
+    with pytest.raises(TypeError, match="licence"):
+        trainer.push_to_hub(licence="mit")
+
+
+def test_trainer_and_transformers_trainer_take_the_facts_in_one_order():
+    ours, theirs = (inspect.signature(each.create_model_card).parameters for each in (PLVLTrainer, Trainer))
+    assert list(ours) == list(theirs)

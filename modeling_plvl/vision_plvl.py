@@ -1,0 +1,189 @@
+"""PLVL's vision encoder: a plain ViT as in ViTDet, and the blocks of it that language enters (section 3.2)."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torchvision.ops import StochasticDepth
+from transformers.activations import ACT2FN
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from plvl.configuration.configuration_plvl import PLVLConfig, PLVLVisionConfig
+from plvl.modeling_plvl.attention_plvl import PLVLAttention, eager_attention_forward
+
+
+def relative_position_table(table: torch.Tensor, size: int) -> torch.Tensor:
+    """
+    The rows of a relative position table by query and key coordinate: `(size, size, head_dim)`. A table of
+    another length than 2 * size - 1 is resized linearly.
+    """
+    length = 2 * size - 1
+    if table.shape[0] != length:
+        table = F.interpolate(table.T[None], size=length, mode="linear", align_corners=False)[0].T
+    coordinates = torch.arange(size, device=table.device)
+    return table[coordinates[:, None] - coordinates[None, :] + size - 1]
+
+
+class PLVLVisionAttention(nn.Module):
+    """
+    Self-attention over a grid of tokens with decomposed relative positions (ViTDet).
+
+    The position term of a pair, q·Rh[row - row'] + q·Rw[column - column'], is a dot product too: of q times the
+    tables, and a one-hot row and column of the key. So query and key are widened by these, and any attention
+    function gives the exact result without a bias tensor of tokens × tokens.
+    """
+
+    def __init__(self, config: PLVLConfig, relative_grid_size: int):
+        super().__init__()
+        vision_config = config.vision_config
+        self.config = config
+        self.is_causal = False
+        self.num_heads = vision_config.num_attention_heads
+        self.head_dim = vision_config.hidden_size // self.num_heads
+        self.qkv = nn.Linear(vision_config.hidden_size, 3 * vision_config.hidden_size, bias=vision_config.qkv_bias)
+        self.proj = nn.Linear(vision_config.hidden_size, vision_config.hidden_size)
+        self.rel_pos_h = nn.Parameter(torch.zeros(2 * relative_grid_size - 1, self.head_dim))
+        self.rel_pos_w = nn.Parameter(torch.zeros(2 * relative_grid_size - 1, self.head_dim))
+
+    def forward(self, hidden_states, rows: int, columns: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """`hidden_states`: `(batch_size, rows * columns, hidden_size)`, the output too."""
+        qkv = self.qkv(hidden_states).unflatten(-1, (3, self.num_heads, self.head_dim))
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        query, key = self.add_positions(query, key, rows, columns)
+        attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
+            self.config._attn_implementation, eager_attention_forward
+        )
+        # Fused kernels want heads of one width; the zeros added to the value are cut off again.
+        padded_value = F.pad(value, (0, query.shape[-1] - self.head_dim))
+        output, weights = attend(self, query, key, padded_value, None, scaling=1.0)
+        output = output[..., : self.head_dim].flatten(-2)
+        return self.proj(output), weights
+
+    def add_positions(self, query, key, rows: int, columns: int):
+        """Scales the query and widens query and key: `(batch_size, heads, tokens, head_dim + rows + columns)`."""
+        grid_query = query.unflatten(2, (rows, columns))
+        by_row = torch.einsum("bnhwd,hkd->bnhwk", grid_query, relative_position_table(self.rel_pos_h, rows))
+        by_column = torch.einsum("bnhwd,wkd->bnhwk", grid_query, relative_position_table(self.rel_pos_w, columns))
+        query = torch.cat([query * self.head_dim**-0.5, by_row.flatten(2, 3), by_column.flatten(2, 3)], dim=-1)
+        one_hot_row = torch.eye(rows, dtype=key.dtype, device=key.device).repeat_interleave(columns, 0)
+        one_hot_column = torch.eye(columns, dtype=key.dtype, device=key.device).repeat(rows, 1)
+        position = torch.cat([one_hot_row, one_hot_column], dim=-1)
+        return query, torch.cat([key, position.expand(*key.shape[:2], -1, -1)], dim=-1)
+
+
+class PLVLVisionEmbeddings(nn.Module):
+    """Patches of the picture plus absolute positions: `(batch_size, rows, columns, hidden_size)`."""
+
+    def __init__(self, config: PLVLVisionConfig):
+        super().__init__()
+        self.has_class_position = config.has_class_position
+        self.position_grid_size = config.position_grid_size
+        self.projection = nn.Conv2d(
+            config.num_channels, config.hidden_size, kernel_size=config.patch_size, stride=config.patch_size
+        )
+        num_positions = config.position_grid_size**2 + config.has_class_position
+        self.position_embeddings = nn.Parameter(torch.zeros(1, num_positions, config.hidden_size))
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        patches = self.projection(pixel_values)
+        table = self.position_embeddings[:, int(self.has_class_position) :].transpose(1, 2)
+        table = table.unflatten(-1, (self.position_grid_size, self.position_grid_size))
+        if table.shape[-2:] != patches.shape[-2:]:
+            table = F.interpolate(table, size=patches.shape[-2:], mode="bicubic", align_corners=False)
+        return (patches + table).permute(0, 2, 3, 1)
+
+
+class PLVLTextGuidance(nn.Module):
+    """What language does inside a vision block: image tokens attend to the adapted text (section 3.2)."""
+
+    def __init__(self, config: PLVLConfig):
+        super().__init__()
+        text_size = config.text_config.hidden_size
+        vision_size = config.vision_config.hidden_size
+        self.norm = nn.LayerNorm(text_size, eps=config.vision_config.layer_norm_eps)
+        self.down_proj = nn.Linear(text_size, config.adapter_size)
+        self.up_proj = nn.Linear(config.adapter_size, text_size)
+        self.to_vision = nn.Linear(text_size, vision_size) if text_size != vision_size else nn.Identity()
+        self.attention = PLVLAttention(
+            config, vision_size, config.cross_attention_heads, config.cross_attention_dropout
+        )
+
+    def forward(self, hidden_states, text_hidden_states, attention_mask):
+        """`hidden_states`: `(batch_size, rows * columns, hidden_size)`, the output too."""
+        text = self.norm(text_hidden_states)
+        memory = self.to_vision(text + self.up_proj(F.relu(self.down_proj(text))))
+        return self.attention(hidden_states, memory, attention_mask)[0]
+
+
+class PLVLVisionLayer(GradientCheckpointingLayer):
+    """A pre-norm ViT block: self-attention in windows or over the grid, the text where it enters, MLP."""
+
+    def __init__(self, config: PLVLConfig, layer_idx: int):
+        super().__init__()
+        vision_config = config.vision_config
+        hidden_size, eps = vision_config.hidden_size, vision_config.layer_norm_eps
+        is_global = layer_idx in vision_config.global_attention_layers
+        self.window_size = 0 if is_global else vision_config.window_size
+        self.norm1 = nn.LayerNorm(hidden_size, eps=eps)
+        self.attention = PLVLVisionAttention(
+            config, vision_config.relative_position_grid_size if is_global else vision_config.window_size
+        )
+        self.text_guidance = PLVLTextGuidance(config) if layer_idx in config.cross_attention_layers else None
+        self.norm2 = nn.LayerNorm(hidden_size, eps=eps)
+        intermediate_size = int(hidden_size * vision_config.mlp_ratio)
+        self.fc1 = nn.Linear(hidden_size, intermediate_size)
+        self.activation = ACT2FN[vision_config.hidden_act]
+        self.fc2 = nn.Linear(intermediate_size, hidden_size)
+        depth_share = layer_idx / max(vision_config.num_hidden_layers - 1, 1)
+        self.drop_path = StochasticDepth(vision_config.drop_path_rate * depth_share, mode="row")
+
+    def forward(self, hidden_states, rows: int, columns: int, text_hidden_states=None, attention_mask=None):
+        """`hidden_states`: `(batch_size, rows * columns, hidden_size)`, the output too."""
+        hidden_states = hidden_states + self.drop_path(self.attend(self.norm1(hidden_states), rows, columns))
+        if self.text_guidance is not None:
+            guidance = self.text_guidance(hidden_states, text_hidden_states, attention_mask)
+            hidden_states = hidden_states + self.drop_path(guidance)
+        mlp_output = self.fc2(self.activation(self.fc1(self.norm2(hidden_states))))
+        return hidden_states + self.drop_path(mlp_output)
+
+    def attend(self, hidden_states, rows: int, columns: int):
+        """Self-attention over the grid, or inside windows; the grid is padded to whole windows with zeros."""
+        size = self.window_size
+        if not size:
+            return self.attention(hidden_states, rows, columns)[0]
+        grid = hidden_states.unflatten(1, (rows, columns))
+        padded = F.pad(grid, (0, 0, 0, -columns % size, 0, -rows % size))
+        windows = padded.unflatten(2, (-1, size)).unflatten(1, (-1, size)).transpose(2, 3)
+        attended = self.attention(windows.flatten(3, 4).flatten(0, 2), size, size)[0]
+        attended = attended.view_as(windows).transpose(2, 3).reshape_as(padded)
+        return attended[:, :rows, :columns].flatten(1, 2)
+
+
+class PLVLVisionEncoder(nn.Module):
+    """The blocks before language enters, which depend on the picture alone, and those from there on."""
+
+    def __init__(self, config: PLVLConfig):
+        super().__init__()
+        num_layers = config.vision_config.num_hidden_layers
+        self.first_guided_layer = min(config.cross_attention_layers, default=num_layers)
+        self.embeddings = PLVLVisionEmbeddings(config.vision_config)
+        self.layers = nn.ModuleList([PLVLVisionLayer(config, layer_idx) for layer_idx in range(num_layers)])
+
+    def embed(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """`(batch_size, rows, columns, hidden_size)`, before the first block that language enters."""
+        embeddings = self.embeddings(pixel_values)
+        rows, columns = embeddings.shape[1:3]
+        hidden_states = embeddings.flatten(1, 2)
+        for layer in self.layers[: self.first_guided_layer]:
+            hidden_states = layer(hidden_states, rows, columns)
+        return hidden_states.unflatten(1, (rows, columns))
+
+    def forward(self, image_embeddings, text_hidden_states, attention_mask):
+        """`image_embeddings`: from `embed`; gives `(batch_size, rows * columns, hidden_size)`."""
+        rows, columns = image_embeddings.shape[1:3]
+        hidden_states = image_embeddings.flatten(1, 2)
+        for layer in self.layers[self.first_guided_layer :]:
+            hidden_states = layer(hidden_states, rows, columns, text_hidden_states, attention_mask)
+        return hidden_states
