@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+from collections import Counter
 from pathlib import Path
 
 import fsspec
@@ -18,13 +19,16 @@ import pyarrow
 from pyarrow import parquet
 from tqdm.auto import tqdm
 
+from plvl.data.label_packs import IMAGE_FOLDERS
 from plvl.data.pictures import coco_number
 from plvl.data.row_streams import RowSource
 from plvl.data.schema import ROW_FEATURES
+from plvl.data.visual_genome import held_pictures
 
 # Rows read at once. Within a group a picture is stored once, however many rows speak of it.
 _GROUP_ROWS = 100
 _ONE_DICTIONARY = 1 << 30
+_PICTURE_COLUMNS = ("dataset", "file_name", "image_id")  # what tells whether a picture is held back
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -43,20 +47,41 @@ def open_split(name, split, image_root, label_root, hold_back=frozenset()):
         raise ValueError(f"{base}/{split}.manifest.json: not all shards are written; run prepare_data.py again")
     shards = [f"{base}/{shard['file']}" for shard in manifest["shards"]]
     num_rows = sum(shard["rows"] for shard in manifest["shards"])
-    held_back = 0
+    held_back, held_genome = 0, frozenset()
     if hold_back:
-        held_back = sum(number in hold_back for shard in shards for number in _coco_numbers(shard))
-    where = {"split": split, "hold_back": hold_back}
+        names = Counter(name for shard in shards for name in _picture_names(shard))
+        if any(_is_genome(*name) for name in names):
+            held_genome = held_pictures(label_root, hold_back)
+        held_back = sum(count for name, count in names.items() if _is_held_back(*name, hold_back, held_genome))
+    where = {"split": split, "hold_back": hold_back, "held_genome": held_genome}
     return RowSource(read_rows, shards, where, num_rows - held_back, held_back)
 
 
-def read_rows(shard, split, hold_back):
+def read_rows(shard, split, hold_back, held_genome):
     """Yield the rows of one Parquet file."""
     with fsspec.open(shard, "rb") as file:
         for group in parquet.ParquetFile(file).iter_batches(batch_size=_GROUP_ROWS):
             for row in group.to_pylist():
-                if coco_number(row["file_name"]) not in hold_back:
+                picture = (row[column] for column in _PICTURE_COLUMNS)
+                if not _is_held_back(*picture, hold_back, held_genome):
                     yield row | {"split": split}
+
+
+def _is_held_back(dataset, file_name, image_id, hold_back, held_genome):
+    if _is_genome(dataset, file_name, image_id):
+        return image_id in held_genome
+    return coco_number(file_name) in hold_back
+
+
+def _is_genome(dataset, file_name, _image_id):
+    """Whether it is Visual Genome's picture; a pack of several sources has the source's folder in its names."""
+    return dataset == "visual_genome" or file_name.startswith(f"{IMAGE_FOLDERS['vg']}/")
+
+
+def _picture_names(shard):
+    with fsspec.open(shard, "rb") as file:
+        table = parquet.ParquetFile(file).read(columns=list(_PICTURE_COLUMNS))
+    return zip(*(table[column].to_pylist() for column in _PICTURE_COLUMNS), strict=True)
 
 
 def write_parquet(rows, check, folder, split, origin, shard_megabytes=256):
@@ -180,9 +205,3 @@ def _write_manifest(manifest, file):
     unfinished = file.with_suffix(".unfinished")
     unfinished.write_text(json.dumps(manifest, indent=1) + "\n")
     os.replace(unfinished, file)
-
-
-def _coco_numbers(shard):
-    with fsspec.open(shard, "rb") as file:
-        names = parquet.ParquetFile(file).read(columns=["file_name"])["file_name"].to_pylist()
-    return map(coco_number, names)

@@ -7,6 +7,7 @@
 The set has no splits: all of it is train. It has boxes and no masks.
 """
 
+import logging
 import os
 import re
 from collections import Counter
@@ -16,6 +17,8 @@ from pathlib import Path
 from plvl.data.json_arrays import read_array, split_array
 from plvl.data.row_streams import MAX_SHARDS, RowSource
 from plvl.data.source_files import check_split, existing_files, existing_folder, read_json
+
+logger = logging.getLogger(__name__)
 
 _PICTURE_FOLDERS = ("VG_100K", "VG_100K_2", "")
 _REGION_OF = re.compile(rb'"image_id"\s*:\s*(\d+)\s*[,}]')
@@ -28,28 +31,48 @@ def open_split(name, split, image_root, label_root, hold_back=frozenset()):
     folder = Path(label_root) / "visual-genome"
     regions_file, images_file = existing_files(folder, ["region_descriptions.json", "image_data.json"], name)
     image_folder = existing_folder(Path(image_root) / "visual-genome", name)
-    images = read_images(images_file)
-    held_pictures = frozenset(number for number, (_, _, coco_id) in images.items() if coco_id in hold_back)
+    held = held_pictures(label_root, hold_back)
     regions = count_regions(regions_file)
-    held_back = sum(regions[number] for number in held_pictures)
+    held_back = sum(regions[number] for number in held)
     where = {
         "name": name,
         "regions_file": str(regions_file),
         "images_file": str(images_file),
         "image_folder": str(image_folder),
-        "held_pictures": held_pictures,
+        "held": held,
     }
     shards = split_array(regions_file, MAX_SHARDS, is_element=lambda entry: "regions" in entry)
     num_rows = sum(regions.values()) - held_back
     return RowSource(read_rows, shards, where, num_rows, held_back, (regions_file, images_file))
 
 
-def read_rows(shard, name, regions_file, images_file, image_folder, held_pictures):
+def read_rows(shard, name, regions_file, images_file, image_folder, held):
     """Yield the rows of the pictures between two byte offsets of the regions file."""
     images = read_images(images_file)
     for entry in read_array(regions_file, *shard):
-        if entry["id"] not in held_pictures:
+        if entry["id"] not in held:
             yield from _rows_of(entry, images, name, image_folder)
+
+
+def held_pictures(label_root, hold_back):
+    """Numbers of Visual Genome's pictures that are COCO's pictures `hold_back`, by coco_id in image_data.json.
+
+    Args:
+        label_root: where visual-genome/image_data.json lies; without it a warning says that nothing is known.
+        hold_back: numbers of COCO pictures.
+    """
+    images_file = Path(label_root) / "visual-genome/image_data.json"
+    if not hold_back:
+        return frozenset()
+    if not images_file.is_file():
+        logger.warning(
+            "%s is missing: which pictures of Visual Genome are in a validation or test split of the RefCOCO "
+            "family is not known, and none of them is held back from training",
+            images_file,
+        )
+        return frozenset()
+    images = read_images(images_file)
+    return frozenset(number for number, (_, _, coco_id) in images.items() if coco_id in hold_back)
 
 
 def read_images(images_file):
