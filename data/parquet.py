@@ -4,10 +4,11 @@
     <folder>/<split>.manifest.json        what was written, with each shard's rows, bytes and sha256
 
 A shard appears under its name only when it is whole, and the manifest names it after that: an interrupted
-run goes on behind the last shard the manifest names.
+run goes on behind the last shard the manifest names, with the counts of skipped rows it had there.
 """
 
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -89,7 +90,8 @@ def write_parquet(rows, check, folder, split, origin, shard_megabytes=256):
 
     Args:
         rows: iterable of unopened rows, in the same order in every run.
-        check: `plvl.data.row_rules.RowCheck`; rows it skips are not written.
+        check: `plvl.data.row_rules.RowCheck`, new; rows it skips are not written. At the end it has counted all
+            rows of the split, those of earlier runs too.
         folder: where to write; it may hold other splits.
         split: the split's name.
         origin: dict of plain values that says what the rows are; it goes into the manifest, and a folder
@@ -105,49 +107,45 @@ def write_parquet(rows, check, folder, split, origin, shard_megabytes=256):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     manifest_file = folder / f"{split}.manifest.json"
-    manifest = {"split": split, "origin": origin, "complete": False, "shards": []}
+    manifest = {"split": split, "origin": origin, "complete": False, "checked": {}, "shards": []}
     if manifest_file.is_file():
         manifest = _read_manifest(str(manifest_file))
         if manifest["origin"] != origin:
             raise ValueError(f"{manifest_file} was written from {manifest['origin']}, not from {origin}")
         _check_shards(folder, manifest)
+        check.load_state_dict(manifest["checked"])
     if manifest["complete"]:
         return manifest
-    done = manifest["shards"][-1]["source_rows"] if manifest["shards"] else 0
-    with tqdm(total=check.num_rows, initial=done, unit="row", desc=f"{folder.name} {split}") as progress:
-        for shard_rows, source_rows in _shards_of(rows, check, done, shard_megabytes * 2**20, progress):
+    with tqdm(total=check.num_rows, initial=check.seen, unit="row", desc=f"{folder.name} {split}") as progress:
+        for shard_rows in _shards_of(rows, check, shard_megabytes * 2**20, progress):
             file = folder / f"{split}-{len(manifest['shards']):05d}.parquet"
-            manifest["shards"].append(_write_shard(shard_rows, file) | {"source_rows": source_rows})
-            _write_manifest(manifest, manifest_file)
-    manifest["complete"] = True
+            manifest["shards"].append(_write_shard(shard_rows, file))
+            _write_manifest(manifest | {"checked": check.state_dict()}, manifest_file)
+    manifest |= {"checked": check.state_dict(), "complete": True}
     _write_manifest(manifest, manifest_file)
     return manifest
 
 
-def _shards_of(rows, check, done, shard_bytes, progress):
-    """Yield (rows of a shard, source rows up to its end), behind the first `done` source rows.
+def _shards_of(rows, check, shard_bytes, progress):
+    """Yield lists of rows, each a shard's, behind the rows that `check` has seen.
 
     A shard ends where the picture changes, so that consecutive rows about one picture stay together.
     """
-    shard, size, count = [], 0, done
-    for count, row in enumerate(rows, start=1):
-        if count <= done:
-            continue
+    shard, size, source = [], 0, None
+    for row in itertools.islice(rows, check.seen, None):
+        if size >= shard_bytes and row["image"] != source:
+            yield shard
+            shard, size = [], 0
         progress.update()
         checked = check(row)
         if checked is None:
             continue
-        if shard and shard[-1]["file_name"] == row["file_name"]:
-            picture = shard[-1]["image"]
-        else:
-            if size >= shard_bytes:
-                yield shard, count - 1
-                shard, size = [], 0
-            picture = _with_bytes(row["image"], row["file_name"])
+        if not shard or row["image"] != source:
+            source, picture = row["image"], _with_bytes(row["image"], row["file_name"])
             size += len(picture["bytes"])
         shard.append(checked | {"image": picture})
     if shard:
-        yield shard, count
+        yield shard
 
 
 def _with_bytes(image, file_name):

@@ -58,8 +58,8 @@ def checked_stream(stream, check):
     return stream.map(_checked_batch, batched=True, batch_size=1, features=ROW_FEATURES, fn_kwargs={"check": check})
 
 
-def cached_rows(source, split, max_skipped):
-    """The rows of a `RowSource` as a `Dataset` in the Arrow cache; every picture is opened once to check it.
+def cached_rows(name, source, split, max_skipped):
+    """The rows of the set `name` as a `Dataset` in the Arrow cache; every picture is opened once to check it.
 
     The cache holds paths of pictures, and a PNG of those that a plain reader would get wrong.
     """
@@ -67,7 +67,7 @@ def cached_rows(source, split, max_skipped):
         "shards": source.shards,
         "read_rows": source.read_rows,
         "where": source.where,
-        "num_rows": source.num_rows,
+        "sizes": {name: source.num_rows},
         "max_skipped": max_skipped,
         # The cache goes by the arguments: with other label files it must be another.
         "label_times": tuple(os.stat(file).st_mtime_ns for file in source.label_files),
@@ -89,8 +89,8 @@ def _checked_batch(batch, check):
     return {key: [] if row is None else [row[key]] for key in batch}
 
 
-def _checked_rows(shards, read_rows, where, num_rows, max_skipped, label_times):
-    check = RowCheck(num_rows, max_skipped)
+def _checked_rows(shards, read_rows, where, sizes, max_skipped, label_times):
+    check = RowCheck(sizes, max_skipped)
     for row in _rows_of_shards(shards, read_rows, where):
         checked = check(row)
         if checked is not None:

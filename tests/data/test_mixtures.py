@@ -10,7 +10,7 @@ from PIL import Image
 from plvl.data import label_packs, load_grounding_dataset, visual_genome
 from plvl.data.mixtures import held_out_pictures
 from plvl.data.parquet import write_parquet
-from plvl.data.row_rules import RowCheck
+from plvl.data.row_rules import RowCheck, TooManySkippedError
 
 
 def coco_name(number):
@@ -114,6 +114,18 @@ def test_several_names_are_one_dataset_with_the_same_guard(family):
     assert mixed == both("refcoco 1", "refcoco 2", "refcoco+ 1", "refcoco+ 2")
 
 
+@pytest.mark.parametrize("streaming", [True, False])
+def test_a_set_that_is_lost_stops_the_mixture(family, streaming):
+    """All of RefCOCOg's rows are bad, less than half of the mixture."""
+    file = family["label_root"] / "refcocog/refs(umd).p"
+    references = pickle.loads(file.read_bytes())
+    for reference in references:
+        reference["sentences"] = [{"sent_id": 0, "sent": ""}]
+    file.write_bytes(pickle.dumps(references))
+    with pytest.raises(TooManySkippedError, match="rows read of refcocog were skipped"):
+        list(load_grounding_dataset("mixed_coco", "train", max_skipped=0.5, streaming=streaming, **family))
+
+
 def test_one_set_alone_keeps_all_its_rows(family):
     assert texts(load_grounding_dataset("refcoco", "train", **family)) == both("refcoco 1", "refcoco 2", "refcoco 3")
 
@@ -165,7 +177,7 @@ def test_the_guard_sees_visual_genome_in_parquet(family_and_more, reader, name, 
     save_mixed_pack(family_and_more)
     source = reader.open_split(name, "train", **family_and_more)
     rows = [row for shard in source.shards for row in source.read_rows(shard, **source.where)]
-    write_parquet(rows, RowCheck(len(rows)), family_and_more["label_root"], "train", {})
+    write_parquet(rows, RowCheck({name: len(rows)}), family_and_more["label_root"], "train", {})
     with caplog.at_level(logging.WARNING):
         mixed = texts(load_grounding_dataset(["parquet", "refcocog"], "train", **family_and_more))
     assert mixed == both("refcocog 1") + Counter(row["text"] for row in rows if row["text"] != "genome 8")
