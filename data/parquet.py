@@ -13,6 +13,7 @@ import json
 import os
 import re
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 
 import fsspec
@@ -24,6 +25,7 @@ from plvl.data.label_packs import IMAGE_FOLDERS
 from plvl.data.pictures import coco_number
 from plvl.data.row_streams import RowSource
 from plvl.data.schema import ROW_FEATURES
+from plvl.data.source_files import check_entries, check_entry
 from plvl.data.visual_genome import held_pictures
 
 # Rows read at once. Within a group a picture is stored once, however many rows speak of it.
@@ -60,12 +62,21 @@ def open_split(name, split, image_root, label_root, hold_back=frozenset()):
 
 def read_rows(shard, split, hold_back, held_genome):
     """Yield the rows of one Parquet file."""
-    with fsspec.open(shard, "rb") as file:
+    with _naming(shard), fsspec.open(shard, "rb") as file:
         for group in parquet.ParquetFile(file).iter_batches(batch_size=_GROUP_ROWS):
             for row in group.to_pylist():
                 picture = (row[column] for column in _PICTURE_COLUMNS)
                 if not _is_held_back(*picture, hold_back, held_genome):
                     yield row | {"split": split}
+
+
+@contextmanager
+def _naming(shard):
+    """Errors of Arrow and of the file system do not always say which file they speak of."""
+    try:
+        yield
+    except (pyarrow.ArrowException, OSError, KeyError) as error:
+        raise ValueError(f"{shard}: missing, cut short or not written by prepare_data.py ({error})") from error
 
 
 def _is_held_back(dataset, file_name, image_id, hold_back, held_genome):
@@ -80,7 +91,7 @@ def _is_genome(dataset, file_name, _image_id):
 
 
 def _picture_names(shard):
-    with fsspec.open(shard, "rb") as file:
+    with _naming(shard), fsspec.open(shard, "rb") as file:
         table = parquet.ParquetFile(file).read(columns=list(_PICTURE_COLUMNS))
     return zip(*(table[column].to_pylist() for column in _PICTURE_COLUMNS), strict=True)
 
@@ -192,11 +203,14 @@ def _sha256(file):
 def _read_manifest(path):
     try:
         with fsspec.open(path, "rb") as file:
-            return json.load(file)
+            manifest = json.load(file)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} is missing: prepare_data.py writes one for each split") from None
     except ValueError as error:
         raise ValueError(f"{path}: cut short or no JSON ({error})") from error
+    check_entry(manifest, {"complete": bool, "origin": dict, "checked": dict, "shards": list}, path)
+    check_entries(manifest["shards"], {"file": str, "rows": int, "sha256": str}, f"{path}, shards")
+    return manifest
 
 
 def _write_manifest(manifest, file):

@@ -8,6 +8,7 @@ the run in the readers, which know the file.
 import logging
 import math
 import os
+from collections.abc import Sequence
 from numbers import Real
 
 import torch
@@ -143,7 +144,7 @@ def righted_row(row):
     if not text:
         raise RowDefect("expression empty", repr(row["text"]))
     box = row["bbox"]
-    if box is None or len(box) != 4 or not all(isinstance(n, Real) and math.isfinite(n) for n in box):
+    if not _is_box(box):
         raise RowDefect("box missing or not finite", f"[x, y, w, h] = {box}")
     box = [float(number) for number in box]
     if box[2] <= 0 or box[3] <= 0:
@@ -151,11 +152,22 @@ def righted_row(row):
     if row["image"] is None:
         raise RowDefect("annotation without a picture", f"image {row['image_id']} is not in the labels")
     try:
-        image = open_picture(row["image"], row["height"], row["width"])
+        image = open_picture(row["image"], *_labelled_size(row))
     except PictureError as error:
         raise RowDefect(error.defect, str(error)) from error
     box = _inside(box, image.width, image.height)
     return row | {"image": image, "text": text, "bbox": box, "height": image.height, "width": image.width}
+
+
+def _is_box(box):
+    return isinstance(box, Sequence) and len(box) == 4 and all(isinstance(n, Real) and math.isfinite(n) for n in box)
+
+
+def _labelled_size(row):
+    """Height and width the labels speak of: their own, else that of an RLE, else None."""
+    if row["height"] is None and row["segmentation"] and row["segmentation"]["size"]:
+        return row["segmentation"]["size"]
+    return row["height"], row["width"]
 
 
 def _inside(box, width, height):

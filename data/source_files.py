@@ -32,6 +32,31 @@ def check_split(split, splits, name):
         raise ValueError(f"{name} has no split {split!r}; it has {', '.join(sorted(splits)) or 'none'}")
 
 
+def check_entries(entries, form, where):
+    """Raise ValueError with `where` and the entry's place unless `entries` is a list of dicts of one form.
+
+    Args:
+        entries: what should be such a list.
+        form: {key: type or types of its value}, the keys that each entry must have.
+        where: the file, and the part of it.
+    """
+    if not isinstance(entries, list):
+        raise ValueError(f"{where}: a list is expected, this is {type(entries).__name__}")
+    for place, entry in enumerate(entries):
+        check_entry(entry, form, f"{where}, entry {place}")
+
+
+def check_entry(entry, form, where):
+    """The same for one dict."""
+    if not isinstance(entry, dict):
+        raise ValueError(f"{where}: an object with {', '.join(form)} is expected, this is {type(entry).__name__}")
+    for key, kind in form.items():
+        if key not in entry:
+            raise ValueError(f"{where}: {key!r} is missing")
+        if not isinstance(entry[key], kind):
+            raise ValueError(f"{where}: {key!r} is {str(entry[key])[:100]!r}, of another type than expected")
+
+
 def read_json(path, object_hook=None):
     """A whole JSON file; ValueError names a file that is cut short. `object_hook` is that of `json.load`."""
     with open(path, encoding="utf-8") as file:

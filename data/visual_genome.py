@@ -16,12 +16,13 @@ from pathlib import Path
 
 from plvl.data.json_arrays import read_array, split_array
 from plvl.data.row_streams import MAX_SHARDS, RowSource
-from plvl.data.source_files import check_split, existing_files, existing_folder, read_json
+from plvl.data.source_files import check_entries, check_entry, check_split, existing_files, existing_folder, read_json
 
 logger = logging.getLogger(__name__)
 
 _PICTURE_FOLDERS = ("VG_100K", "VG_100K_2", "")
 _REGION_OF = re.compile(rb'"image_id"\s*:\s*(\d+)\s*[,}]')
+_REGION = {"region_id": int, "phrase": str, **dict.fromkeys(("x", "y", "width", "height"), int | float)}
 _BLOCK = 1 << 22
 
 
@@ -50,8 +51,9 @@ def read_rows(shard, name, regions_file, images_file, image_folder, held):
     """Yield the rows of the pictures between two byte offsets of the regions file."""
     images = read_images(images_file)
     for entry in read_array(regions_file, *shard):
+        check_entry(entry, {"id": int, "regions": list}, f"{regions_file}, picture {entry.get('id')}")
         if entry["id"] not in held:
-            yield from _rows_of(entry, images, name, image_folder)
+            yield from _rows_of(entry, images, name, regions_file, image_folder)
 
 
 def held_pictures(label_root, hold_back):
@@ -82,9 +84,11 @@ def read_images(images_file):
 
 @lru_cache(maxsize=2)
 def _read_images(images_file, _time):
+    images = read_json(images_file)
+    check_entries(images, {"height": int, "width": int}, images_file)
     return {
         image.get("image_id", image.get("id")): (image["height"], image["width"], image.get("coco_id"))
-        for image in read_json(images_file)
+        for image in images
     }
 
 
@@ -102,10 +106,11 @@ def count_regions(regions_file):
     return Counter({int(number): count for number, count in regions.items()})
 
 
-def _rows_of(entry, images, name, image_folder):
+def _rows_of(entry, images, name, regions_file, image_folder):
     number = entry["id"]
     height, width, _ = images.get(number, (None, None, None))
     file_name = picture_name(image_folder, f"{number}.jpg")
+    check_entries(entry["regions"], _REGION, f"{regions_file}, picture {number}, regions")
     for region in entry["regions"]:
         yield {
             "image": {"path": os.path.join(image_folder, file_name), "bytes": None},

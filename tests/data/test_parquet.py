@@ -2,10 +2,12 @@ import json
 
 import datasets
 import fsspec
+import pyarrow
 import pytest
 import torch
 from datasets.distributed import split_dataset_by_node
 from PIL import Image
+from pyarrow import parquet
 
 from plvl.data import load_grounding_dataset
 from plvl.data.loading import unopened_rows
@@ -93,6 +95,26 @@ def test_a_damaged_shard_is_named(refer_set, tmp_path):
     shard.write_bytes(shard.read_bytes()[:-1] + b"?")
     with pytest.raises(ValueError, match="train-00001.parquet is missing or not as it was written"):
         prepare(refer_set, tmp_path / "out")
+
+
+@pytest.mark.parametrize("damage", ["cut short", "missing", "of another set"])
+def test_a_shard_that_cannot_be_read_is_named(refer_set, tmp_path, damage):
+    prepare(refer_set, tmp_path / "out")
+    shard = tmp_path / "out/train-00001.parquet"
+    whole = shard.read_bytes()
+    shard.unlink()
+    if damage == "cut short":
+        shard.write_bytes(whole[: len(whole) // 2])
+    if damage == "of another set":
+        parquet.write_table(pyarrow.table({"x": [1]}), shard)
+    with pytest.raises(ValueError, match=r"train-00001\.parquet: missing, cut short or not written by"):
+        list(load_grounding_dataset("parquet", "train", label_root=tmp_path / "out"))
+
+
+def test_a_manifest_of_another_form_is_named(refer_set, tmp_path):
+    (tmp_path / "train.manifest.json").write_text('{"complete": true}')
+    with pytest.raises(ValueError, match=r"train\.manifest\.json: 'origin' is missing"):
+        load_grounding_dataset("parquet", "train", label_root=tmp_path)
 
 
 def test_a_folder_of_another_set_is_not_written_to(refer_set, tmp_path):
