@@ -45,9 +45,10 @@ def open_split(name, split, image_root, label_root, hold_back=frozenset()):
     base = str(label_root)
     if not os.path.isdir(base) and _HUB_NAME.fullmatch(base):
         base = f"hf://datasets/{base}"
-    manifest = _read_manifest(f"{base}/{split}.manifest.json")
+    manifest_file = f"{base}/{split}.manifest.json"
+    manifest = _read_manifest(manifest_file)
     if not manifest["complete"]:
-        raise ValueError(f"{base}/{split}.manifest.json: not all shards are written; run prepare_data.py again")
+        raise ValueError(f"{manifest_file}: not all shards are written; run prepare_data.py again")
     shards = [f"{base}/{shard['file']}" for shard in manifest["shards"]]
     num_rows = sum(shard["rows"] for shard in manifest["shards"])
     held_back, held_genome = 0, frozenset()
@@ -57,7 +58,8 @@ def open_split(name, split, image_root, label_root, hold_back=frozenset()):
             held_genome = held_pictures(label_root, hold_back)
         held_back = sum(count for name, count in names.items() if _is_held_back(*name, hold_back, held_genome))
     where = {"split": split, "hold_back": hold_back, "held_genome": held_genome}
-    return RowSource(read_rows, shards, where, num_rows - held_back, held_back)
+    # The manifest has the shards' sha256 sums, so it changes with them.
+    return RowSource(read_rows, shards, where, num_rows - held_back, held_back, (manifest_file,))
 
 
 def read_rows(shard, split, hold_back, held_genome):

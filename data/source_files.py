@@ -1,7 +1,11 @@
 """Finding and reading the files of a source, with errors that name the file and say what was expected."""
 
+import hashlib
 import json
+import os
 from pathlib import Path
+
+import fsspec
 
 
 def existing_folder(folder, name):
@@ -24,6 +28,23 @@ def existing_files(folder, file_names, name):
                 f"{folder / file_name} is missing: {name} needs {expected} in {folder} (there: {there})"
             )
     return [folder / file_name for file_name in file_names]
+
+
+def content_digest(paths):
+    """The sha256 of label files' names and contents.
+
+    Args:
+        paths: files (URLs too) and folders, of which every file counts, in the order of their names.
+    """
+    digest = hashlib.sha256()
+    for path in paths:
+        files = sorted(Path(path).iterdir()) if os.path.isdir(path) else [path]
+        for file in files:
+            digest.update(os.path.basename(file).encode())
+            with fsspec.open(str(file), "rb") as opened:
+                while block := opened.read(1 << 20):
+                    digest.update(block)
+    return digest.hexdigest()
 
 
 def check_split(split, splits, name):

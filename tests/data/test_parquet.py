@@ -117,9 +117,24 @@ def test_a_manifest_of_another_form_is_named(refer_set, tmp_path):
         load_grounding_dataset("parquet", "train", label_root=tmp_path)
 
 
+def test_the_arrow_cache_follows_the_shards(refer_set, tmp_path):
+    def cached():
+        rows = load_grounding_dataset("parquet", "testA", label_root=tmp_path / "out", streaming=False)
+        return [row["text"] for row in rows]
+
+    prepare(refer_set, tmp_path / "out", "testA")
+    assert cached() == ["the crowd"]
+    refer_set.references[-1]["sentences"][0]["sent"] = "people"
+    refer_set.write()
+    (tmp_path / "out/testA.manifest.json").unlink()
+    prepare(refer_set, tmp_path / "out", "testA")
+    assert cached() == ["people"]
+
+
 def test_a_folder_of_another_set_is_not_written_to(refer_set, tmp_path):
+    """Nor of the same set with as many rows whose labels have changed."""
     prepare(refer_set, tmp_path / "out")
-    refer_set.references.pop(0)
+    refer_set.references[0]["sentences"][0]["sent"] = "changed"
     refer_set.write()
     with pytest.raises(ValueError, match=r"train\.manifest\.json was written from"):
         prepare(refer_set, tmp_path / "out")
