@@ -51,9 +51,12 @@ def load_grounding_dataset(
         `datasets.IterableDataset` or `datasets.Dataset` with `plvl.data.schema.ROW_FEATURES`.
 
     Raises:
-        ValueError: an unknown name or split; the message lists those there are.
+        ValueError: an unknown name or split; the message lists those there are. Or a shuffle_buffer without
+            a stream.
         FileNotFoundError: a label file or the folder of pictures is missing; the message names it.
     """
+    if shuffle_buffer and not streaming:
+        raise ValueError(f"shuffle_buffer={shuffle_buffer} is for streams; with streaming=False use .shuffle(seed)")
     if streaming:
         stream, sources = unopened_rows(name, split, image_root, label_root, split_by, seed)
         if shuffle_buffer:

@@ -75,9 +75,10 @@ def read_lines(shard, name, split, file, image_root, hold_back):
         while lines.tell() < end:
             line = lines.readline()
             if line.strip():
-                row = _row_of_line(line, line_number, name, split, file, image_root)
-                if coco_number(row["file_name"]) not in hold_back:
-                    yield row
+                where = f"{file}, line {line_number + 1}"
+                entry = _entry_of_line(line, where)
+                if coco_number(entry["file_name"]) not in hold_back:
+                    yield _row_of(entry, line_number, name, split, where, image_root)
             line_number += 1
 
 
@@ -142,26 +143,28 @@ def _split_lines(file, hold_back):
             if lines.tell() - cuts[-1][0] - len(line) >= length:
                 cuts.append((lines.tell() - len(line), num_lines))
             num_lines += 1
-            held = coco_number(line.decode("latin-1")) in hold_back
-            held_back += held
-            num_rows += not held and not line.isspace()
+            if line.isspace():
+                continue
+            if hold_back and coco_number(_entry_of_line(line, f"{file}, line {num_lines}")["file_name"]) in hold_back:
+                held_back += 1
+            else:
+                num_rows += 1
     ends = [start for start, _ in cuts[1:]] + [size]
     shards = [(start, end, number) for (start, number), end in zip(cuts, ends, strict=True)]
     return (shards if num_rows else []), num_rows, held_back
 
 
-def _row_of_line(line, number, name, split, file, image_root):
-    where = f"{file}, line {number + 1}"
+def _entry_of_line(line, where):
     try:
         entry = json.loads(line)
     except ValueError as error:
         raise ValueError(f"{where}: cut short or no JSON ({error})") from error
-    return _row_of(entry, number, name, split, where, image_root)
+    check_entry(entry, _ROW, where)
+    return entry
 
 
 def _row_of(entry, number, name, split, where, image_root):
-    check_entry(entry, _ROW, where)
-    check_entry(entry, {key: kind for key, kind in _MORE.items() if key in entry}, where)
+    check_entry(entry, _ROW | {key: kind for key, kind in _MORE.items() if key in entry}, where)
     file_name, height, width = (entry.get(key) for key in ("file_name", "height", "width"))
     try:
         segmentation = encode_segmentation(entry.get("segmentation"), height, width)

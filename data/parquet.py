@@ -43,10 +43,17 @@ def open_split(name, split, image_root, label_root, hold_back=frozenset()):
         ValueError: the split was not written to its end.
     """
     base = str(label_root)
-    if not os.path.isdir(base) and _HUB_NAME.fullmatch(base):
+    on_hub = not os.path.isdir(base) and _HUB_NAME.fullmatch(base)
+    if on_hub:
         base = f"hf://datasets/{base}"
     manifest_file = f"{base}/{split}.manifest.json"
-    manifest = _read_manifest(manifest_file)
+    try:
+        manifest = _read_manifest(manifest_file)
+    # Each way of not reaching the Hub has an exception of its own.
+    except Exception as error:
+        if not on_hub:
+            raise
+        raise FileNotFoundError(f"{label_root}: no such folder, and as a repository on the Hub: {error}") from error
     if not manifest["complete"]:
         raise ValueError(f"{manifest_file}: not all shards are written; run prepare_data.py again")
     shards = [f"{base}/{shard['file']}" for shard in manifest["shards"]]

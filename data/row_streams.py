@@ -30,7 +30,8 @@ class RowSource:
     Attributes:
         read_rows: top-level function, called as `read_rows(shard, **where)`.
         shards: small values that say what to read; each is read by one process only.
-        where: the reader's other arguments; they travel to every worker, so no tables here.
+        where: the reader's other arguments; they travel to every worker, so nothing larger
+            here than the numbers of the pictures that are held back.
         num_rows: how many rows there are; about, where counting them would mean reading them all.
         held_back: rows left out because their picture is in a held-out split.
         label_files: files and folders that say what the rows are: a cache of them is good until one changes.

@@ -223,7 +223,9 @@ def test_what_cannot_be_mixed_is_named(family, name, split, message):
 
 
 def test_own_pictures_from_coco_are_guarded_by_their_names(family, caplog):
-    lines = [{"file_name": coco_name(n), "text": f"own {n}", "bbox": [1, 2, 3, 4]} for n in range(1, 5)]
+    """And not by the names of other pictures that a line speaks of."""
+    lines = [{"text": f"own {n}", "from": coco_name(3), "file_name": coco_name(n)} for n in range(1, 5)]
+    lines = [line | {"bbox": [1, 2, 3, 4]} for line in lines]
     (family["label_root"] / "train.jsonl").write_text("\n".join(map(json.dumps, lines)))
     for name in range(1, 5):
         picture = family["image_root"] / "mscoco/images/train2014" / coco_name(name)

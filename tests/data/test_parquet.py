@@ -196,6 +196,12 @@ def test_a_url_is_read_like_a_folder_and_a_repository_name_is_one_on_the_hub(ref
     assert asked == ["hf://datasets/someone/refcoco/train.manifest.json"]
 
 
+def test_a_mistyped_folder_that_looks_like_a_repository_is_no_folder(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(FileNotFoundError, match="^outputs/refcoco: no such folder, and as a repository on the Hub"):
+        load_grounding_dataset("parquet", "train", label_root="outputs/refcoco")
+
+
 def test_the_shards_are_plain_parquet_for_the_datasets_library_too(refer_set, tmp_path):
     prepare(refer_set, tmp_path / "out")
     plain = datasets.load_dataset(
