@@ -45,7 +45,8 @@ def open_split(name, split, image_root, label_root, hold_back=frozenset()):
     shards = [" ".join(pictures[shard::num_shards]) for shard in range(num_shards)]
     where = {"name": name, "split": split, "folder": str(folder), "image_folder": str(image_folder)}
     num_rows = _about_how_many_rows(pictures, where)
-    return RowSource(read_rows, shards, where, num_rows, label_files=(folder / f"{split}.txt",))
+    label_files = (folder / f"{split}.txt", folder / "Sentences", folder / "Annotations")
+    return RowSource(read_rows, shards, where, num_rows, label_files=label_files)
 
 
 def read_rows(shard, name, split, folder, image_folder):

@@ -25,7 +25,7 @@ from plvl.data.pictures import coco_number
 from plvl.data.row_streams import MAX_SHARDS, RowSource
 from plvl.data.safe_pickle import UnsafePickleError, read_label_pickle
 from plvl.data.source_files import check_split, existing_folder
-from plvl.data.visual_genome import picture_name
+from plvl.data.visual_genome import held_pictures, picture_name
 
 PACKS = ("unc", "unc+", "gref", "gref_umd", "referit", "flickr", "mixed_pretrain", "mixed_coco")
 IMAGE_FOLDERS = {
@@ -53,7 +53,10 @@ def open_split(name, split, image_root, label_root, hold_back=frozenset()):
     check_split(split, pack_splits(name, label_root), f"the label pack {name}")
     file = pack_file(name, split, label_root)
     entries = read_pack(file)
-    held_back = sum(coco_number(entry[0]) in hold_back for entry in entries)
+    held_genome = frozenset()
+    if any(_is_genome(entry) for entry in entries):
+        held_genome = held_pictures(label_root, hold_back)
+    held_back = sum(_is_held_back(entry, hold_back, held_genome) for entry in entries)
     num_shards = min(MAX_SHARDS, len(entries))
     where = {
         "num_shards": num_shards,
@@ -62,16 +65,33 @@ def open_split(name, split, image_root, label_root, hold_back=frozenset()):
         "file": str(file),
         "image_root": str(existing_folder(image_root, name)),
         "hold_back": hold_back,
+        "held_genome": held_genome,
     }
     return RowSource(read_rows, list(range(num_shards)), where, len(entries) - held_back, held_back, (file,))
 
 
-def read_rows(shard, num_shards, name, split, file, image_root, hold_back):
+def read_rows(shard, num_shards, name, split, file, image_root, hold_back, held_genome):
     """Yield the rows of the `shard`-th of `num_shards` stretches of a pack."""
     entries = read_pack(file)
     for number in range(len(entries) * shard // num_shards, len(entries) * (shard + 1) // num_shards):
-        if coco_number(entries[number][0]) not in hold_back:
+        if not _is_held_back(entries[number], hold_back, held_genome):
             yield _row_of(entries[number], number, name, split, file, image_root)
+
+
+def _is_genome(entry):
+    return isinstance(entry[1], str) and entry[1] == "vg"
+
+
+def _is_held_back(entry, hold_back, held_genome):
+    if _is_genome(entry):
+        return _last_number(entry[0]) in held_genome
+    return coco_number(entry[0]) in hold_back
+
+
+def _last_number(file_name):
+    """The last number in a picture's name, which COCO, Flickr, ReferIt and Visual Genome know it by, or None."""
+    numbers = re.findall(r"\d+", Path(file_name).stem)
+    return int(numbers[-1]) if numbers else None
 
 
 def read_pack(file):
@@ -94,8 +114,11 @@ def _read_pack(file, _time):
             entries = torch.load(file, weights_only=True)  # builds tensors too
         except UnpicklingError:
             raise refusal from None
-    if not isinstance(entries, list) or not all(isinstance(entry, tuple | list) for entry in entries):
+    if not isinstance(entries, list):
         raise ValueError(f"{file}: a label pack must be a list of tuples, this is {type(entries).__name__}")
+    for number, entry in enumerate(entries):
+        if not isinstance(entry, tuple | list) or len(entry) < 3 or not isinstance(entry[0], str):
+            raise ValueError(f"{file}, entry {number}: a tuple of file, box and phrase is expected, got {entry}")
     return entries
 
 
@@ -125,22 +148,22 @@ def _row_of(entry, number, name, split, file, image_root):
         raise ValueError(f"{file}, entry {number}: {error}") from error
     if name in _CORNER_BOXES:
         box = [box[0], box[1], box[2] - box[0], box[3] - box[1]]
-    numbers = re.findall(r"\d+", Path(file_name).stem)
-    path = _picture(image_root, source, file_name)
+    image_id = _last_number(file_name)
+    file_name = _below_image_root(image_root, source, file_name)
     return {
-        "image": {"path": str(path), "bytes": None},
+        "image": {"path": os.path.join(image_root, file_name), "bytes": None},
         "text": phrase,
         "bbox": box,
         "segmentation": segmentation,
         "height": None,
         "width": None,
-        "image_id": int(numbers[-1]) if numbers else number,
+        "image_id": number if image_id is None else image_id,
         "ref_id": number,
         "sent_id": number,
         "category": None,
         "dataset": name,
         "split": split,
-        "file_name": path.name,
+        "file_name": file_name,
     }
 
 
@@ -164,7 +187,9 @@ def _fields(entry, name):
 
 
 def _list_of_polygons(polygons):
-    """One polygon may stand there as plain numbers, several as one list of lists."""
+    """One polygon may stand there as plain numbers, several as one list of lists; an RLE stays as it is."""
+    if isinstance(polygons, dict):
+        return polygons
     if len(polygons) and isinstance(polygons[0], Real):
         return [list(polygons)]
     if len(polygons) == 1 and isinstance(polygons[0], list) and isinstance(polygons[0][0], list):
@@ -172,8 +197,8 @@ def _list_of_polygons(polygons):
     return polygons
 
 
-def _picture(image_root, source, file_name):
-    folder = Path(image_root) / IMAGE_FOLDERS[source]
-    if source != "vg":
-        return folder / file_name
-    return folder / picture_name(folder, file_name)
+def _below_image_root(image_root, source, file_name):
+    folder = IMAGE_FOLDERS[source]
+    if source == "vg":
+        file_name = picture_name(os.path.join(image_root, folder), file_name)
+    return f"{folder}/{file_name}"

@@ -45,23 +45,31 @@ def load_grounding_dataset(
         shuffle_buffer: rows of a stream to draw from at random, 0 for the order of the labels. Shuffled here,
             the buffer holds rows whose pictures are not opened yet. `set_epoch` gives another order.
         seed: of shuffling and mixing.
-        max_skipped: share of the rows that may be skipped for their defects before the run stops.
+        max_skipped: share of the rows of each set that may be skipped for their defects before the run stops.
 
     Returns:
         `datasets.IterableDataset` or `datasets.Dataset` with `plvl.data.schema.ROW_FEATURES`.
 
     Raises:
-        ValueError: an unknown name or split; the message lists those there are.
+        ValueError: an unknown name or split; the message lists those there are. Or a shuffle_buffer without
+            a stream.
         FileNotFoundError: a label file or the folder of pictures is missing; the message names it.
     """
+    if shuffle_buffer and not streaming:
+        raise ValueError(f"shuffle_buffer={shuffle_buffer} is for streams; with streaming=False use .shuffle(seed)")
     if streaming:
-        stream, num_rows = unopened_rows(name, split, image_root, label_root, split_by, seed)
+        stream, sources = unopened_rows(name, split, image_root, label_root, split_by, seed)
         if shuffle_buffer:
             stream = stream.shuffle(seed=seed, buffer_size=shuffle_buffer)
-        return checked_stream(stream, RowCheck(num_rows, max_skipped))
+        return checked_stream(stream, RowCheck(set_sizes(sources), max_skipped))
     sources = _open_sources(name, split, image_root, label_root, split_by)
-    parts = [cached_rows(source, split, max_skipped) for source in sources]
+    parts = [cached_rows(one, source, split, max_skipped) for one, source in sources.items()]
     return _joined(parts, sources, name, split, seed)
+
+
+def set_sizes(sources):
+    """{set: its number of rows, about} of {set: RowSource}."""
+    return {name: source.num_rows for name, source in sources.items()}
 
 
 def unopened_rows(name, split, image_root=None, label_root=None, split_by=None, seed=0):
@@ -70,22 +78,22 @@ def unopened_rows(name, split, image_root=None, label_root=None, split_by=None, 
     Args, errors: as in `load_grounding_dataset`.
 
     Returns:
-        (IterableDataset, number of rows, about).
+        (IterableDataset, {set: its `plvl.data.row_streams.RowSource`}).
     """
     sources = _open_sources(name, split, image_root, label_root, split_by)
-    parts = [unopened_stream(source, split) for source in sources]
-    return _joined(parts, sources, name, split, seed), sum(source.num_rows for source in sources)
+    parts = [unopened_stream(source, split) for source in sources.values()]
+    return _joined(parts, sources, name, split, seed), sources
 
 
 def _joined(parts, sources, name, split, seed):
     if split != "train":
         return chain(parts)
     weights = list(name.values()) if isinstance(name, dict) else None
-    return mix(parts, [source.num_rows for source in sources], weights, seed)
+    return mix(parts, list(set_sizes(sources).values()), weights, seed)
 
 
 def _open_sources(name, split, image_root, label_root, split_by):
-    """A `RowSource` of every set that `name` stands for."""
+    """{set: its `RowSource`} of every set that `name` stands for."""
     names = _set_names(name, split, label_root)
     if split_by is not None and not set(names) & set(refer.IMAGE_FOLDERS):
         raise ValueError(f"split_by={split_by!r} is for REFER sets, {name!r} is none")
@@ -101,7 +109,7 @@ def _open_sources(name, split, image_root, label_root, split_by):
             raise ValueError(f"{one} {split} has no rows")
     if guarded:
         report_held_back(sources)
-    return list(sources.values())
+    return sources
 
 
 def _set_names(name, split, label_root):

@@ -48,7 +48,8 @@ def decode_segmentation(segmentation, height, width):
         height, width: size of the picture in pixels.
 
     Returns:
-        uint8 array (height, width), 1 on the object and 0 elsewhere, or None when there is no mask.
+        uint8 array (height, width), 1 on the object and 0 elsewhere, or None when there is no mask or
+        when it has no pixel in the picture (an RLE of zeros, a polygon on a line, outside or too small).
 
     Raises:
         ValueError: see `encode_segmentation`; or the RLE string cannot be read.
@@ -57,9 +58,11 @@ def decode_segmentation(segmentation, height, width):
     if struct is None:
         return None
     if struct["polygons"] is not None:
-        parts = coco_mask.frPyObjects(struct["polygons"], height, width)
-        return coco_mask.decode(coco_mask.merge(parts))
-    return coco_mask.decode({"size": struct["size"], "counts": struct["counts"].encode("ascii")})
+        rle = coco_mask.merge(coco_mask.frPyObjects(struct["polygons"], height, width))
+    else:
+        rle = {"size": struct["size"], "counts": struct["counts"].encode("ascii")}
+    mask = coco_mask.decode(rle)
+    return mask if mask.any() else None
 
 
 def _polygon(numbers):

@@ -7,7 +7,7 @@ from datasets import concatenate_datasets, interleave_datasets
 
 from plvl.data import label_packs
 from plvl.data.pictures import coco_number
-from plvl.data.safe_pickle import load_label_pickle
+from plvl.data.refer import read_references
 from plvl.data.source_files import check_split
 
 logger = logging.getLogger(__name__)
@@ -44,8 +44,8 @@ def held_out_pictures(label_root):
     for name in REFCOCO_FAMILY:
         for file in sorted((Path(label_root) / name).glob("refs(*).p")):
             files.append(file)
-            references = load_label_pickle(file)
-            pictures.update(coco_number(ref["file_name"]) for ref in references if ref["split"] != "train")
+            held_out = (reference for reference in read_references(file) if reference["split"] != "train")
+            pictures.update(coco_number(reference["file_name"]) for reference in held_out)
     for name in _REFCOCO_PACKS:
         for split in label_packs.pack_splits(name, label_root):
             if split != "train":

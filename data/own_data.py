@@ -13,12 +13,29 @@ import json
 import os
 from collections import defaultdict
 from functools import lru_cache
+from numbers import Integral
 from pathlib import Path
+from types import NoneType
 
 from plvl.data.masks import encode_segmentation
 from plvl.data.pictures import coco_number
 from plvl.data.row_streams import MAX_SHARDS, RowSource
-from plvl.data.source_files import check_split, existing_folder, read_json
+from plvl.data.source_files import check_entries, check_entry, check_split, existing_folder, read_json
+
+_ROW = {"file_name": str | NoneType, "text": str | NoneType, "bbox": list | NoneType}
+_MORE = {
+    "height": Integral | NoneType,
+    "width": Integral | NoneType,
+    "image_id": Integral,
+    "ref_id": Integral,
+    "sent_id": Integral,
+    "category": str | NoneType,
+}
+_COCO = {
+    "images": {"id": Integral, "file_name": str},
+    "annotations": {"id": Integral, "text": str | list},
+    "categories": {"id": Integral, "name": str},
+}
 
 
 def open_split(name, split, image_root, label_root, hold_back=frozenset()):
@@ -58,9 +75,10 @@ def read_lines(shard, name, split, file, image_root, hold_back):
         while lines.tell() < end:
             line = lines.readline()
             if line.strip():
-                row = _row_of_line(line, line_number, name, split, file, image_root)
-                if coco_number(row["file_name"]) not in hold_back:
-                    yield row
+                where = f"{file}, line {line_number + 1}"
+                entry = _entry_of_line(line, where)
+                if coco_number(entry["file_name"]) not in hold_back:
+                    yield _row_of(entry, line_number, name, split, where, image_root)
             line_number += 1
 
 
@@ -92,17 +110,16 @@ def read_coco(file):
 @lru_cache(maxsize=4)
 def _read_coco(file, _time):
     content = read_json(file)
+    check_entry(content, {"images": list, "annotations": list}, file)
+    content.setdefault("categories", [])
+    for part, form in _COCO.items():
+        check_entries(content[part], form, f"{file}, {part}")
     by_picture = defaultdict(list)
-    for key in ("images", "annotations"):
-        if not isinstance(content, dict) or key not in content:
-            raise ValueError(f"{file}: COCO-style JSON needs 'images' and 'annotations', {key!r} is missing")
     for annotation in content["annotations"]:
-        if "id" not in annotation or "text" not in annotation:
-            raise ValueError(f"{file}: an annotation needs 'id' and 'text', this has {sorted(annotation)}")
         by_picture[annotation.get("image_id")].append(annotation)
     return {
         "images": {image["id"]: image for image in content["images"]},
-        "categories": {category["id"]: category["name"] for category in content.get("categories", [])},
+        "categories": {category["id"]: category["name"] for category in content["categories"]},
         "pictures": list(by_picture.values()),
     }
 
@@ -126,27 +143,28 @@ def _split_lines(file, hold_back):
             if lines.tell() - cuts[-1][0] - len(line) >= length:
                 cuts.append((lines.tell() - len(line), num_lines))
             num_lines += 1
-            held = coco_number(line.decode("latin-1")) in hold_back
-            held_back += held
-            num_rows += not held and not line.isspace()
+            if line.isspace():
+                continue
+            if hold_back and coco_number(_entry_of_line(line, f"{file}, line {num_lines}")["file_name"]) in hold_back:
+                held_back += 1
+            else:
+                num_rows += 1
     ends = [start for start, _ in cuts[1:]] + [size]
     shards = [(start, end, number) for (start, number), end in zip(cuts, ends, strict=True)]
     return (shards if num_rows else []), num_rows, held_back
 
 
-def _row_of_line(line, number, name, split, file, image_root):
-    where = f"{file}, line {number + 1}"
+def _entry_of_line(line, where):
     try:
         entry = json.loads(line)
     except ValueError as error:
         raise ValueError(f"{where}: cut short or no JSON ({error})") from error
-    missing = {"file_name", "text", "bbox"} - set(entry) if isinstance(entry, dict) else "an object"
-    if missing:
-        raise ValueError(f"{where}: {missing} is missing")
-    return _row_of(entry, number, name, split, where, image_root)
+    check_entry(entry, _ROW, where)
+    return entry
 
 
 def _row_of(entry, number, name, split, where, image_root):
+    check_entry(entry, _ROW | {key: kind for key, kind in _MORE.items() if key in entry}, where)
     file_name, height, width = (entry.get(key) for key in ("file_name", "height", "width"))
     try:
         segmentation = encode_segmentation(entry.get("segmentation"), height, width)

@@ -4,13 +4,16 @@
     <folder>/<split>.manifest.json        what was written, with each shard's rows, bytes and sha256
 
 A shard appears under its name only when it is whole, and the manifest names it after that: an interrupted
-run goes on behind the last shard the manifest names.
+run goes on behind the last shard the manifest names, with the counts of skipped rows it had there.
 """
 
 import hashlib
+import itertools
 import json
 import os
 import re
+from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 
 import fsspec
@@ -18,13 +21,17 @@ import pyarrow
 from pyarrow import parquet
 from tqdm.auto import tqdm
 
+from plvl.data.label_packs import IMAGE_FOLDERS
 from plvl.data.pictures import coco_number
 from plvl.data.row_streams import RowSource
 from plvl.data.schema import ROW_FEATURES
+from plvl.data.source_files import check_entries, check_entry
+from plvl.data.visual_genome import held_pictures
 
 # Rows read at once. Within a group a picture is stored once, however many rows speak of it.
 _GROUP_ROWS = 100
 _ONE_DICTIONARY = 1 << 30
+_PICTURE_COLUMNS = ("dataset", "file_name", "image_id")  # what tells whether a picture is held back
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -36,27 +43,66 @@ def open_split(name, split, image_root, label_root, hold_back=frozenset()):
         ValueError: the split was not written to its end.
     """
     base = str(label_root)
-    if not os.path.isdir(base) and _HUB_NAME.fullmatch(base):
+    on_hub = not os.path.isdir(base) and _HUB_NAME.fullmatch(base)
+    if on_hub:
         base = f"hf://datasets/{base}"
-    manifest = _read_manifest(f"{base}/{split}.manifest.json")
+    manifest_file = f"{base}/{split}.manifest.json"
+    try:
+        manifest = _read_manifest(manifest_file)
+    # Each way of not reaching the Hub has an exception of its own.
+    except Exception as error:
+        if not on_hub:
+            raise
+        raise FileNotFoundError(f"{label_root}: no such folder, and as a repository on the Hub: {error}") from error
     if not manifest["complete"]:
-        raise ValueError(f"{base}/{split}.manifest.json: not all shards are written; run prepare_data.py again")
+        raise ValueError(f"{manifest_file}: not all shards are written; run prepare_data.py again")
     shards = [f"{base}/{shard['file']}" for shard in manifest["shards"]]
     num_rows = sum(shard["rows"] for shard in manifest["shards"])
-    held_back = 0
+    held_back, held_genome = 0, frozenset()
     if hold_back:
-        held_back = sum(number in hold_back for shard in shards for number in _coco_numbers(shard))
-    where = {"split": split, "hold_back": hold_back}
-    return RowSource(read_rows, shards, where, num_rows - held_back, held_back)
+        names = Counter(name for shard in shards for name in _picture_names(shard))
+        if any(_is_genome(*name) for name in names):
+            held_genome = held_pictures(label_root, hold_back)
+        held_back = sum(count for name, count in names.items() if _is_held_back(*name, hold_back, held_genome))
+    where = {"split": split, "hold_back": hold_back, "held_genome": held_genome}
+    # The manifest has the shards' sha256 sums, so it changes with them.
+    return RowSource(read_rows, shards, where, num_rows - held_back, held_back, (manifest_file,))
 
 
-def read_rows(shard, split, hold_back):
+def read_rows(shard, split, hold_back, held_genome):
     """Yield the rows of one Parquet file."""
-    with fsspec.open(shard, "rb") as file:
+    with _naming(shard), fsspec.open(shard, "rb") as file:
         for group in parquet.ParquetFile(file).iter_batches(batch_size=_GROUP_ROWS):
             for row in group.to_pylist():
-                if coco_number(row["file_name"]) not in hold_back:
+                picture = (row[column] for column in _PICTURE_COLUMNS)
+                if not _is_held_back(*picture, hold_back, held_genome):
                     yield row | {"split": split}
+
+
+@contextmanager
+def _naming(shard):
+    """Errors of Arrow and of the file system do not always say which file they speak of."""
+    try:
+        yield
+    except (pyarrow.ArrowException, OSError, KeyError) as error:
+        raise ValueError(f"{shard}: missing, cut short or not written by prepare_data.py ({error})") from error
+
+
+def _is_held_back(dataset, file_name, image_id, hold_back, held_genome):
+    if _is_genome(dataset, file_name, image_id):
+        return image_id in held_genome
+    return coco_number(file_name) in hold_back
+
+
+def _is_genome(dataset, file_name, _image_id):
+    """Whether it is Visual Genome's picture; a pack of several sources has the source's folder in its names."""
+    return dataset == "visual_genome" or file_name.startswith(f"{IMAGE_FOLDERS['vg']}/")
+
+
+def _picture_names(shard):
+    with _naming(shard), fsspec.open(shard, "rb") as file:
+        table = parquet.ParquetFile(file).read(columns=list(_PICTURE_COLUMNS))
+    return zip(*(table[column].to_pylist() for column in _PICTURE_COLUMNS), strict=True)
 
 
 def write_parquet(rows, check, folder, split, origin, shard_megabytes=256):
@@ -64,7 +110,8 @@ def write_parquet(rows, check, folder, split, origin, shard_megabytes=256):
 
     Args:
         rows: iterable of unopened rows, in the same order in every run.
-        check: `plvl.data.row_rules.RowCheck`; rows it skips are not written.
+        check: `plvl.data.row_rules.RowCheck`, new; rows it skips are not written. At the end it has counted all
+            rows of the split, those of earlier runs too.
         folder: where to write; it may hold other splits.
         split: the split's name.
         origin: dict of plain values that says what the rows are; it goes into the manifest, and a folder
@@ -80,49 +127,45 @@ def write_parquet(rows, check, folder, split, origin, shard_megabytes=256):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     manifest_file = folder / f"{split}.manifest.json"
-    manifest = {"split": split, "origin": origin, "complete": False, "shards": []}
+    manifest = {"split": split, "origin": origin, "complete": False, "checked": {}, "shards": []}
     if manifest_file.is_file():
         manifest = _read_manifest(str(manifest_file))
         if manifest["origin"] != origin:
             raise ValueError(f"{manifest_file} was written from {manifest['origin']}, not from {origin}")
         _check_shards(folder, manifest)
+        check.load_state_dict(manifest["checked"])
     if manifest["complete"]:
         return manifest
-    done = manifest["shards"][-1]["source_rows"] if manifest["shards"] else 0
-    with tqdm(total=check.num_rows, initial=done, unit="row", desc=f"{folder.name} {split}") as progress:
-        for shard_rows, source_rows in _shards_of(rows, check, done, shard_megabytes * 2**20, progress):
+    with tqdm(total=check.num_rows, initial=check.seen, unit="row", desc=f"{folder.name} {split}") as progress:
+        for shard_rows in _shards_of(rows, check, shard_megabytes * 2**20, progress):
             file = folder / f"{split}-{len(manifest['shards']):05d}.parquet"
-            manifest["shards"].append(_write_shard(shard_rows, file) | {"source_rows": source_rows})
-            _write_manifest(manifest, manifest_file)
-    manifest["complete"] = True
+            manifest["shards"].append(_write_shard(shard_rows, file))
+            _write_manifest(manifest | {"checked": check.state_dict()}, manifest_file)
+    manifest |= {"checked": check.state_dict(), "complete": True}
     _write_manifest(manifest, manifest_file)
     return manifest
 
 
-def _shards_of(rows, check, done, shard_bytes, progress):
-    """Yield (rows of a shard, source rows up to its end), behind the first `done` source rows.
+def _shards_of(rows, check, shard_bytes, progress):
+    """Yield lists of rows, each a shard's, behind the rows that `check` has seen.
 
     A shard ends where the picture changes, so that consecutive rows about one picture stay together.
     """
-    shard, size, count = [], 0, done
-    for count, row in enumerate(rows, start=1):
-        if count <= done:
-            continue
+    shard, size, source = [], 0, None
+    for row in itertools.islice(rows, check.seen, None):
+        if size >= shard_bytes and row["image"] != source:
+            yield shard
+            shard, size = [], 0
         progress.update()
         checked = check(row)
         if checked is None:
             continue
-        if shard and shard[-1]["file_name"] == row["file_name"]:
-            picture = shard[-1]["image"]
-        else:
-            if size >= shard_bytes:
-                yield shard, count - 1
-                shard, size = [], 0
-            picture = _with_bytes(row["image"], row["file_name"])
+        if not shard or row["image"] != source:
+            source, picture = row["image"], _with_bytes(row["image"], row["file_name"])
             size += len(picture["bytes"])
         shard.append(checked | {"image": picture})
     if shard:
-        yield shard, count
+        yield shard
 
 
 def _with_bytes(image, file_name):
@@ -169,20 +212,17 @@ def _sha256(file):
 def _read_manifest(path):
     try:
         with fsspec.open(path, "rb") as file:
-            return json.load(file)
+            manifest = json.load(file)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} is missing: prepare_data.py writes one for each split") from None
     except ValueError as error:
         raise ValueError(f"{path}: cut short or no JSON ({error})") from error
+    check_entry(manifest, {"complete": bool, "origin": dict, "checked": dict, "shards": list}, path)
+    check_entries(manifest["shards"], {"file": str, "rows": int, "sha256": str}, f"{path}, shards")
+    return manifest
 
 
 def _write_manifest(manifest, file):
     unfinished = file.with_suffix(".unfinished")
     unfinished.write_text(json.dumps(manifest, indent=1) + "\n")
     os.replace(unfinished, file)
-
-
-def _coco_numbers(shard):
-    with fsspec.open(shard, "rb") as file:
-        names = parquet.ParquetFile(file).read(columns=["file_name"])["file_name"].to_pylist()
-    return map(coco_number, names)

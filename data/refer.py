@@ -9,13 +9,14 @@ from array import array
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import lru_cache
+from numbers import Integral
 from pathlib import Path
 
 from plvl.data.masks import encode_segmentation
 from plvl.data.pictures import coco_number
 from plvl.data.row_streams import MAX_SHARDS, RowSource
 from plvl.data.safe_pickle import load_label_pickle
-from plvl.data.source_files import check_split, existing_files, existing_folder, read_json
+from plvl.data.source_files import check_entries, check_entry, check_split, existing_files, existing_folder, read_json
 
 IMAGE_FOLDERS = {
     "refcoco": "mscoco/images/train2014",
@@ -30,6 +31,22 @@ DEFAULT_SPLIT_BY = {
     "refcocog": "umd",
     "refclef": "unc",
     "refshapes": "unc",
+}
+
+
+_REFERENCE = {
+    "ref_id": Integral,
+    "ann_id": Integral | str,
+    "image_id": Integral,
+    "category_id": Integral,
+    "split": str,
+    "file_name": str,
+    "sentences": list,
+}
+_SENTENCE = {"sent_id": Integral, "sent": str}
+_INSTANCES = {
+    "images": {"id": Integral, "file_name": str, "height": Integral, "width": Integral},
+    "categories": {"id": Integral, "name": str},
 }
 
 
@@ -60,9 +77,12 @@ def read_index(refs_file, instances_file):
 
 @lru_cache(maxsize=8)
 def _read_index(refs_file, instances_file, _times):
-    references = load_label_pickle(refs_file)
+    references = read_references(refs_file)
     wanted = {reference["ann_id"] for reference in references}
     instances = read_json(instances_file, object_hook=lambda entry: _compact(entry, wanted))
+    check_entry(instances, {"images": list, "annotations": list, "categories": list}, instances_file)
+    for part, form in _INSTANCES.items():
+        check_entries(instances[part], form, f"{instances_file}, {part}")
     by_split_and_picture = defaultdict(lambda: defaultdict(list))
     for reference in references:
         by_split_and_picture[reference["split"]][reference["image_id"]].append(reference)
@@ -74,6 +94,15 @@ def _read_index(refs_file, instances_file, _times):
     )
 
 
+def read_references(refs_file):
+    """The list of references in refs(*).p; ValueError names file and reference where one is of another form."""
+    references = load_label_pickle(refs_file)
+    check_entries(references, _REFERENCE, refs_file)
+    for reference in references:
+        check_entries(reference["sentences"], _SENTENCE, f"{refs_file}, reference {reference['ref_id']}, sentences")
+    return references
+
+
 def _compact(entry, wanted):
     """Called for each object of instances.json as it is read, so that most of the file is never held.
 
@@ -81,8 +110,10 @@ def _compact(entry, wanted):
     """
     if "image_id" not in entry:
         return entry
-    if entry["id"] not in wanted:
+    if entry.get("id") not in wanted:
         return None
+    if not isinstance(entry.get("bbox"), list):
+        raise ValueError(f"annotation {entry['id']}: 'bbox' is {entry.get('bbox')!r}")
     parts = entry.get("segmentation")
     if isinstance(parts, list):
         parts = [array("d", part) if isinstance(part, list) else part for part in parts]
@@ -148,7 +179,7 @@ def _rows_of(reference, index, name, split, image_folder, refs_file):
     file_name, height, width = (image[key] if image else None for key in ("file_name", "height", "width"))
     try:
         segmentation = encode_segmentation(annotation.get("segmentation"), height, width)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         where = f"{refs_file}, reference {reference['ref_id']}, annotation {reference['ann_id']}"
         raise ValueError(f"{where}: {error}") from error
     for sentence in reference["sentences"]:

@@ -8,6 +8,7 @@ the run in the readers, which know the file.
 import logging
 import math
 import os
+from collections.abc import Sequence
 from numbers import Real
 
 import torch
@@ -30,6 +31,7 @@ SKIPPED = (
     "box empty",
     "box outside the picture",
 )
+_COUNTED = ("seen", *SKIPPED)
 _READERS = 256  # slots for the main process and its DataLoader workers
 
 
@@ -46,56 +48,85 @@ class RowDefect(Exception):
 
 
 class RowCheck:
-    """Rights or skips rows, counts what it skips, and stops the run at more than `max_skipped`.
+    """Rights or skips rows, counts what it skips, and stops the run at more than `max_skipped` of a set.
 
-    The counts lie in shared memory with a slot for each DataLoader worker, so that the workers of one
-    process are judged together. With several processes (WORLD_SIZE) each is judged on its share.
+    The counts lie in shared memory with a slot for each DataLoader worker and set, so that the
+    workers of one process are judged together, and a small set is not lost in a large one. With several
+    processes (WORLD_SIZE) each is judged on its share.
 
     Args:
-        num_rows: rows of the split, about.
-        max_skipped: share of the rows that may be skipped, 0 to 1.
+        sizes: rows of each set of the split, about: {set: rows}.
+        max_skipped: share of a set's rows that may be skipped, 0 to 1.
     """
 
-    def __init__(self, num_rows, max_skipped=MAX_SKIPPED):
-        self.num_rows = max(num_rows, 1)
+    def __init__(self, sizes, max_skipped=MAX_SKIPPED):
+        self.sizes = {name: max(num_rows, 1) for name, num_rows in sizes.items()}
         self.max_skipped = max_skipped
-        self.counts = torch.zeros(_READERS, 1 + len(SKIPPED), dtype=torch.int64).share_memory_()
+        self.counts = torch.zeros(_READERS, len(sizes), len(_COUNTED), dtype=torch.int64).share_memory_()
 
     def __call__(self, row):
         """The row with its picture opened (PIL, RGB, upright) and its box inside, or None to skip it."""
-        slot = self.counts[_reader_number()]
+        # Parquet's rows keep the name of the set they were written from.
+        name = row["dataset"] if row["dataset"] in self.sizes else "parquet"
+        slot = self.counts[_reader_number(), list(self.sizes).index(name)]
         slot[0] += 1
         try:
             return righted_row(row)
         except RowDefect as error:
-            slot[1 + SKIPPED.index(error.defect)] += 1
-            self._warn_or_stop(row, error)
+            slot[_COUNTED.index(error.defect)] += 1
+            self._warn_or_stop(name, row, error)
             return None
+
+    @property
+    def num_rows(self):
+        """Rows of all sets, about."""
+        return sum(self.sizes.values())
+
+    @property
+    def seen(self):
+        """Rows seen so far, those skipped among them."""
+        return int(self.counts[..., 0].sum())
 
     @property
     def skipped(self):
         """Rows skipped so far, by defect (those that occurred)."""
-        totals = self.counts[:, 1:].sum(dim=0).tolist()
-        return {defect: count for defect, count in zip(SKIPPED, totals, strict=True) if count}
+        return _by_defect(self.counts.sum(dim=(0, 1)))
 
-    def _warn_or_stop(self, row, error):
-        skipped, seen = sum(self.skipped.values()), int(self.counts[:, 0].sum())
+    def state_dict(self):
+        """What was counted, as plain values: {set: {"seen": rows, defect of SKIPPED: rows, ...}}."""
+        totals = self.counts.sum(dim=0).tolist()
+        return {name: dict(zip(_COUNTED, row, strict=True)) for name, row in zip(self.sizes, totals, strict=True)}
+
+    def load_state_dict(self, state):
+        """Count on from a `state_dict`."""
+        self.counts.zero_()
+        for number, name in enumerate(self.sizes):
+            self.counts[0, number] = torch.tensor([state[name][column] for column in _COUNTED])
+
+    def _warn_or_stop(self, name, row, error):
+        counts = self.counts[:, list(self.sizes).index(name)].sum(dim=0)
+        seen, by_defect = int(counts[0]), _by_defect(counts)
+        skipped = sum(by_defect.values())
         where = f"{row['dataset']} {row['split']}, expression {row['sent_id']} ({row['file_name']})"
-        if skipped > self._allowed(seen):
+        if skipped > self._allowed(seen, self.sizes[name]):
             raise TooManySkippedError(
-                f"{skipped} of {seen} rows read were skipped, more than {self.max_skipped:.1%} of the "
-                f"{self.num_rows} rows there are. By defect: {self.skipped}. The last was {where}: {error}. "
+                f"{skipped} of {seen} rows read of {name} were skipped, more than {self.max_skipped:.1%} of the "
+                f"{self.sizes[name]} rows there are. By defect: {by_defect}. The last was {where}: {error}. "
                 "Mend the data, or raise max_skipped."
             ) from error
-        count = self.skipped[error.defect]
+        count = by_defect[error.defect]
         if count <= 5 or count % 100 == 0:
             logger.warning("skipped %s: %s (%d with this defect so far)", where, error, count)
 
-    def _allowed(self, seen):
+    def _allowed(self, seen, num_rows):
         """A second pass over the rows skips the same ones again, so each pass adds its allowance."""
         processes = int(os.environ.get("WORLD_SIZE", 1))
-        passes = math.ceil(seen * processes / self.num_rows)
-        return math.ceil(math.floor(self.max_skipped * self.num_rows) / processes) * passes
+        passes = math.ceil(seen * processes / num_rows)
+        return math.ceil(math.floor(self.max_skipped * num_rows) / processes) * passes
+
+
+def _by_defect(counts):
+    return {defect: count for defect, count in zip(SKIPPED, counts[1:].tolist(), strict=True) if count}
 
 
 def _reader_number():
@@ -113,7 +144,7 @@ def righted_row(row):
     if not text:
         raise RowDefect("expression empty", repr(row["text"]))
     box = row["bbox"]
-    if box is None or len(box) != 4 or not all(isinstance(n, Real) and math.isfinite(n) for n in box):
+    if not _is_box(box):
         raise RowDefect("box missing or not finite", f"[x, y, w, h] = {box}")
     box = [float(number) for number in box]
     if box[2] <= 0 or box[3] <= 0:
@@ -121,11 +152,22 @@ def righted_row(row):
     if row["image"] is None:
         raise RowDefect("annotation without a picture", f"image {row['image_id']} is not in the labels")
     try:
-        image = open_picture(row["image"], row["height"], row["width"])
+        image = open_picture(row["image"], *_labelled_size(row))
     except PictureError as error:
         raise RowDefect(error.defect, str(error)) from error
     box = _inside(box, image.width, image.height)
     return row | {"image": image, "text": text, "bbox": box, "height": image.height, "width": image.width}
+
+
+def _is_box(box):
+    return isinstance(box, Sequence) and len(box) == 4 and all(isinstance(n, Real) and math.isfinite(n) for n in box)
+
+
+def _labelled_size(row):
+    """Height and width the labels speak of: their own, else that of an RLE, else None."""
+    if row["height"] is None and row["segmentation"] and row["segmentation"]["size"]:
+        return row["segmentation"]["size"]
+    return row["height"], row["width"]
 
 
 def _inside(box, width, height):

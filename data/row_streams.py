@@ -5,7 +5,6 @@ pictures not yet opened. The shards are what `split_dataset_by_node` and DataLoa
 have no rows in common, and where the labels allow it no picture either.
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
@@ -16,6 +15,7 @@ from datasets.exceptions import DatasetGenerationError
 from plvl.data.pictures import needs_righting
 from plvl.data.row_rules import RowCheck
 from plvl.data.schema import ROW_FEATURES
+from plvl.data.source_files import content_digest
 
 # 240 is divided by 1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 16, ... processes: each gets whole shards.
 MAX_SHARDS = 240
@@ -30,10 +30,11 @@ class RowSource:
     Attributes:
         read_rows: top-level function, called as `read_rows(shard, **where)`.
         shards: small values that say what to read; each is read by one process only.
-        where: the reader's other arguments; they travel to every worker, so no tables here.
+        where: the reader's other arguments; they travel to every worker, so nothing larger
+            here than the numbers of the pictures that are held back.
         num_rows: how many rows there are; about, where counting them would mean reading them all.
         held_back: rows left out because their picture is in a held-out split.
-        label_files: a cache of the rows is good until one of these changes.
+        label_files: files and folders that say what the rows are: a cache of them is good until one changes.
     """
 
     read_rows: Callable
@@ -58,8 +59,8 @@ def checked_stream(stream, check):
     return stream.map(_checked_batch, batched=True, batch_size=1, features=ROW_FEATURES, fn_kwargs={"check": check})
 
 
-def cached_rows(source, split, max_skipped):
-    """The rows of a `RowSource` as a `Dataset` in the Arrow cache; every picture is opened once to check it.
+def cached_rows(name, source, split, max_skipped):
+    """The rows of the set `name` as a `Dataset` in the Arrow cache; every picture is opened once to check it.
 
     The cache holds paths of pictures, and a PNG of those that a plain reader would get wrong.
     """
@@ -67,10 +68,10 @@ def cached_rows(source, split, max_skipped):
         "shards": source.shards,
         "read_rows": source.read_rows,
         "where": source.where,
-        "num_rows": source.num_rows,
+        "sizes": {name: source.num_rows},
         "max_skipped": max_skipped,
-        # The cache goes by the arguments: with other label files it must be another.
-        "label_times": tuple(os.stat(file).st_mtime_ns for file in source.label_files),
+        # The cache goes by the arguments: with other labels it must be another.
+        "labels": content_digest(source.label_files),
     }
     try:
         return Dataset.from_generator(_checked_rows, features=ROW_FEATURES, gen_kwargs=arguments, split=split)
@@ -89,8 +90,8 @@ def _checked_batch(batch, check):
     return {key: [] if row is None else [row[key]] for key in batch}
 
 
-def _checked_rows(shards, read_rows, where, num_rows, max_skipped, label_times):
-    check = RowCheck(num_rows, max_skipped)
+def _checked_rows(shards, read_rows, where, sizes, max_skipped, labels):
+    check = RowCheck(sizes, max_skipped)
     for row in _rows_of_shards(shards, read_rows, where):
         checked = check(row)
         if checked is not None:

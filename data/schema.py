@@ -9,7 +9,8 @@ A row is one expression about one object in one picture. As it leaves a dataset 
     height, width size of the picture in pixels
     image_id, ref_id, sent_id   numbers of the picture, the object's reference and the expression
     category      the object's class by name, or None
-    dataset, split, file_name   where the row comes from; file_name is the picture's, without its folder
+    dataset, split, file_name   where the row comes from; file_name is the picture's path below the set's folder of
+                  pictures (in an authors' pack below image_root)
 """
 
 from datasets import Features, Image, List, Value

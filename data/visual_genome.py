@@ -7,6 +7,7 @@
 The set has no splits: all of it is train. It has boxes and no masks.
 """
 
+import logging
 import os
 import re
 from collections import Counter
@@ -15,10 +16,13 @@ from pathlib import Path
 
 from plvl.data.json_arrays import read_array, split_array
 from plvl.data.row_streams import MAX_SHARDS, RowSource
-from plvl.data.source_files import check_split, existing_files, existing_folder, read_json
+from plvl.data.source_files import check_entries, check_entry, check_split, existing_files, existing_folder, read_json
+
+logger = logging.getLogger(__name__)
 
 _PICTURE_FOLDERS = ("VG_100K", "VG_100K_2", "")
 _REGION_OF = re.compile(rb'"image_id"\s*:\s*(\d+)\s*[,}]')
+_REGION = {"region_id": int, "phrase": str, **dict.fromkeys(("x", "y", "width", "height"), int | float)}
 _BLOCK = 1 << 22
 
 
@@ -28,28 +32,49 @@ def open_split(name, split, image_root, label_root, hold_back=frozenset()):
     folder = Path(label_root) / "visual-genome"
     regions_file, images_file = existing_files(folder, ["region_descriptions.json", "image_data.json"], name)
     image_folder = existing_folder(Path(image_root) / "visual-genome", name)
-    images = read_images(images_file)
-    held_pictures = frozenset(number for number, (_, _, coco_id) in images.items() if coco_id in hold_back)
+    held = held_pictures(label_root, hold_back)
     regions = count_regions(regions_file)
-    held_back = sum(regions[number] for number in held_pictures)
+    held_back = sum(regions[number] for number in held)
     where = {
         "name": name,
         "regions_file": str(regions_file),
         "images_file": str(images_file),
         "image_folder": str(image_folder),
-        "held_pictures": held_pictures,
+        "held": held,
     }
     shards = split_array(regions_file, MAX_SHARDS, is_element=lambda entry: "regions" in entry)
     num_rows = sum(regions.values()) - held_back
     return RowSource(read_rows, shards, where, num_rows, held_back, (regions_file, images_file))
 
 
-def read_rows(shard, name, regions_file, images_file, image_folder, held_pictures):
+def read_rows(shard, name, regions_file, images_file, image_folder, held):
     """Yield the rows of the pictures between two byte offsets of the regions file."""
     images = read_images(images_file)
     for entry in read_array(regions_file, *shard):
-        if entry["id"] not in held_pictures:
-            yield from _rows_of(entry, images, name, image_folder)
+        check_entry(entry, {"id": int, "regions": list}, f"{regions_file}, picture {entry.get('id')}")
+        if entry["id"] not in held:
+            yield from _rows_of(entry, images, name, regions_file, image_folder)
+
+
+def held_pictures(label_root, hold_back):
+    """Numbers of Visual Genome's pictures that are COCO's pictures `hold_back`, by coco_id in image_data.json.
+
+    Args:
+        label_root: where visual-genome/image_data.json lies; without it a warning says that nothing is known.
+        hold_back: numbers of COCO pictures.
+    """
+    images_file = Path(label_root) / "visual-genome/image_data.json"
+    if not hold_back:
+        return frozenset()
+    if not images_file.is_file():
+        logger.warning(
+            "%s is missing: which pictures of Visual Genome are in a validation or test split of the RefCOCO "
+            "family is not known, and none of them is held back from training",
+            images_file,
+        )
+        return frozenset()
+    images = read_images(images_file)
+    return frozenset(number for number, (_, _, coco_id) in images.items() if coco_id in hold_back)
 
 
 def read_images(images_file):
@@ -59,9 +84,11 @@ def read_images(images_file):
 
 @lru_cache(maxsize=2)
 def _read_images(images_file, _time):
+    images = read_json(images_file)
+    check_entries(images, {"height": int, "width": int}, images_file)
     return {
         image.get("image_id", image.get("id")): (image["height"], image["width"], image.get("coco_id"))
-        for image in read_json(images_file)
+        for image in images
     }
 
 
@@ -79,10 +106,11 @@ def count_regions(regions_file):
     return Counter({int(number): count for number, count in regions.items()})
 
 
-def _rows_of(entry, images, name, image_folder):
+def _rows_of(entry, images, name, regions_file, image_folder):
     number = entry["id"]
     height, width, _ = images.get(number, (None, None, None))
     file_name = picture_name(image_folder, f"{number}.jpg")
+    check_entries(entry["regions"], _REGION, f"{regions_file}, picture {number}, regions")
     for region in entry["regions"]:
         yield {
             "image": {"path": os.path.join(image_folder, file_name), "bytes": None},

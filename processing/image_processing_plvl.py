@@ -111,7 +111,7 @@ class _GroundingTransform:
                     for mask, image in zip(masks, images, strict=True)
                 ]
             )
-            labels["has_mask"] = torch.tensor([mask is not None for mask in masks])
+            labels["has_mask"] = labels["masks"].flatten(1).any(dim=1)
         return labels
 
     def _mask_to_network(self, mask, image_size, size: SizeDict | None, resample) -> torch.Tensor:

@@ -11,18 +11,25 @@ against the checksums of the manifest.
 
 import argparse
 
-from plvl.data.loading import unopened_rows
+from plvl.data.loading import set_sizes, unopened_rows
 from plvl.data.parquet import write_parquet
 from plvl.data.row_rules import MAX_SKIPPED, RowCheck
+from plvl.data.source_files import content_digest
 
 
 def main(arguments=None):
     options = parse(arguments)
     name = options.name[0] if len(options.name) == 1 else options.name
     for split in options.split:
-        rows, num_rows = unopened_rows(name, split, options.image_root, options.label_root, options.split_by)
-        origin = {"name": name, "split": split, "split_by": options.split_by, "num_rows": num_rows}
-        check = RowCheck(num_rows, options.max_skipped)
+        rows, sources = unopened_rows(name, split, options.image_root, options.label_root, options.split_by)
+        origin = {
+            "name": name,
+            "split": split,
+            "split_by": options.split_by,
+            "sizes": set_sizes(sources),
+            "labels": {one: content_digest(source.label_files) for one, source in sources.items()},
+        }
+        check = RowCheck(origin["sizes"], options.max_skipped)
         manifest = write_parquet(rows, check, options.output, split, origin, options.shard_megabytes)
         written = sum(shard["rows"] for shard in manifest["shards"])
         megabytes = sum(shard["bytes"] for shard in manifest["shards"]) / 2**20

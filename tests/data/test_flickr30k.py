@@ -73,3 +73,16 @@ def test_a_missing_file_of_a_listed_picture_is_named(entities, file):
     (entities["label_root"] / "flickr30k" / file).unlink()
     with pytest.raises(FileNotFoundError, match=f"{file} is missing: the split lists picture 1001"):
         list(load_grounding_dataset("flickr30k", "train", **entities))
+
+
+def test_the_arrow_cache_follows_sentences_and_annotations(entities):
+    def cached():
+        (row, *_) = load_grounding_dataset("flickr30k", "train", streaming=False, **entities)
+        return row["text"], row["bbox"][0]
+
+    assert cached() == ("Two young , White males", 2)
+    labels = entities["label_root"] / "flickr30k"
+    (labels / "Sentences/1001.txt").write_text(SENTENCES.replace("Two", "2"))
+    assert cached() == ("2 young , White males", 2)
+    (labels / "Annotations/1001.xml").write_text(ANNOTATION.replace("<xmin>2<", "<xmin>1<"))
+    assert cached() == ("2 young , White males", 1)

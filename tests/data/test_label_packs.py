@@ -81,7 +81,7 @@ def test_flickr_has_three_members_and_corners(roots):
 def test_referit_has_corners(roots):
     save(roots, "referit", "train", [("99.jpg", "referit", [4, 6, 14, 26], "sky", ["r1"])])
     (row,) = load(roots, "referit")
-    assert (row["bbox"], row["file_name"]) == ([4, 6, 10, 20], "99.jpg")
+    assert (row["bbox"], row["file_name"]) == ([4, 6, 10, 20], "referit/images/99.jpg")
 
 
 def test_the_source_of_a_mixed_pack_says_where_its_picture_is(roots):
@@ -139,7 +139,9 @@ def test_what_is_no_list_of_tuples_is_named(roots):
         (("a.jpg", "imagenet", [4, 6, 10, 20], "x", []), "unknown source 'imagenet'"),
         (("a.jpg", "coco", [4, 6, 10], "x", []), "four numbers"),
         (("a.jpg", "coco", [4, 6, 10, 20], 5), "no phrase"),
-        (("a.jpg", "coco"), "not enough values"),
+        (("a.jpg", "coco"), "file, box and phrase is expected"),
+        ((5, "coco", [4, 6, 10, 20], "x", []), "file, box and phrase is expected"),
+        (("a.jpg", "coco", [4, 6, 10, 20], {"size": [30, 40]}, "x", []), "an RLE must have"),
     ],
 )
 def test_an_entry_of_another_form_is_named_with_file_and_row(roots, entry, message):

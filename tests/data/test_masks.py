@@ -57,6 +57,21 @@ def test_an_absent_mask_stays_absent_and_never_becomes_an_empty_one(absent):
     assert decode_segmentation(absent, 5, 8) is None
 
 
+@pytest.mark.parametrize(
+    "empty",
+    [
+        {"size": [5, 8], "counts": [40]},
+        rle_of(np.zeros((5, 8), bool)),
+        [[1, 1, 3, 1, 6, 1]],
+        [[20, 20, 30, 20, 30, 30]],
+        [[3.1, 3.1, 3.3, 3.1, 3.3, 3.3, 3.1, 3.3]],
+    ],
+    ids=["run lengths of zeros", "an RLE of zeros", "corners on a line", "outside", "too small"],
+)
+def test_a_mask_without_a_pixel_is_an_absent_one(empty):
+    assert decode_segmentation(empty, 5, 8) is None
+
+
 def test_a_polygon_of_two_corners_is_left_out_beside_a_whole_one():
     whole = [2, 1, 6, 1, 6, 4, 2, 4]
     assert encode_segmentation([whole, [0, 0, 7, 4]], 5, 8)["polygons"] == [whole]

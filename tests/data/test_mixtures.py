@@ -7,8 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from plvl.data import load_grounding_dataset
+from plvl.data import label_packs, load_grounding_dataset, visual_genome
 from plvl.data.mixtures import held_out_pictures
+from plvl.data.parquet import write_parquet
+from plvl.data.row_rules import RowCheck, TooManySkippedError
 
 
 def coco_name(number):
@@ -112,6 +114,18 @@ def test_several_names_are_one_dataset_with_the_same_guard(family):
     assert mixed == both("refcoco 1", "refcoco 2", "refcoco+ 1", "refcoco+ 2")
 
 
+@pytest.mark.parametrize("streaming", [True, False])
+def test_a_set_that_is_lost_stops_the_mixture(family, streaming):
+    """All of RefCOCOg's rows are bad, less than half of the mixture."""
+    file = family["label_root"] / "refcocog/refs(umd).p"
+    references = pickle.loads(file.read_bytes())
+    for reference in references:
+        reference["sentences"] = [{"sent_id": 0, "sent": ""}]
+    file.write_bytes(pickle.dumps(references))
+    with pytest.raises(TooManySkippedError, match="rows read of refcocog were skipped"):
+        list(load_grounding_dataset("mixed_coco", "train", max_skipped=0.5, streaming=streaming, **family))
+
+
 def test_one_set_alone_keeps_all_its_rows(family):
     assert texts(load_grounding_dataset("refcoco", "train", **family)) == both("refcoco 1", "refcoco 2", "refcoco 3")
 
@@ -140,6 +154,43 @@ def test_a_mixture_takes_the_authors_pack_where_there_is_one_and_guards_it_too(f
     entries = [(coco_name(number), "coco", [1, 2, 3, 4], f"pack {number}", []) for number in range(1, 5)]
     torch.save(entries, folder / "mixed_coco_train.pth")
     assert texts(load_grounding_dataset("mixed_coco", "train", **family)) == Counter(["pack 1", "pack 2"])
+
+
+def save_mixed_pack(roots):
+    """The authors' mixed pack with a picture of each source; Visual Genome's 8 is COCO's held-out 3."""
+    (roots["label_root"] / "mixed_pretrain").mkdir()
+    entries = [(coco_name(1), "coco", [1, 2, 3, 4], "coco 1", []), ("8.jpg", "flickr", [1, 2, 3, 4], "flickr 8", [])]
+    entries += [(f"{number}.jpg", "vg", [1, 2, 3, 4], f"genome {number}", []) for number in (7, 8)]
+    torch.save(entries, roots["label_root"] / "mixed_pretrain/mixed_pretrain_train.pth")
+
+
+def test_the_guard_sees_visual_genome_in_the_authors_pack(family_and_more, caplog):
+    save_mixed_pack(family_and_more)
+    with caplog.at_level(logging.WARNING):
+        mixed = texts(load_grounding_dataset("mixed_pretrain", "train", **family_and_more))
+    assert mixed == Counter(["coco 1", "flickr 8", "genome 7"])
+    assert "held back 1 rows" in caplog.text
+
+
+@pytest.mark.parametrize(("reader", "name"), [(visual_genome, "visual_genome"), (label_packs, "mixed_pretrain")])
+def test_the_guard_sees_visual_genome_in_parquet(family_and_more, reader, name, caplog):
+    save_mixed_pack(family_and_more)
+    source = reader.open_split(name, "train", **family_and_more)
+    rows = [row for shard in source.shards for row in source.read_rows(shard, **source.where)]
+    write_parquet(rows, RowCheck({name: len(rows)}), family_and_more["label_root"], "train", {})
+    with caplog.at_level(logging.WARNING):
+        mixed = texts(load_grounding_dataset(["parquet", "refcocog"], "train", **family_and_more))
+    assert mixed == both("refcocog 1") + Counter(row["text"] for row in rows if row["text"] != "genome 8")
+    assert "parquet 1" in caplog.text
+
+
+def test_a_guard_that_cannot_tell_visual_genomes_pictures_says_so(family_and_more, caplog):
+    save_mixed_pack(family_and_more)
+    (family_and_more["label_root"] / "visual-genome/image_data.json").unlink()
+    with caplog.at_level(logging.WARNING):
+        mixed = texts(load_grounding_dataset("mixed_pretrain", "train", **family_and_more))
+    assert mixed["genome 8"] == 1
+    assert "image_data.json is missing: which pictures of Visual Genome" in caplog.text
 
 
 def test_packs_count_among_the_held_out_labels(tmp_path):
@@ -172,7 +223,9 @@ def test_what_cannot_be_mixed_is_named(family, name, split, message):
 
 
 def test_own_pictures_from_coco_are_guarded_by_their_names(family, caplog):
-    lines = [{"file_name": coco_name(n), "text": f"own {n}", "bbox": [1, 2, 3, 4]} for n in range(1, 5)]
+    """And not by the names of other pictures that a line speaks of."""
+    lines = [{"text": f"own {n}", "from": coco_name(3), "file_name": coco_name(n)} for n in range(1, 5)]
+    lines = [line | {"bbox": [1, 2, 3, 4]} for line in lines]
     (family["label_root"] / "train.jsonl").write_text("\n".join(map(json.dumps, lines)))
     for name in range(1, 5):
         picture = family["image_root"] / "mscoco/images/train2014" / coco_name(name)

@@ -6,6 +6,7 @@ from datasets.distributed import split_dataset_by_node
 from PIL import Image
 
 from plvl.data import decode_segmentation, load_grounding_dataset
+from plvl.data.row_rules import TooManySkippedError
 
 PART = [4, 6, 14, 6, 14, 16, 4, 16]
 
@@ -52,8 +53,13 @@ def test_the_lines_are_dealt_out(roots):
     ("line", "message"),
     [
         ('{"file_name": "a.jpg", "te', "cut short or no JSON"),
-        ({"file_name": "a.jpg", "bbox": [1, 2, 3, 4]}, "{'text'} is missing"),
-        ("[1, 2]", "an object is missing"),
+        ({"file_name": "a.jpg", "bbox": [1, 2, 3, 4]}, "'text' is missing"),
+        ("[1, 2]", "an object with file_name, text, bbox is expected, this is list"),
+        (entry(["a", "b"]), "'text' is "),
+        (entry("x", file_name=5), "'file_name' is '5'"),
+        (entry("x", bbox=5), "'bbox' is '5'"),
+        (entry("x", image_id="abc"), "'image_id' is 'abc'"),
+        (entry("x", segmentation=[5]), "a polygon must be"),
         (entry("x", segmentation=[[1, 2, 3, 4, 5, 6, 7]]), "a polygon must be"),
     ],
 )
@@ -93,14 +99,37 @@ def test_a_coco_style_annotation_is_a_row_for_each_of_its_texts(roots):
     ("content", "message"),
     [
         ({"images": []}, "'annotations' is missing"),
-        ([], "'images' is missing"),
-        (coco(annotations=[{"id": 1, "image_id": 3}]), "needs 'id' and 'text'"),
+        ([], "an object with images, annotations is expected"),
+        (coco(annotations={"id": 1}), "'annotations' is"),
+        (coco(annotations=[{"id": 1, "image_id": 3}]), "annotations, entry 0: 'text' is missing"),
+        (coco(images=[{"id": 3}]), "images, entry 0: 'file_name' is missing"),
+        (coco(categories=["board"]), "categories, entry 0: an object with id, name is expected"),
     ],
 )
 def test_a_coco_style_file_of_another_form_is_named(roots, content, message):
     (roots["label_root"] / "val.json").write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=rf"val\.json: .*{message}"):
+    with pytest.raises(ValueError, match=rf"val\.json.*{message}"):
         load_grounding_dataset("jsonl", "val", **roots)
+
+
+@pytest.mark.parametrize("change", [{"bbox": 5}, {"text": [["x"]]}, {"segmentation": 5}])
+def test_a_coco_style_annotation_of_another_form_is_named(roots, change):
+    content = coco()
+    content["annotations"][0].update(change)
+    (roots["label_root"] / "val.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"val\.json, annotation 8: "):
+        list(load_grounding_dataset("jsonl", "val", **roots))
+
+
+def test_an_rle_speaks_of_the_pictures_size(roots):
+    """A mask of another picture than the one that is there must not wait for its drawing to fail."""
+    right = {"size": [30, 40], "counts": [0, 60, 1140]}
+    wrong = {"size": [40, 30], "counts": [0, 60, 1140]}
+    write_lines(roots, "train", [entry("one", segmentation=right), entry("two", segmentation=wrong)])
+    (row,) = load_grounding_dataset("jsonl", "train", max_skipped=0.5, **roots)
+    assert row["text"] == "one"
+    with pytest.raises(TooManySkippedError, match="a.jpg has 40 x 30, its labels say 30 x 40"):
+        list(load_grounding_dataset("jsonl", "train", **roots))
 
 
 def test_a_coco_style_annotation_without_its_picture_is_skipped(roots):

@@ -2,17 +2,22 @@ import json
 
 import datasets
 import fsspec
+import pyarrow
 import pytest
+import torch
 from datasets.distributed import split_dataset_by_node
+from PIL import Image
+from pyarrow import parquet
 
 from plvl.data import load_grounding_dataset
 from plvl.data.loading import unopened_rows
 from plvl.data.parquet import write_parquet
-from plvl.data.row_rules import RowCheck
+from plvl.data.row_rules import RowCheck, TooManySkippedError
 from plvl.scripts import prepare_data
 
 # Smaller than any picture: each picture becomes a shard.
 TINY = 0.0001
+SIZES = {"refcoco": 8}
 
 
 def prepare(refer_set, output, split="train", megabytes=TINY):
@@ -23,6 +28,13 @@ def prepare(refer_set, output, split="train", megabytes=TINY):
 
 def shard_files(output):
     return sorted(path.name for path in output.glob("*.parquet"))
+
+
+def interrupted(rows, behind):
+    for number, row in enumerate(rows):
+        if number == behind:
+            raise KeyboardInterrupt
+        yield row
 
 
 @pytest.mark.parametrize("streaming", [True, False])
@@ -60,23 +72,17 @@ def test_a_picture_is_stored_once_for_the_rows_that_share_it(refer_set, tmp_path
 
 
 def test_an_interrupted_run_goes_on_behind_the_last_whole_shard(refer_set, tmp_path):
-    rows, num_rows = unopened_rows("refcoco", "train", **refer_set.roots)
+    rows, _ = unopened_rows("refcoco", "train", **refer_set.roots)
     writing = {"folder": tmp_path / "out", "split": "train", "origin": {}, "shard_megabytes": TINY}
 
-    def interrupted():
-        for number, row in enumerate(rows):
-            if number == 5:
-                raise KeyboardInterrupt
-            yield row
-
     with pytest.raises(KeyboardInterrupt):
-        write_parquet(interrupted(), RowCheck(num_rows), **writing)
+        write_parquet(interrupted(rows, behind=5), RowCheck(SIZES), **writing)
     first = {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in shard_files(tmp_path / "out")}
     assert 0 < len(first) < 4
     with pytest.raises(ValueError, match="not all shards are written"):
         load_grounding_dataset("parquet", "train", label_root=tmp_path / "out")
 
-    write_parquet(rows, RowCheck(num_rows), **writing)
+    write_parquet(rows, RowCheck(SIZES), **writing)
     for name, time in first.items():
         assert (tmp_path / "out" / name).stat().st_mtime_ns == time, "a whole shard was written again"
     after = load_grounding_dataset("parquet", "train", label_root=tmp_path / "out")
@@ -91,9 +97,44 @@ def test_a_damaged_shard_is_named(refer_set, tmp_path):
         prepare(refer_set, tmp_path / "out")
 
 
-def test_a_folder_of_another_set_is_not_written_to(refer_set, tmp_path):
+@pytest.mark.parametrize("damage", ["cut short", "missing", "of another set"])
+def test_a_shard_that_cannot_be_read_is_named(refer_set, tmp_path, damage):
     prepare(refer_set, tmp_path / "out")
-    refer_set.references.pop(0)
+    shard = tmp_path / "out/train-00001.parquet"
+    whole = shard.read_bytes()
+    shard.unlink()
+    if damage == "cut short":
+        shard.write_bytes(whole[: len(whole) // 2])
+    if damage == "of another set":
+        parquet.write_table(pyarrow.table({"x": [1]}), shard)
+    with pytest.raises(ValueError, match=r"train-00001\.parquet: missing, cut short or not written by"):
+        list(load_grounding_dataset("parquet", "train", label_root=tmp_path / "out"))
+
+
+def test_a_manifest_of_another_form_is_named(refer_set, tmp_path):
+    (tmp_path / "train.manifest.json").write_text('{"complete": true}')
+    with pytest.raises(ValueError, match=r"train\.manifest\.json: 'origin' is missing"):
+        load_grounding_dataset("parquet", "train", label_root=tmp_path)
+
+
+def test_the_arrow_cache_follows_the_shards(refer_set, tmp_path):
+    def cached():
+        rows = load_grounding_dataset("parquet", "testA", label_root=tmp_path / "out", streaming=False)
+        return [row["text"] for row in rows]
+
+    prepare(refer_set, tmp_path / "out", "testA")
+    assert cached() == ["the crowd"]
+    refer_set.references[-1]["sentences"][0]["sent"] = "people"
+    refer_set.write()
+    (tmp_path / "out/testA.manifest.json").unlink()
+    prepare(refer_set, tmp_path / "out", "testA")
+    assert cached() == ["people"]
+
+
+def test_a_folder_of_another_set_is_not_written_to(refer_set, tmp_path):
+    """Nor of the same set with as many rows whose labels have changed."""
+    prepare(refer_set, tmp_path / "out")
+    refer_set.references[0]["sentences"][0]["sent"] = "changed"
     refer_set.write()
     with pytest.raises(ValueError, match=r"train\.manifest\.json was written from"):
         prepare(refer_set, tmp_path / "out")
@@ -101,9 +142,43 @@ def test_a_folder_of_another_set_is_not_written_to(refer_set, tmp_path):
 
 def test_rows_with_a_defect_are_not_written(refer_set, tmp_path):
     sorted(refer_set.pictures.iterdir())[0].write_bytes(b"no picture")
-    rows, num_rows = unopened_rows("refcoco", "train", **refer_set.roots)
-    manifest = write_parquet(rows, RowCheck(num_rows, max_skipped=0.5), tmp_path / "out", "train", {})
+    rows, _ = unopened_rows("refcoco", "train", **refer_set.roots)
+    manifest = write_parquet(rows, RowCheck(SIZES, max_skipped=0.5), tmp_path / "out", "train", {})
     assert sum(shard["rows"] for shard in manifest["shards"]) == 6
+
+
+def test_rows_about_pictures_of_one_name_keep_their_own(tmp_path):
+    labels = tmp_path / "labels/mixed_pretrain"
+    labels.mkdir(parents=True)
+    for folder, colour in {"flickr30k": "red", "visual-genome": "blue"}.items():
+        (tmp_path / "images" / folder).mkdir(parents=True)
+        Image.new("RGB", (40, 30), colour).save(tmp_path / "images" / folder / "7.jpg")
+    entries = [("7.jpg", source, [1, 2, 3, 4], source, []) for source in ("flickr", "vg", "vg")]
+    torch.save(entries, labels / "mixed_pretrain_train.pth")
+    roots = [f"--image_root={tmp_path}/images", f"--label_root={tmp_path}/labels", f"--output={tmp_path}/out"]
+    prepare_data.main(["mixed_pretrain", "--split", "train", *roots])
+    rows = load_grounding_dataset("parquet", "train", label_root=tmp_path / "out")
+    reds = {row["text"]: row["image"].getpixel((5, 5))[0] for row in rows}
+    assert reds["flickr"] > 200 and reds["vg"] < 50
+
+
+def test_running_again_does_not_make_more_defects_bearable(refer_set, tmp_path):
+    """Two of eight rows are skipped in the first shards, two in the last: more than a third only together."""
+    pictures = sorted(refer_set.pictures.iterdir())
+    pictures[0].write_bytes(b"no picture")
+    rows, _ = unopened_rows("refcoco", "train", **refer_set.roots)
+    writing = {"folder": tmp_path / "out", "split": "train", "origin": {}, "shard_megabytes": TINY}
+    with pytest.raises(KeyboardInterrupt):
+        write_parquet(interrupted(rows, behind=5), RowCheck(SIZES, max_skipped=0.35), **writing)
+    pictures[3].write_bytes(b"no picture")
+    for _ in range(2):
+        with pytest.raises(TooManySkippedError, match="3 of 7 rows"):
+            write_parquet(rows, RowCheck(SIZES, max_skipped=0.35), **writing)
+    for _ in range(2):
+        check = RowCheck(SIZES, max_skipped=0.5)
+        manifest = write_parquet(rows, check, **writing)
+        assert (check.seen, check.skipped) == (8, {"picture unreadable": 4})
+    assert sum(shard["rows"] for shard in manifest["shards"]) == 4
 
 
 def test_a_url_is_read_like_a_folder_and_a_repository_name_is_one_on_the_hub(refer_set, tmp_path, monkeypatch):
@@ -119,6 +194,12 @@ def test_a_url_is_read_like_a_folder_and_a_repository_name_is_one_on_the_hub(ref
     with pytest.raises(ValueError, match="not all shards"):
         load_grounding_dataset("parquet", "train", label_root="someone/refcoco")
     assert asked == ["hf://datasets/someone/refcoco/train.manifest.json"]
+
+
+def test_a_mistyped_folder_that_looks_like_a_repository_is_no_folder(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(FileNotFoundError, match="^outputs/refcoco: no such folder, and as a repository on the Hub"):
+        load_grounding_dataset("parquet", "train", label_root="outputs/refcoco")
 
 
 def test_the_shards_are_plain_parquet_for_the_datasets_library_too(refer_set, tmp_path):

@@ -114,6 +114,50 @@ def test_label_files_cut_in_half_are_named(refer_set):
         load_grounding_dataset("refcoco", "train", **refer_set.roots)
 
 
+@pytest.mark.parametrize(
+    ("references", "message"),
+    [
+        ({"ref_id": 1}, "a list is expected, this is dict"),
+        ([5], "entry 0: an object with ref_id"),
+        ([{"ref_id": 1}], "entry 0: 'ann_id' is missing"),
+        ("sentences", "reference 6, sentences, entry 0: 'sent' is missing"),
+    ],
+)
+@pytest.mark.parametrize("name", ["refcoco", "mixed_coco"])
+def test_references_of_another_form_are_named(refer_set, references, message, name):
+    if references == "sentences":
+        del refer_set.references[5]["sentences"][0]["sent"]
+        references = refer_set.references
+    refer_set.refs_file.write_bytes(pickle.dumps(references))
+    with pytest.raises(ValueError, match=rf"refs\(unc\)\.p.*{message}"):
+        load_grounding_dataset(name, "train", **refer_set.roots)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda instances: instances.pop("images"), "'images' is missing"),
+        (lambda instances: instances["images"][2].pop("height"), "images, entry 2: 'height' is missing"),
+        (lambda instances: instances["categories"].append(5), "categories, entry 2: an object"),
+        (lambda instances: instances["annotations"][1].pop("bbox"), "annotation 102: 'bbox' is None"),
+        (lambda instances: instances["annotations"][1].update(bbox=5), "annotation 102: 'bbox' is 5"),
+    ],
+)
+def test_instances_of_another_form_are_named(refer_set, change, message):
+    change(refer_set.instances)
+    refer_set.write()
+    with pytest.raises(ValueError, match=rf"instances\.json.*{message}"):
+        load_grounding_dataset("refcoco", "train", **refer_set.roots)
+
+
+@pytest.mark.parametrize("segmentation", [5, [5], {"size": 5, "counts": [1]}, {"size": [30, 40], "counts": [None]}])
+def test_a_mask_that_is_none_at_all_is_named(refer_set, segmentation):
+    refer_set.instances["annotations"][4]["segmentation"] = segmentation
+    refer_set.write()
+    with pytest.raises(ValueError, match=r"refs\(unc\)\.p, reference 5, annotation 105: "):
+        list(load_grounding_dataset("refcoco", "val", **refer_set.roots))
+
+
 def test_a_mask_that_cannot_be_read_names_file_reference_and_annotation(refer_set):
     refer_set.instances["annotations"][4]["segmentation"] = [[1, 2, 3, 4, 5, 6, 7]]
     refer_set.write()

@@ -1,5 +1,6 @@
 """The rule for each defect of a row; docs/data.md lists them."""
 
+import json
 import logging
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def damage(row, defect, tmp_path):
 def test_each_defect_is_skipped_counted_and_warned_of(row, defect, tmp_path, monkeypatch, caplog):
     if defect == "picture too large":
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    check = RowCheck(num_rows=1000)
+    check = RowCheck({"refcoco": 1000})
     with caplog.at_level(logging.WARNING):
         assert check(damage(row, defect, tmp_path)) is None
     assert check.skipped == {defect: 1}
@@ -194,17 +195,44 @@ def test_the_workers_of_one_process_are_counted_together(refer_set):
     for picture in sorted(refer_set.pictures.iterdir())[:2]:
         picture.write_bytes(b"no picture")
     source = refer.open_split("refcoco", "train", **refer_set.roots)
-    check = RowCheck(source.num_rows, max_skipped=0.5)
+    check = RowCheck({"refcoco": source.num_rows}, max_skipped=0.5)
     stream = checked_stream(unopened_stream(source, "train"), check).select_columns(["text"])
     assert len(list(DataLoader(stream, batch_size=None, num_workers=2))) == 4
     # Pictures 1 and 2, and so these rows, were given to different workers.
     assert check.skipped == {"picture unreadable": 4}
 
 
+def test_a_small_set_is_not_lost_in_a_large_one(row):
+    check = RowCheck({"refcoco": 100, "visual_genome": 100_000})
+    empty = row | {"text": ""}
+    assert [check(empty | {"dataset": "visual_genome"}) for _ in range(3)] == [None] * 3
+    assert check(empty) is None
+    with pytest.raises(TooManySkippedError, match="2 of 2 rows read of refcoco were skipped.*of the 100 rows"):
+        check(empty)
+
+
+def test_rows_of_parquet_are_counted_together_whatever_set_they_were_written_from(row):
+    check = RowCheck({"parquet": 100, "refcoco": 10_000})
+    empty = row | {"text": ""}
+    assert check(empty | {"dataset": "visual_genome"}) is check(empty) is None
+    with pytest.raises(TooManySkippedError, match="2 of 2 rows read of parquet"):
+        check(empty | {"dataset": "flickr30k"})
+
+
+def test_counts_are_taken_up_again(row):
+    first, second = RowCheck({"refcoco": 200}), RowCheck({"refcoco": 200})
+    for text in ("x", "", ""):
+        first(row | {"text": text})
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    assert (second.seen, second.skipped) == (3, {"expression empty": 2})
+    with pytest.raises(TooManySkippedError, match="3 of 4 rows"):
+        second(row | {"text": ""})
+
+
 @pytest.mark.parametrize("processes", [1, 2])
 def test_each_of_several_processes_is_judged_on_its_share(row, processes, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", str(processes))
-    check = RowCheck(num_rows=400)
+    check = RowCheck({"refcoco": 400})
     empty = row | {"text": ""}
     allowed = 4 // processes
     assert [check(empty) for _ in range(allowed)] == [None] * allowed

@@ -91,6 +91,11 @@ def test_each_epoch_has_another_order_and_the_same_rows_and_comes_back_with_its_
     assert ids(load(many, shuffle_buffer=30, seed=2)) != orders[0]
 
 
+def test_a_shuffle_buffer_without_a_stream_is_refused(many):
+    with pytest.raises(ValueError, match="shuffle_buffer=16 is for streams"):
+        load(many, shuffle_buffer=16, streaming=False)
+
+
 def test_shuffling_parts_the_rows_of_a_picture(many):
     images = [row["image_id"] for row in load(many, shuffle_buffer=60, seed=1)]
     neighbours = sum(one == other for one, other in zip(images[:-1], images[1:], strict=True))

@@ -89,6 +89,21 @@ def test_a_region_file_cut_in_half_is_named(genome):
         load_grounding_dataset("visual_genome", "train", **genome)
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("image_data.json", {"images": []}, "a list is expected, this is dict"),
+        ("image_data.json", [{"image_id": 1}], "entry 0: 'height' is missing"),
+        ("region_descriptions.json", [{"id": 1, "regions": [{"phrase": "x"}]}], "picture 1, regions, entry 0"),
+        ("region_descriptions.json", [{"regions": []}], "picture None: 'id' is missing"),
+    ],
+)
+def test_labels_of_another_form_are_named(genome, file, content, message):
+    (genome["label_root"] / "visual-genome" / file).write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=f"{file}.*{message}"):
+        list(load_grounding_dataset("visual_genome", "train", **genome))
+
+
 def test_memory_does_not_grow_with_the_number_of_rows(genome):
     folder = genome["label_root"] / "visual-genome"
     images = json.loads((folder / "image_data.json").read_text())

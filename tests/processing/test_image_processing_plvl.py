@@ -63,6 +63,13 @@ def test_an_absent_mask_is_marked_as_absent(image_processor):
     assert labels["masks"][1].mean() == 1
 
 
+def test_a_mask_that_vanishes_at_the_networks_size_counts_as_none(image_processor):
+    mask = np.zeros((400, 800))
+    mask[100, 300] = 1
+    labels = image_processor(Image.new("RGB", (800, 400)), masks=[mask], return_tensors="pt")["labels"]
+    assert labels["masks"].sum() == 0 and labels["has_mask"].tolist() == [False]
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
