@@ -3,10 +3,10 @@
 import argparse
 
 import torch
-from transformers import AutoModel, AutoProcessor
 from transformers.image_utils import load_image
 
-import plvl  # noqa: F401  (registers PLVL with the Auto classes)
+from plvl.modeling_plvl import PLVLModel
+from plvl.processing import PLVLProcessor
 from plvl.processing.drawing import PREDICTED_COLOUR, draw_grounding
 
 
@@ -20,8 +20,8 @@ def main(argv=None):
     arguments = parser.parse_args(argv)
 
     image = load_image(arguments.picture)
-    processor = AutoProcessor.from_pretrained(arguments.model)
-    model = AutoModel.from_pretrained(arguments.model).eval()
+    processor = PLVLProcessor.from_pretrained(arguments.model)
+    model = PLVLModel.from_pretrained(arguments.model).eval()
     inputs = processor(images=image, text=arguments.expression, return_tensors="pt")
     [answer] = processor.post_process_grounding(model(**inputs), target_sizes=[(image.height, image.width)])
 

@@ -137,6 +137,7 @@ def _mask_metrics(intersection: np.ndarray, union: np.ndarray) -> dict[str, floa
 
 
 def _center_box_accuracy(columns: _Columns) -> float:
-    boxes = torch.from_numpy(columns.values[:, -4:])
+    sides = (columns.center_x, columns.center_y, columns.width, columns.height)
+    boxes = torch.from_numpy(np.stack(sides, axis=1))
     guess = torch.tensor([0.5, 0.5, columns.width.mean(), columns.height.mean()], dtype=boxes.dtype)
     return float((paired_box_iou(guess.expand_as(boxes), boxes) >= IOU_THRESHOLD).double().mean())

@@ -6,6 +6,7 @@ import torch
 
 from plvl.modeling_plvl import PLVLOutput
 from plvl.training.metrics import (
+    NATIVE_STATISTICS,
     grounding_metrics,
     grounding_statistics,
     mask_overlap,
@@ -39,9 +40,11 @@ def test_the_metrics_of_three_samples_are_those_computed_by_hand():
 def test_the_centre_box_has_the_mean_size_of_the_split():
     outputs, labels = outputs_and_labels()
     labels["boxes"] = torch.tensor([[0.5, 0.5, 0.2, 0.2], [0.5, 0.5, 0.4, 0.4], [0.1, 0.1, 0.3, 0.3]])
-    metrics = grounding_metrics(grounding_statistics(outputs, labels).numpy())
+    statistics = grounding_statistics(outputs, labels).numpy()
+    native = np.zeros((3, len(NATIVE_STATISTICS)))
     # 0.3 x 0.3 in the middle: IoU 0.44, 0.56 and 0.
-    assert metrics["center_box_accuracy"] == pytest.approx(1 / 3)
+    for columns in (statistics, np.hstack([statistics, native])):
+        assert grounding_metrics(columns)["center_box_accuracy"] == pytest.approx(1 / 3)
 
 
 def test_a_model_without_a_task_has_no_metrics_of_it():
