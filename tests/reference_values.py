@@ -20,10 +20,12 @@ import torch
 import transformers
 from PIL import Image
 
+from plvl.modeling_plvl import PLVLOutput
 from plvl.modeling_plvl.checkpoint_conversion import build_model, plvl_weights
 from plvl.modeling_plvl.checkpoint_keys import plvl_keys, sort_names, split_stacked_projection
 from plvl.modeling_plvl.loss_plvl import center_heatmap
 from plvl.processing import PLVLImageProcessor, PLVLImageProcessorPil
+from plvl.training.metrics import grounding_metrics, grounding_statistics
 
 REFERENCE = Path(__file__).parent / "fixtures" / "reference"
 LOSSES = {
@@ -239,6 +241,32 @@ def evaluation_transform(backend: str) -> list[Row]:
     ]
 
 
+def metrics() -> list[Row]:
+    """Box IoU and accuracy of 64 pairs of boxes, mean IoU of 8 pairs of masks."""
+    reference = np.load(REFERENCE / "metrics_a.npz")
+    pairs = {"boxes": torch.from_numpy(reference["target_boxes"])}
+    statistics = grounding_statistics(PLVLOutput(pred_boxes=torch.from_numpy(reference["pred_boxes"])), pairs).numpy()
+    accuracy = grounding_metrics(statistics)["box_accuracy"]
+
+    random = np.random.RandomState(int(reference["mask_seed"]))
+    # The boxes above were drawn first, from the same generator.
+    random.uniform(0.2, 0.8, (64, 2)), random.uniform(0.1, 0.5, (64, 2)), random.normal(0, 0.04, (64, 4))
+    truth = random.uniform(size=(8, 1, 448, 448)) > 0.6
+    probability = np.clip(truth * 0.6 + random.uniform(0, 0.6, (8, 1, 448, 448)), 0, 1)
+    masks = {
+        "boxes": torch.zeros(8, 4),
+        "masks": torch.from_numpy(truth[:, 0]),
+        "has_mask": torch.ones(8, dtype=torch.bool),
+    }
+    outputs = PLVLOutput(pred_masks=torch.logit(torch.from_numpy(probability[:, 0])))
+    mask_miou = grounding_metrics(grounding_statistics(outputs, masks).numpy())["mask_miou"]
+    return [
+        Row("box IoU of each pair", "absolute", 1e-6, float(np.abs(statistics[:, 0] - reference["box_iou"]).max())),
+        Row("box accuracy", "absolute", 1e-6, abs(accuracy - float(reference["acc"]))),
+        Row("mean mask IoU", "absolute", 1e-6, abs(mask_miou - float(reference["mask_miou"]))),
+    ]
+
+
 def _worst(what: str, rows: list[Row]) -> Row:
     worst = max(rows, key=lambda row: row.difference)
     return Row(f"{what} ({len(rows)})", worst.measure, worst.tolerance, worst.difference)
@@ -260,6 +288,7 @@ def _table() -> list[Row]:
         *heatmaps(),
         *evaluation_transform("pil"),
         *evaluation_transform("torchvision"),
+        *metrics(),
     ]
 
 

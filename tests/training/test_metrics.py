@@ -1,7 +1,6 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
+import reference_values
 import torch
 
 from plvl.modeling_plvl import PLVLOutput
@@ -9,7 +8,6 @@ from plvl.training.metrics import (
     NATIVE_STATISTICS,
     grounding_metrics,
     grounding_statistics,
-    mask_overlap,
     native_statistics,
     paired_box_iou,
 )
@@ -62,30 +60,8 @@ def test_boxes_that_do_not_meet_have_no_overlap():
     assert np.isfinite(paired_box_iou(empty, empty).item())
 
 
-def test_boxes_of_the_original_program_have_its_iou_and_accuracy():
-    reference = reference_arrays()
-    boxes = {"boxes": torch.from_numpy(reference["target_boxes"])}
-    outputs = PLVLOutput(pred_boxes=torch.from_numpy(reference["pred_boxes"]))
-    statistics = grounding_statistics(outputs, boxes).numpy()
-    np.testing.assert_allclose(statistics[:, 0], reference["box_iou"], atol=1e-6)
-    assert grounding_metrics(statistics)["box_accuracy"] == pytest.approx(float(reference["acc"]), abs=1e-6)
-
-
-def test_masks_of_the_original_program_have_its_mean_iou():
-    reference = reference_arrays()
-    random = np.random.RandomState(int(reference["mask_seed"]))
-    random.uniform(0.2, 0.8, (64, 2)), random.uniform(0.1, 0.5, (64, 2)), random.normal(0, 0.04, (64, 4))
-    truth = random.uniform(size=(8, 1, 448, 448)) > 0.6
-    prediction = np.clip(truth * 0.6 + random.uniform(0, 0.6, (8, 1, 448, 448)), 0, 1)
-    overlap = mask_overlap(torch.from_numpy(prediction[:, 0] > 0.5), torch.from_numpy(truth[:, 0]))
-    statistics = np.zeros((8, 8))
-    statistics[:, 0], statistics[:, 3] = np.nan, 1
-    statistics[:, 1:3] = torch.stack(overlap, 1)
-    assert grounding_metrics(statistics)["mask_miou"] == pytest.approx(float(reference["mask_miou"]), abs=1e-6)
-
-
-def reference_arrays():
-    return np.load(Path(__file__).parents[1] / "fixtures/reference/metrics_a.npz")
+def test_metrics_agree_with_the_original_programs():
+    assert [row for row in reference_values.metrics() if not row.agrees] == []
 
 
 def test_precision_is_the_share_of_masks_of_an_iou_or_more():
