@@ -1,4 +1,4 @@
-"""PLVL's losses (arXiv 2504.16145, section 3.4): box, centre and mask. No loop over the batch, no host sync."""
+"""PLVL's losses (arXiv 2504.16145): box, centre and mask. No loop over the batch, no host sync."""
 
 import torch
 import torch.nn.functional as F

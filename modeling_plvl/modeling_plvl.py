@@ -102,7 +102,7 @@ class PLVLDecoderLayer(GradientCheckpointingLayer):
 
 
 class PLVLDecoder(nn.Module):
-    """Image tokens and text, brought to one width, through the decoder layers (section 3.3)."""
+    """Image tokens and text, brought to one width, through the decoder layers."""
 
     def __init__(self, config: PLVLConfig):
         super().__init__()
@@ -127,7 +127,7 @@ def conv_norm_relu(in_channels: int, out_channels: int, kernel_size: int) -> nn.
 
 class PLVLHead(nn.Module):
     """
-    Box and mask around a shared centre (section 3.3): half of the channels finds the centre and paints the mask,
+    Box and mask around a shared centre: half of the channels finds the centre and paints the mask,
     the other half gives the box's offset and size. Only the branches of `config.tasks` are built.
     """
 

@@ -1,4 +1,4 @@
-"""PLVL's vision encoder: a plain ViT as in ViTDet, and the blocks of it that language enters (section 3.2)."""
+"""PLVL's vision encoder: a plain ViT as in ViTDet, and the blocks of it that language enters."""
 
 from collections.abc import Callable
 
@@ -96,7 +96,7 @@ class PLVLVisionEmbeddings(nn.Module):
 
 
 class PLVLTextGuidance(nn.Module):
-    """What language does inside a vision block: image tokens attend to the adapted text (section 3.2)."""
+    """What language does inside a vision block: image tokens attend to the adapted text."""
 
     def __init__(self, config: PLVLConfig):
         super().__init__()
