@@ -12,7 +12,7 @@ from plvl.data.training_rows import load_training_rows
 from plvl.processing.augmentation import training_augmentation
 from plvl.training import PLVLTrainer, PLVLTrainingArguments
 from plvl.training.callbacks import DrawGallery
-from plvl.training.checkpoints import last_good_checkpoint
+from plvl.training.checkpoints import agreed_checkpoint
 from plvl.training.gallery import draw_gallery, one_row_per_picture
 from plvl.training.recipe import DataArguments, ModelArguments, parse_recipe
 from plvl.training.results import metrics_by_split, print_summary, write_metrics, write_predictions
@@ -71,7 +71,7 @@ def make_augmentation(data_args: DataArguments, size):
 def train(trainer: PLVLTrainer):
     """Begins the run, or goes on with it where an earlier one of the same command was stopped."""
     args = trainer.args
-    checkpoint = args.resume_from_checkpoint or last_good_checkpoint(args.output_dir)
+    checkpoint = args.resume_from_checkpoint or agreed_checkpoint(args.output_dir)
     if checkpoint:
         logger.warning("the run goes on from %s", checkpoint)
     trainer.train(resume_from_checkpoint=checkpoint)

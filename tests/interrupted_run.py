@@ -14,10 +14,12 @@ class SendSignal(TrainerCallback):
 
     def on_step_end(self, args, state, control, **kwargs):
         if state.global_step == self.step:
-            os.kill(os.getpid(), self.number)
+            # To the data workers too, as a scheduler does.
+            os.killpg(os.getpgrp(), self.number)
 
 
 if __name__ == "__main__":
+    os.setsid()
     image_root, label_root, output, name, step, workers = sys.argv[1:]
     roots = {"image_root": image_root, "label_root": label_root}
     trainer = resumable_run(roots, output, int(workers), [SendSignal(name, int(step))])

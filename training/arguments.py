@@ -58,6 +58,11 @@ class PLVLTrainingArguments(TrainingArguments):
             raise ValueError(f"lr_decay_by must be one of {', '.join(LR_DECAYS)}, got {self.lr_decay_by!r}")
         if self.lr_decay_by == "epoch" and (self.lr_scheduler_type != "polynomial" or self.get_warmup_steps(1000)):
             raise ValueError("lr_decay_by=epoch goes with lr_scheduler_type=polynomial and no warm-up")
+        if self.n_gpu > 1:
+            raise ValueError(
+                f"one process sees {self.n_gpu} GPUs: start one process for each (accelerate launch --multi_gpu "
+                f"--num_processes {self.n_gpu} ...) or show it one (CUDA_VISIBLE_DEVICES=0)"
+            )
         if self.total_train_batch_size:
             self._divide_total_batch()
 

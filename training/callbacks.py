@@ -65,6 +65,11 @@ class StopEarly(TrainerCallback):
             control.should_training_stop = True
 
 
+def leave_sigterm_to_the_process(worker: int):
+    """For DataLoader workers: a scheduler signals them too, and the step under way still needs them."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
 class StopOnSignal(TrainerCallback):
     """
     On SIGTERM (a scheduler takes the machine back) the step is finished, a checkpoint is saved and the run stops.

@@ -9,6 +9,7 @@ import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 
+from accelerate.utils import gather_object
 from safetensors import SafetensorError, safe_open
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
@@ -17,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 # Beside the checkpoints; what stands in it was being written when a run ended.
 UNFINISHED = "unfinished"
+REPLACED = ".old"
 
 
 class CheckpointNotWrittenError(OSError):
@@ -59,15 +61,33 @@ def defect_of(checkpoint) -> str | None:
     return None
 
 
+def agreed_checkpoint(output_dir) -> str | None:
+    """
+    The last good checkpoint, the same for all processes.
+
+    Raises:
+        ValueError: the processes, on machines without a common disk, say, find different ones.
+    """
+    good = last_good_checkpoint(output_dir)
+    found = gather_object([good and Path(good).name])
+    if len(set(found)) > 1:
+        raise ValueError(
+            f"the processes find different checkpoints in {output_dir}: {found}; "
+            "output_dir must be on a disk that all machines share"
+        )
+    return good
+
+
 def step_of(checkpoint) -> int:
     """The step that a checkpoint's name says."""
     return int(Path(checkpoint).name.rpartition("-")[2])
 
 
 def remove_unfinished(output_dir):
-    """Clears away what an earlier run was writing when it ended."""
+    """Clears away what an earlier run was writing when it ended; a good folder that waited there comes back."""
     folder = Path(output_dir) / UNFINISHED
     if folder.exists():
+        _put_back_replaced(output_dir)
         logger.warning("%s is removed: an earlier run ended while it was writing there", folder)
         shutil.rmtree(folder)
 
@@ -81,6 +101,7 @@ def explained_failure(output_dir, what: str):
     except Exception as error:
         folder = Path(output_dir).absolute()
         free = shutil.disk_usage(next(each for each in (folder, *folder.parents) if each.exists())).free
+        _put_back_replaced(output_dir)
         shutil.rmtree(Path(output_dir) / UNFINISHED, ignore_errors=True)
         good = last_good_checkpoint(output_dir)
         raise CheckpointNotWrittenError(
@@ -90,6 +111,14 @@ def explained_failure(output_dir, what: str):
         ) from error
 
 
+def _put_back_replaced(output_dir):
+    """Gives a good folder its name again where its successor never got it."""
+    for old in (Path(output_dir) / UNFINISHED).glob(f"*{REPLACED}"):
+        target = Path(output_dir) / old.name.removesuffix(REPLACED)
+        if not target.exists():
+            old.rename(target)
+
+
 def replace_folder(written: Path, target: Path):
     """Gives a written folder its name; a folder of that name goes once the new one is safe on disk."""
     for file in written.rglob("*"):
@@ -97,7 +126,7 @@ def replace_folder(written: Path, target: Path):
             with open(file, "rb") as handle:
                 os.fsync(handle.fileno())
     if target.exists():
-        old = written.with_name(f"{target.name}.old")
+        old = written.with_name(f"{target.name}{REPLACED}")
         shutil.rmtree(old, ignore_errors=True)
         target.rename(old)
         written.rename(target)

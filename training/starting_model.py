@@ -59,6 +59,9 @@ def _model_to_go_on_from(arguments: ModelArguments, is_trained: bool):
     path = arguments.model_name_or_path
     if arguments.vision_weights or arguments.text_weights:
         raise ValueError("vision_weights and text_weights are for a new model, and model_name_or_path names one")
+    for name in ("model_config", "tokenizer_name_or_path"):
+        if getattr(arguments, name):
+            logger.warning("%s is for a new model and changes nothing in %s", name, path)
     model, info = AutoModel.from_pretrained(path, output_loading_info=True, **arguments.changes)
     # A model of boxes that is to learn masks has that branch of the head new; all else must be there.
     missing = sorted(name for name in info["missing_keys"] if not (is_trained and name.startswith("head.")))

@@ -16,7 +16,13 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput, rotat
 
 from plvl.data.collator import GroundingCollator
 from plvl.modeling_plvl.model_card_plvl import write_model_card
-from plvl.training.callbacks import ClearBadGradients, KeepBestModels, StopEarly, StopOnSignal
+from plvl.training.callbacks import (
+    ClearBadGradients,
+    KeepBestModels,
+    StopEarly,
+    StopOnSignal,
+    leave_sigterm_to_the_process,
+)
 from plvl.training.checkpoints import UNFINISHED, explained_failure, remove_unfinished, replace_folder, step_of
 from plvl.training.evaluation import (
     Evaluated,
@@ -154,6 +160,7 @@ class PLVLTrainer(Trainer):
             prefetch_factor=args.dataloader_prefetch_factor if num_workers else None,
             multiprocessing_context=args.dataloader_multiprocessing_context if num_workers else None,
             generator=torch.Generator().manual_seed(seed),
+            worker_init_fn=leave_sigterm_to_the_process,
         )
 
     def num_examples(self, dataloader):
@@ -300,6 +307,7 @@ class PLVLTrainer(Trainer):
             num_workers=args.dataloader_num_workers,
             pin_memory=args.dataloader_pin_memory,
             generator=torch.Generator(),
+            worker_init_fn=leave_sigterm_to_the_process,
         )
         if args.world_size > 1 and not self.is_fsdp_enabled:
             # Each process has running means and variances of its own batches; the first one's are saved.

@@ -9,7 +9,13 @@ import torch
 from small_runs import random_model, resumable_run, run_program
 from transformers import TrainerCallback
 
-from plvl.training.checkpoints import CheckpointNotWrittenError, defect_of, last_good_checkpoint
+from plvl.training.checkpoints import (
+    CheckpointNotWrittenError,
+    agreed_checkpoint,
+    defect_of,
+    last_good_checkpoint,
+    remove_unfinished,
+)
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +112,20 @@ def test_what_an_earlier_run_left_unfinished_is_cleared_away(refshapes, stopped)
     resumable_run(refshapes, stopped, max_steps=9)
     assert not (stopped / "unfinished").exists()
     assert (stopped / "checkpoint-9").exists()
+
+
+def test_a_good_folder_whose_successor_never_got_its_name_comes_back(tmp_path):
+    (tmp_path / "unfinished/best_box_accuracy.old").mkdir(parents=True)
+    (tmp_path / "unfinished/best_box_accuracy").mkdir()
+    remove_unfinished(tmp_path)
+    assert (tmp_path / "best_box_accuracy").is_dir()
+    assert not (tmp_path / "unfinished").exists()
+
+
+def test_processes_that_find_different_checkpoints_do_not_start(tmp_path, monkeypatch):
+    monkeypatch.setattr("plvl.training.checkpoints.gather_object", lambda found: [*found, "checkpoint-3"])
+    with pytest.raises(ValueError, match="find different checkpoints .* must be on a disk that all machines share"):
+        agreed_checkpoint(tmp_path)
 
 
 class FillDisk(TrainerCallback):

@@ -216,3 +216,9 @@ def without_dropout(model):
         if hasattr(module, "dropout") and isinstance(module.dropout, float):
             module.dropout = 0.0
     return model
+
+
+def test_one_process_with_several_gpus_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(PLVLTrainingArguments, "n_gpu", property(lambda self: 4))
+    with pytest.raises(ValueError, match="one process sees 4 GPUs: start one process for each"):
+        PLVLTrainingArguments(output_dir=str(tmp_path))
