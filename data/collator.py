@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from torchvision.transforms.v2 import functional as tvF
 
 from plvl.data.masks import decode_segmentation
@@ -36,13 +37,18 @@ class GroundingCollator:
         return dict(batch)
 
 
+def row_truth(row: dict) -> tuple[tuple[float, float, float, float], np.ndarray | None]:
+    """The object of a row in its picture's pixels: box x1, y1, x2, y2, and mask `(height, width)` or `None`."""
+    x, y, width, height = row["bbox"]
+    return (x, y, x + width, y + height), decode_segmentation(row["segmentation"], row["height"], row["width"])
+
+
 def row_sample(row: dict) -> GroundingSample:
     """The row in the form that the steps of the augmentation take."""
-    x, y, width, height = row["bbox"]
-    mask = decode_segmentation(row["segmentation"], row["height"], row["width"])
+    box, mask = row_truth(row)
     return GroundingSample(
         image=tvF.pil_to_tensor(row["image"]),
         text=row["text"],
-        box=(x, y, x + width, y + height),
+        box=box,
         mask=None if mask is None else MaskView.whole(mask),
     )

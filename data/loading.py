@@ -58,13 +58,23 @@ def load_grounding_dataset(
     if shuffle_buffer and not streaming:
         raise ValueError(f"shuffle_buffer={shuffle_buffer} is for streams; with streaming=False use .shuffle(seed)")
     if streaming:
-        stream, sources = unopened_rows(name, split, image_root, label_root, split_by, seed)
-        if shuffle_buffer:
-            stream = stream.shuffle(seed=seed, buffer_size=shuffle_buffer)
-        return checked_stream(stream, RowCheck(set_sizes(sources), max_skipped))
+        return checked_stream(
+            *rows_and_check(name, split, image_root, label_root, split_by, shuffle_buffer, seed, max_skipped)
+        )
     sources = _open_sources(name, split, image_root, label_root, split_by)
     parts = [cached_rows(one, source, split, max_skipped) for one, source in sources.items()]
     return _joined(parts, sources, name, split, seed)
+
+
+def rows_and_check(name, split, image_root, label_root, split_by, shuffle_buffer, seed, max_skipped):
+    """(IterableDataset of unopened rows, shuffled if asked for; the `RowCheck` that opens and judges them).
+
+    Args, errors: as in `load_grounding_dataset`.
+    """
+    stream, sources = unopened_rows(name, split, image_root, label_root, split_by, seed)
+    if shuffle_buffer:
+        stream = stream.shuffle(seed=seed, buffer_size=shuffle_buffer)
+    return stream, RowCheck(set_sizes(sources), max_skipped)
 
 
 def set_sizes(sources):

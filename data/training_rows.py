@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from datasets import IterableDataset
 
-from plvl.data.loading import set_sizes, unopened_rows
+from plvl.data.loading import rows_and_check
 from plvl.data.row_rules import MAX_SKIPPED, RowCheck
 
 
@@ -41,8 +41,5 @@ def load_training_rows(
 
     Args, errors: as in `plvl.data.loading.load_grounding_dataset`.
     """
-    stream, sources = unopened_rows(name, split, image_root, label_root, split_by, seed)
-    if shuffle_buffer:
-        stream = stream.shuffle(seed=seed, buffer_size=shuffle_buffer)
-    check = RowCheck(set_sizes(sources), max_skipped)
+    stream, check = rows_and_check(name, split, image_root, label_root, split_by, shuffle_buffer, seed, max_skipped)
     return TrainingRows(stream, check, check.num_rows)

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import time
 from pathlib import Path
 
 from transformers import set_seed
@@ -85,13 +86,12 @@ def evaluate(trainer: PLVLTrainer, splits: dict, data_args: DataArguments):
     args, metrics = trainer.args, {}
     Path(args.output_dir).mkdir(parents=True, exist_ok=True)
     for split, rows in splits.items():
+        start = time.time()
+        evaluated = trainer.evaluation_pass(rows, keep_answers=args.do_predict)
         if args.do_eval:
-            evaluated = trainer.evaluate(rows, metric_key_prefix=split)
-            metrics |= metrics_by_split(evaluated, data_args.dataset, split)
-        if args.do_predict:
-            answers = trainer.evaluation_pass(rows, keep_answers=True).answers
-            if trainer.is_world_process_zero():
-                print(f"predictions: {write_predictions(args.output_dir, split, answers)}")
+            metrics |= metrics_by_split(trainer.report(evaluated, split, start), data_args.dataset, split)
+        if args.do_predict and trainer.is_world_process_zero():
+            print(f"predictions: {write_predictions(args.output_dir, split, evaluated.answers)}")
     if args.do_eval and trainer.is_world_process_zero():
         write_metrics(args.output_dir, metrics)
         if data_args.gallery_size and not trainer.is_fsdp_enabled:

@@ -10,7 +10,7 @@ from datasets import Dataset, IterableDataset
 from datasets.distributed import split_dataset_by_node
 from pycocotools import mask as coco_mask
 
-from plvl.data.masks import decode_segmentation
+from plvl.data.collator import row_truth
 from plvl.training.metrics import grounding_metrics, grounding_statistics, native_statistics
 
 
@@ -24,11 +24,7 @@ class EvaluationCollator:
     collator: Callable
 
     def __call__(self, rows: list[dict]) -> dict:
-        truths = []
-        for row in rows:
-            x, y, width, height = row["bbox"]
-            mask = decode_segmentation(row["segmentation"], row["height"], row["width"])
-            truths.append({"box": [x, y, x + width, y + height], "mask": mask})
+        truths = [dict(zip(("box", "mask"), row_truth(row), strict=True)) for row in rows]
         described = [{key: value for key, value in row.items() if key != "image"} for row in rows]
         return self.collator(rows) | {"rows": described, "truths": truths}
 

@@ -5,7 +5,7 @@ from itertools import islice
 import torch
 from PIL import Image
 
-from plvl.data.masks import decode_segmentation
+from plvl.data.collator import row_truth
 from plvl.processing.drawing import PREDICTED_COLOUR, TRUE_COLOUR, contact_sheet, draw_grounding
 
 
@@ -37,9 +37,8 @@ def draw_gallery(model, processor, rows: list[dict], columns: int = 4) -> Image.
     sizes = [(row["height"], row["width"]) for row in rows]
     tiles = []
     for row, result in zip(rows, processor.post_process_grounding(outputs, sizes), strict=True):
-        x, y, width, height = row["bbox"]
-        true_mask = decode_segmentation(row["segmentation"], row["height"], row["width"])
-        truth = {"colour": TRUE_COLOUR, "box": (x, y, x + width, y + height), "mask": true_mask}
+        true_box, true_mask = row_truth(row)
+        truth = {"colour": TRUE_COLOUR, "box": true_box, "mask": true_mask}
         prediction = {
             "colour": PREDICTED_COLOUR,
             "box": result.get("box"),

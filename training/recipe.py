@@ -102,7 +102,8 @@ def parse_recipe(argument_classes, command_line: list[str]):
         if unknown:
             raise ValueError(f"{path} names unknown arguments: {', '.join(unknown)}")
         takes_several = {action.dest for action in parser._actions if action.nargs == "+"}
-        one_of_several = [name for name in takes_several.intersection(recipe) if not isinstance(recipe[name], list)]
+        for name in takes_several.intersection(recipe):
+            if not isinstance(recipe[name], list):
+                recipe[name] = [recipe[name]]
         parser.set_defaults(**recipe)
-        parser.set_defaults(**{name: [recipe[name]] for name in one_of_several})
     return parser.parse_args_into_dataclasses(args=command_line)

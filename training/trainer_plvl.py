@@ -284,7 +284,11 @@ class PLVLTrainer(Trainer):
                 metrics |= self.evaluate(part, metric_key_prefix=f"{metric_key_prefix}_{name}")
             return metrics
         start = time.time()
-        found = self.evaluation_pass(dataset).metrics()
+        return self.report(self.evaluation_pass(dataset), metric_key_prefix, start)
+
+    def report(self, evaluated: Evaluated, metric_key_prefix: str, start: float) -> dict[str, float]:
+        """Logs the metrics of a pass that began at `start` (`time.time()`) and gives them, as `evaluate` does."""
+        found = evaluated.metrics()
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in found.items()}
         metrics |= speed_metrics(metric_key_prefix, start, num_samples=found["num_samples"])
         self.log(metrics)
