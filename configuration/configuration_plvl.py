@@ -84,6 +84,9 @@ class PLVLConfig(PreTrainedConfig):
         decoder_*: the decoder's width, layers, heads, feed-forward width, dropout and LayerNorm epsilon.
         head_channels, head_hidden_channels (`int`, default to 256 and 128): channels of the head's branches,
             and before their last convolution.
+        mask_shares_center (`bool`, defaults to `True`): whether the mask is painted from the features that the
+            box's centre is found in, as the authors do. If not, it has a trunk of its own on the same half of the
+            decoder's channels, and box and mask share nothing in the head.
         loss_alpha (`float`, defaults to 0.1): weight of the three box losses beside the two mask losses.
         mask_focal_input (`str`, defaults to `"probability"`): what the mask's focal loss takes for a logit.
             `"probability"` is what the authors trained with, `"logit"` is the loss as it was meant.
@@ -108,6 +111,7 @@ class PLVLConfig(PreTrainedConfig):
     decoder_layer_norm_eps: float = 1e-5
     head_channels: int = 256
     head_hidden_channels: int = 128
+    mask_shares_center: bool = True
     loss_alpha: float | int = 0.1
     mask_focal_input: str = "probability"
     initializer_range: float = 0.02

@@ -127,8 +127,9 @@ def conv_norm_relu(in_channels: int, out_channels: int, kernel_size: int) -> nn.
 
 class PLVLHead(nn.Module):
     """
-    Box and mask around a shared centre: half of the channels finds the centre and paints the mask,
-    the other half gives the box's offset and size. Only the branches of `config.tasks` are built.
+    Box and mask around a shared centre: half of the channels finds the centre and paints the mask, through one
+    trunk or, without `config.mask_shares_center`, through one each; the other half gives the box's offset and size.
+    Only the branches of `config.tasks` are built.
     """
 
     def __init__(self, config: PLVLConfig):
@@ -140,13 +141,17 @@ class PLVLHead(nn.Module):
         )
         patch_size = config.vision_config.patch_size
         self.has_boxes, self.has_masks = "rec" in config.tasks, "res" in config.tasks
-        self.center_trunk = conv_norm_relu(half, channels, 3)
+        self.mask_shares_center = config.mask_shares_center
+        if self.has_boxes or self.mask_shares_center:
+            self.center_trunk = conv_norm_relu(half, channels, 3)
         if self.has_boxes:
             self.center = nn.Sequential(conv_norm_relu(channels, hidden, 3), nn.Conv2d(hidden, 1, 1))
             self.box_trunk = conv_norm_relu(half, channels, 3)
             self.offset = nn.Sequential(conv_norm_relu(channels, hidden, 3), nn.Conv2d(hidden, 2, 1))
             self.size = nn.Sequential(conv_norm_relu(channels, hidden, 3), nn.Conv2d(hidden, 2, 1))
         if self.has_masks:
+            if not self.mask_shares_center:
+                self.mask_trunk = conv_norm_relu(half, channels, 3)
             self.mask = nn.Sequential(
                 conv_norm_relu(channels, patch_size**2, 1),
                 nn.PixelShuffle(patch_size),
@@ -156,8 +161,9 @@ class PLVLHead(nn.Module):
     def forward(self, feature_map: torch.Tensor) -> dict[str, torch.Tensor]:
         """`feature_map`: `(batch_size, decoder_hidden_size, rows, columns)`; gives fields of [`PLVLOutput`]."""
         center_half, box_half = feature_map.chunk(2, dim=1)
-        center_features = self.center_trunk(center_half)
         outputs = {}
+        if self.has_boxes or self.mask_shares_center:
+            center_features = self.center_trunk(center_half)
         if self.has_boxes:
             box_features = self.box_trunk(box_half)
             # Float32 from here on: in bfloat16 a cell's number plus an offset is off by up to 1/16 of a cell.
@@ -166,7 +172,8 @@ class PLVLHead(nn.Module):
             outputs["size"] = clamped_sigmoid(self.size(box_features).float())
             outputs["pred_boxes"] = read_boxes(**outputs)
         if self.has_masks:
-            outputs["pred_masks"] = self.mask(center_features).squeeze(1)
+            mask_features = center_features if self.mask_shares_center else self.mask_trunk(center_half)
+            outputs["pred_masks"] = self.mask(mask_features).squeeze(1)
         return outputs
 
 

@@ -10,6 +10,7 @@ def test_the_default_is_the_base_model():
     assert list(config.cross_attention_layers) == [2, 5, 8, 11]
     assert config.mask_focal_input == "probability"
     assert not config.mask_text_padding_in_vision
+    assert config.mask_shares_center
 
 
 def test_a_configuration_comes_back_from_disk_as_it_was(config, tmp_path):
@@ -24,6 +25,7 @@ def test_a_configuration_comes_back_from_disk_as_it_was(config, tmp_path):
         ({"tasks": []}, "tasks must name one or both"),
         ({"cross_attention_layers": [3, 12]}, r"cross_attention_layers names layers \[12\], .* layers 0 to 11"),
         ({"mask_focal_input": "sigmoid"}, "mask_focal_input must be one of"),
+        ({"mask_shares_center": "no"}, "mask_shares_center"),
         ({"decoder_attention_heads": 7}, "a width of 512 cannot be split among 7 attention heads"),
     ],
 )

@@ -105,14 +105,43 @@ def test_every_parameter_gets_a_gradient_with_both_tasks_on(model, inputs, label
     assert [name for name in silent if "key.bias" not in name and "k_proj.bias" not in name] == []
 
 
-@pytest.mark.parametrize("task", ["rec", "res"])
-def test_every_parameter_gets_a_gradient_with_one_task_on(task, make_config, inputs, labels):
-    model = PLVLModel(make_config(tasks=[task])).train()
+@pytest.mark.parametrize("mask_shares_center", [True, False])
+@pytest.mark.parametrize("tasks", [["rec"], ["res"], ["rec", "res"]], ids="_".join)
+def test_every_parameter_gets_a_gradient_with_any_tasks_on(tasks, mask_shares_center, make_config, inputs, labels):
+    model = PLVLModel(make_config(tasks=tasks, mask_shares_center=mask_shares_center)).train()
     outputs = model(**inputs, labels=labels)
     outputs.loss.backward()
     assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
-    assert (outputs.pred_boxes is None) == (task == "res")
-    assert (outputs.pred_masks is None) == (task == "rec")
+    assert (outputs.pred_boxes is None) == ("rec" not in tasks)
+    assert (outputs.pred_masks is None) == ("res" not in tasks)
+
+
+def learners(head, answer) -> set[str]:
+    """The branches of the head that learn from an answer."""
+    head.zero_grad()
+    head(torch.randn(2, 32, 4, 4))[answer].sum().backward()
+    return {name.split(".")[0] for name, parameter in head.named_parameters() if parameter.grad is not None}
+
+
+def test_the_mask_is_painted_from_the_centers_features(config):
+    head = PLVLHead(config)
+    assert learners(head, "pred_masks") == {"center_trunk", "mask"}
+    assert learners(head, "center_logits") == {"center_trunk", "center"}
+
+
+def test_a_mask_that_does_not_share_the_center_shares_nothing_with_the_box(make_config):
+    head = PLVLHead(make_config(mask_shares_center=False))
+    assert learners(head, "pred_masks") == {"mask_trunk", "mask"}
+    assert learners(head, "center_logits") == {"center_trunk", "center"}
+    assert learners(head, "pred_boxes") == {"box_trunk", "offset", "size"}
+
+
+def test_a_mask_of_its_own_reads_the_same_half_of_the_channels(make_config):
+    head = PLVLHead(make_config(mask_shares_center=False)).eval()
+    feature_map = torch.randn(2, 32, 4, 4)
+    other = torch.cat([feature_map[:, :16], torch.randn(2, 16, 4, 4)], dim=1)
+    with torch.no_grad():
+        assert torch.equal(head(feature_map)["pred_masks"], head(other)["pred_masks"])
 
 
 def test_the_loss_is_the_sum_of_its_named_parts(model, inputs, labels):
