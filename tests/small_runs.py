@@ -98,7 +98,9 @@ def run_program(program: str, *arguments, processes: int = 1, check: bool = True
     """Runs a program that stands beside this file in a process of its own, or in several."""
     launcher = [sys.executable]
     if processes > 1:
-        launcher += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+        configuration = Path(__file__).parents[1] / f"configuration/accelerate/{processes}_cpu_processes.yaml"
+        # Port 0: one that is free.
+        launcher += ["-m", "accelerate.commands.launch", "--config_file", str(configuration), "--main_process_port=0"]
     here = Path(__file__).parent
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(here), "HF_HUB_OFFLINE": "1"}
     command = [*launcher, str(here / program), *map(str, arguments)]

@@ -1,4 +1,8 @@
-"""Recipes: a YAML file and command-line flags together fill the arguments of a run, flags winning."""
+"""Recipes: a YAML file and command-line flags together fill the arguments of a run, flags winning.
+
+A recipe may build on another: `base: quickstart.yaml` names it, from the recipe's own folder, and the recipe says only
+what it changes. A mapping in it is merged into the base's; any other value takes the place of the base's.
+"""
 
 import json
 from dataclasses import dataclass, field
@@ -88,22 +92,47 @@ def parse_recipe(argument_classes, command_line: list[str]):
         a tuple of the filled dataclasses.
 
     Raises:
-        ValueError: the recipe is no mapping, or names an argument that there is not; the message names file and key.
-        FileNotFoundError: there is no such recipe.
+        ValueError: a recipe is no mapping, names an argument that there is not, or builds on itself; the message names
+            file and key.
+        FileNotFoundError: there is no such recipe, or not the one it builds on.
     """
     parser = HfArgumentParser(argument_classes)
     if command_line and command_line[0].endswith((".yaml", ".yml")):
         path, *command_line = command_line
-        recipe = yaml.safe_load(Path(path).read_text())
-        if not isinstance(recipe, dict):
-            raise ValueError(f"{path} must hold a mapping of argument names to values, got {type(recipe).__name__}")
-        known = {action.dest for action in parser._actions}
-        unknown = sorted(set(recipe) - known)
-        if unknown:
-            raise ValueError(f"{path} names unknown arguments: {', '.join(unknown)}")
+        recipe = _read_recipe(Path(path), {action.dest for action in parser._actions})
         takes_several = {action.dest for action in parser._actions if action.nargs == "+"}
         for name in takes_several.intersection(recipe):
             if not isinstance(recipe[name], list):
                 recipe[name] = [recipe[name]]
         parser.set_defaults(**recipe)
     return parser.parse_args_into_dataclasses(args=command_line)
+
+
+def _read_recipe(path: Path, known: set[str], built_on_it: tuple[Path, ...] = ()) -> dict:
+    """What a recipe says, on top of what its base says; `built_on_it` are the recipes that led here."""
+    if built_on_it and not path.is_file():
+        raise FileNotFoundError(f"{built_on_it[-1]} builds on {path}, but there is no such file")
+    if any(path.samefile(other) for other in built_on_it):
+        circle = " -> ".join(map(str, (*built_on_it, path)))
+        raise ValueError(f"recipes that build on one another in a circle: {circle}")
+    recipe = yaml.safe_load(path.read_text())
+    if not isinstance(recipe, dict):
+        raise ValueError(f"{path} must hold a mapping of argument names to values, got {type(recipe).__name__}")
+    unknown = sorted(str(name) for name in set(recipe) - known - {"base"})
+    if unknown:
+        raise ValueError(f"{path} names unknown arguments: {', '.join(unknown)}")
+    if "base" not in recipe:
+        return recipe
+    base = recipe.pop("base")
+    if not isinstance(base, str):
+        raise ValueError(f"{path}: base must be the name of a recipe file, got {base!r}")
+    return _merged(_read_recipe(path.parent / base, known, (*built_on_it, path)), recipe)
+
+
+def _merged(below: dict, above: dict) -> dict:
+    both = {
+        name: _merged(below[name], value)
+        for name, value in above.items()
+        if isinstance(value, dict) and isinstance(below.get(name), dict)
+    }
+    return below | above | both

@@ -42,6 +42,64 @@ def test_a_wrong_recipe_names_the_file_and_the_key(tmp_path, text, message):
         parse_recipe(CLASSES, [str(recipe)])
 
 
+@pytest.fixture
+def write(tmp_path):
+    """Writes a recipe and gives its path."""
+
+    def write_recipe(name: str, text: str) -> str:
+        (tmp_path / name).write_text(text)
+        return str(tmp_path / name)
+
+    return write_recipe
+
+
+def test_a_recipe_says_only_what_it_changes_in_its_base(write, tmp_path):
+    (tmp_path / "common").mkdir()
+    write(
+        "common/first.yaml",
+        "dataset: refcocog\nseed: 3\neval_splits: [val, test]\n"
+        "model_config: {decoder_layers: 1, vision_config: {patch_size: 8, num_hidden_layers: 2}}\n",
+    )
+    write("second.yaml", "base: common/first.yaml\nseed: 4\nmodel_config: {vision_config: {patch_size: 4}}\n")
+    recipe = write(
+        "third.yaml", "base: second.yaml\neval_splits: [test]\nmodel_config: {cross_attention_layers: []}\n"
+    )
+    model, data, training = parse_recipe(CLASSES, [recipe])
+    assert (data.dataset, data.eval_splits, training.seed) == ("refcocog", ["test"], 4)
+    assert model.model_config == {
+        "decoder_layers": 1,
+        "vision_config": {"patch_size": 4, "num_hidden_layers": 2},
+        "cross_attention_layers": [],
+    }
+
+
+def test_a_base_that_is_not_there_is_named_with_the_recipe_that_wants_it(write):
+    with pytest.raises(FileNotFoundError, match=r"a\.yaml builds on .*b\.yaml, but there is no such file"):
+        parse_recipe(CLASSES, [write("a.yaml", "base: b.yaml\n")])
+
+
+@pytest.mark.parametrize("base", ["a.yaml", "b.yaml", "./b.yaml"])
+def test_recipes_in_a_circle_are_refused(write, base):
+    write("b.yaml", "base: a.yaml\n")
+    with pytest.raises(ValueError, match=r"in a circle: .*a\.yaml -> .*a\.yaml$"):
+        parse_recipe(CLASSES, [write("a.yaml", f"base: {base}\n")])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("datset: refcoco\n", r"b\.yaml names unknown arguments: datset"),
+        ("- a\n", r"b\.yaml must hold a mapping"),
+        ("base: [c.yaml]\n", r"b\.yaml: base must be the name of a recipe file, got \['c\.yaml'\]"),
+        ("base:\n", r"b\.yaml: base must be the name of a recipe file, got None"),
+    ],
+)
+def test_what_is_wrong_in_a_base_is_told_of_the_base(write, text, message):
+    write("b.yaml", text)
+    with pytest.raises(ValueError, match=message):
+        parse_recipe(CLASSES, [write("a.yaml", "base: b.yaml\n")])
+
+
 def test_one_value_is_enough_where_several_may_stand(tmp_path):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("eval_splits: testA\n")

@@ -72,6 +72,24 @@ def test_each_trained_split_has_a_recipe_that_evaluates_it(name):
     assert model.model_name_or_path == f"{training.output_dir}/best_box_accuracy"
 
 
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("no_language_in_vision", {"cross_attention_layers": []}),
+        ("mask_apart", {"mask_shares_center": False}),
+        ("rec_only", {"tasks": ["rec"]}),
+        ("res_only", {"tasks": ["res"]}),
+    ],
+)
+def test_an_ablation_is_the_quickstart_but_for_one_thing(name, change):
+    model, data, training = parse(CONFIGURATION / "recipes/quickstart.yaml")
+    ablation, ablation_data, ablation_training = parse(CONFIGURATION / f"recipes/ablation_{name}.yaml")
+    assert ablation.model_config | ablation.changes == model.model_config | change
+    assert ablation_data == data
+    arguments = training.to_dict()
+    assert ablation_training.to_dict() == arguments | {"output_dir": f"outputs/ablation/{name}"}
+
+
 def test_the_originals_choices_are_flags():
     flags = ["--tasks", "rec", "--cross_attention_layers", "5", "11", "--loss_alpha", "0.5"]
     model, _, training = parse(CONFIGURATION / "recipes/refcoco.yaml", *flags, "--freeze_text_encoder")
@@ -83,7 +101,7 @@ def test_the_originals_choices_are_flags():
 @pytest.mark.parametrize("file", sorted((CONFIGURATION / "accelerate").glob("*.yaml")), ids=lambda file: file.stem)
 def test_accelerate_reads_its_configurations(file):
     config = load_config_from_file(str(file))
-    expected = {"cpu": 1, "one_gpu": 1, "4_gpus": 4, "8_gpus": 8, "several_nodes": 16, "fsdp": 4}
+    expected = {"cpu": 1, "one_gpu": 1, "4_gpus": 4, "8_gpus": 8, "several_nodes": 16, "fsdp": 4, "2_cpu_processes": 2}
     assert config.num_processes == expected[file.stem]
 
 
