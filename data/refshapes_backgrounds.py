@@ -79,7 +79,7 @@ def draw_background(background: Background, width: int, height: int, photographs
     rng = random.Random(background.seed)
     if background.pattern == PHOTOGRAPH:
         return _photograph(photographs[background.photograph], width, height, rng)
-    share = (KNOWN | NEW)[background.pattern](width, height, rng)
+    share = np.asarray((KNOWN | NEW)[background.pattern](width, height, rng), dtype=np.float32)
     first, second = (np.asarray(colour, dtype=np.float32)[:, None, None] for colour in background.colours)
     return first + np.clip(share, 0, 1) * (second - first)
 

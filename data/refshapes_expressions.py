@@ -110,6 +110,10 @@ def _propose_comparison(scene, target, rng):
     description = _describe_group(scene, target, rng)
     if description is None or description.size is not None:
         return None
+    if rng.random() < 0.2:
+        anchor = rng.choice([position for position in range(len(scene.shapes)) if position != target])
+        described = _describe(scene.shapes[anchor], rng, name=0.9, size=0)
+        return Relation(description, rng.choice(("larger", "smaller")), Attribute(described))
     return Comparison(description, largest=rng.random() < 0.5)
 
 
@@ -170,7 +174,8 @@ def _propose_exclusion(scene, target, rng):
         return None
     key = rng.choice(open_keys)
     values = sorted({getattr(scene.shapes[position], key) for position in group if position != target})
-    values = values if len(values) <= 2 else rng.sample(values, 1)
+    if len(values) > 2 or key == "size":
+        values = values[:1]  # nobody says "neither large nor small"
     return Exclusion(description, tuple(Attribute(Description(**{key: value})) for value in values))
 
 

@@ -30,7 +30,6 @@ PLACES = {
 }
 SIDES = {"left": (0, 1), "right": (0, -1), "top": (1, 1), "bottom": (1, -1)}  # axis, direction of counting
 MAX_RANK = 4
-RELATIONS = ("left", "right", "above", "below", "near", "nearest", "behind", "in front")
 _DIRECTIONS = {"left": (0, 1), "right": (0, -1), "above": (1, 1), "below": (1, -1)}
 _CLEARLY_LARGER = 1.18  # times as long, and as wide
 _NEAR = {True: 0.075, False: 0.2}  # gap over the picture's mean side
@@ -150,12 +149,16 @@ class Relation:
     """ "the star left of the green triangle"; the anchor must be one shape only.
 
     The anchor is a meaning itself: in "the star left of the ring under the blue square" it is a relation.
+    `relation` is left, right, above, below, near, nearest, behind, in front, larger or smaller.
     """
 
     description: Description
     relation: str
     anchor: "Meaning"
-    kind = "relation"
+
+    @property
+    def kind(self) -> str:
+        return "comparison" if self.relation in ("larger", "smaller") else "relation"
 
     @property
     def hops(self) -> int:
@@ -264,6 +267,9 @@ def is_larger(scene: Scene, one: int, other: int) -> bool:
 def _stands(scene, position, relation, anchor, strict):
     if relation == "near":
         return gap(scene, position, anchor) <= _NEAR[strict] * (scene.width + scene.height) / 2
+    if relation in ("larger", "smaller"):
+        larger, smaller = (position, anchor) if relation == "larger" else (anchor, position)
+        return is_larger(scene, larger, smaller) if strict else not is_larger(scene, smaller, larger)
     if relation in ("behind", "in front"):
         lower, upper = (position, anchor) if relation == "behind" else (anchor, position)
         covered = scene.covered(lower, upper)

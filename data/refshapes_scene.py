@@ -64,7 +64,7 @@ RULES = {
     "testA": SceneRules(_SHOWN.counts, _SHOWN.picture_sizes, new_pairs=True),
     "testB": SceneRules(
         counts=(9, 10),
-        picture_sizes=((384, 216), (216, 384), (396, 220), (220, 374), (360, 300)),
+        picture_sizes=((352, 220), (226, 344), (352, 292), (292, 352)),
         new_backgrounds=True,
     ),
 }
@@ -230,14 +230,14 @@ def _choose_look(others, count, rules, rng):
 def _place(look, others, seen, width, height, rng, tries=40):
     """The shape with this look where there is room for it; None when no such place was found.
 
-    One in four overlaps another on purpose; those for which half of the tries found no room of their own may
+    One in five overlaps another on purpose; those for which half of the tries found no room of their own may
     do so as well. `seen` is kept: for each of `others`, what is seen of it, and then of the new one.
     """
     shade = rng.randint(-7, 7)
     rgb = tuple(min(max(channel + shade + rng.randint(-4, 4), 0), 255) for channel in COLOURS[look["colour"]])
     radius = round(rng.uniform(*SIZES[look["size"]]) * math.sqrt(width * height / (320 * 240)), 2)
     tilt = round(rng.uniform(-1, 1) * MAX_TILT.get(look["name"], 180.0), 1)
-    neighbour = rng.choice(others) if others and rng.random() < 0.25 else None
+    neighbour = rng.choice(others) if others and rng.random() < 0.2 else None
     for attempt in range(tries):
         if neighbour and attempt < tries // 2:
             way, far = rng.uniform(0, 2 * math.pi), rng.uniform(0.6, 0.95) * (radius + neighbour.radius)

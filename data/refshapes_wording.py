@@ -21,6 +21,7 @@ from plvl.data.refshapes_language import (
 from plvl.data.refshapes_scene import Scene
 
 MAX_WORDS = 20
+_CORNER = 0.27  # of the picture's width and height: what is farther from the edge is in no corner
 
 # The first is the usual word: it is said as often as all others together.
 _NOUNS = {
@@ -88,8 +89,8 @@ _MOST = {
     "bottom": ("lowest", "bottommost", "bottom"),
 }
 _FARTHEST = {
-    "left": ("farthest to the left", "furthest left", "furthest to the left"),
-    "right": ("farthest to the right", "furthest right", "furthest to the right"),
+    "left": ("farthest to the left", "furthest left", "furthest to the left", "on the far left"),
+    "right": ("farthest to the right", "furthest right", "furthest to the right", "on the far right"),
     "top": ("closest to the top", "furthest up", "nearest the top"),
     "bottom": ("closest to the bottom", "furthest down", "nearest the bottom"),
 }
@@ -103,6 +104,8 @@ _RELATIONS = {
     "below": ("below", "under", "beneath", "underneath", "lower than"),
     "near": ("next to", "near", "beside", "close to", "by", "right next to"),
     "nearest": ("closest to", "nearest to", "nearest", "that is closest to"),
+    "larger": ("larger than", "bigger than", "that is larger than", "that is bigger than"),
+    "smaller": ("smaller than", "that is smaller than"),
     "behind": ("behind", "partly behind", "partly hidden by", "partly covered by", "that is behind"),
     "in front": ("in front of", "covering", "partly covering", "that is in front of"),
 }
@@ -158,9 +161,9 @@ def word(meaning: Meaning, scene: Scene, rng: random.Random, typo_rate: float = 
 
 
 def _article(phrase, rng):
-    draw = rng.random()
     if phrase.startswith("not "):
         return ""
+    draw = rng.random()
     return "the" if draw < 0.72 else "that" if draw < 0.74 else ""
 
 
@@ -248,15 +251,18 @@ def _describe(description: Description, rng, first=(), plural=False, behind=True
 
 
 def _say_attribute(meaning, scene, rng):
-    return _describe(meaning.description, rng, noun_needed=False)
+    first = ("only",) if rng.random() < 0.02 else ()
+    return _describe(meaning.description, rng, first, noun_needed=bool(first))
 
 
-def _where(place, rng):
+def _where(meaning, scene, rng):
     """ "at the top left", after a noun"""
-    if place in _AT_PLACE:
-        return _usual(_AT_PLACE[place], rng)
-    vertical, side = place.split()
+    if meaning.place in _AT_PLACE:
+        return _usual(_AT_PLACE[meaning.place], rng)
+    vertical, side = meaning.place.split()
     words = f"{_usual(_VERTICAL[vertical], rng)} {side}"
+    if _in_corner(meaning, scene) and rng.random() < 0.4:
+        return f"in the {words} corner"
     return rng.choice(
         (
             f"at the {words}",
@@ -271,10 +277,19 @@ def _where(place, rng):
     )
 
 
+def _in_corner(meaning, scene):
+    (target,) = meaning.referents(scene, strict=True)
+    x, y = scene.middles[target]
+    return all(min(share, 1 - share) < _CORNER for share in (x / scene.width, y / scene.height))
+
+
 def _say_place(meaning, scene, rng):
+    if meaning.description == Description() and rng.random() < 0.12:
+        vertical, _, side = meaning.place.rpartition(" ")
+        return f"{_usual(_VERTICAL[vertical], rng)} {side}" if vertical else side  # "top left"
     if rng.random() < 0.68:
         link = rng.choice(("that is ", "which is ")) if rng.random() < 0.08 else ""
-        where = _where(meaning.place, rng)
+        where = _where(meaning, scene, rng)
         if where.startswith(("left", "right", "top", "bottom", "upper", "lower")):
             link = ""  # "star top right"
         return f"{_describe(meaning.description, rng, behind=not link)} {link}{where}"
@@ -295,7 +310,8 @@ def _say_order(meaning, scene, rng):
             first = _usual(_OF_TWO[side], rng)
             if rng.random() < 0.6:
                 return _describe(description, rng, first=(first,))
-            return f"{first} {rng.choice(('one ', ''))}of the two {_describe(description, rng, plural=True)}"
+            one = "one " if side in ("left", "right") else rng.choice(("one ", ""))
+            return f"{first} {one}of the two {_describe(description, rng, plural=True)}"
         if draw < 0.75:
             return _describe(description, rng, first=(_usual(_MOST[side], rng),))
         if draw < 0.9:
@@ -305,7 +321,7 @@ def _say_order(meaning, scene, rng):
     draw = rng.random()
     if description == Description() and draw < 0.35:
         return f"{number} {start}"
-    if draw < 0.85:
+    if draw < 0.85 or meaning.rank == 0:
         return f"{_describe(description, rng, first=(number,))} {start}"
     return f"{_describe(description, rng, behind=False)} that is {number} {start}"
 
@@ -376,6 +392,9 @@ def _say_exclusion(meaning, scene, rng):
         return f"{head} {link} {where}"
     if len(description.group(scene)) == 2 and rng.random() < 0.4:
         other = _describe(_put_together(description, excluded.description), rng, behind=False)
+        if description.name and not excluded.description.name and rng.random() < 0.5:
+            other = f"{_predicate(excluded.description, rng)} one"
+            return f"{head} {rng.choice(('not', 'but not', 'and not', 'other than'))} the {other}"
         ways = (f"{head} other than the {other}", f"{head} but not the {other}", f"other {head} not the {other}",
                 f"{head} not the {other}", f"not the {other}")  # fmt: skip
         return rng.choice(ways)
@@ -383,13 +402,15 @@ def _say_exclusion(meaning, scene, rng):
     if texture in ("striped", "dotted") and rng.random() < 0.35:
         thing = {"striped": "stripes", "dotted": "dots"}[texture]
         return f"{head} {rng.choice(('without', 'with no', 'that has no'))} {thing}"
+    if description == Description() and not excluded.description.name and rng.random() < 0.3:
+        return f"not the {_predicate(excluded.description, rng)} ones"
     if excluded.description.colour and rng.random() < 0.08:
         return _describe(description, rng, first=(f"non {_predicate(excluded.description, rng)}",), behind=False)
     return f"{head} {link} {_predicate(excluded.description, rng)}"
 
 
 def _put_together(one, other):
-    """The attributes of both; the noun is left out at times, as in "not the red one"."""
+    """The attributes of both."""
     return Description(
         name=other.name or one.name,
         colour=other.colour or one.colour,
