@@ -39,7 +39,9 @@ def test_what_test_b_shows_no_other_split_does():
     shown = RULES["train"]
     assert RULES["val"] == shown
     assert not set(RULES["testB"].counts) & set(shown.counts)
-    aspects = [{round(width / height, 2) for width, height in RULES[name].picture_sizes} for name in ("testB", "train")]
+    aspects = [
+        {round(width / height, 2) for width, height in RULES[name].picture_sizes} for name in ("testB", "train")
+    ]
     assert not aspects[0] & aspects[1]
     assert not set(NEW) & set(KNOWN)
 
