@@ -21,10 +21,8 @@ import random
 import sys
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -120,7 +118,7 @@ def write_refshapes(
 
     Args:
         typo_rate: share of the expressions that have a typing error, 0 to 1.
-        backgrounds: a folder of photographs, which then stand behind the shapes of every other picture.
+        backgrounds: a folder of photographs, which then stand behind the shapes of half of the pictures.
         num_workers: processes that make pictures; the bytes are the same for any number.
 
     Returns a summary: `pictures`, `objects`, `words` (size of the vocabulary), `expressions` ({split: {kind:
@@ -149,18 +147,29 @@ def write_refshapes(
 
     records = _Records(seed)
     make = partial(_make_picture, seed, typo_rate, photographs, pictures)
-    bar = partial(tqdm, total=num_images, desc="RefShapes", unit="picture", disable=not show_progress)
-    # Workers are started anew: a process that has computed in threads cannot be forked safely.
-    pool = ProcessPoolExecutor(num_workers, get_context("spawn")) if num_workers > 1 else nullcontext()
-    with pool as workers:
-        made = workers.map(make, range(num_images), chunksize=_CHUNK) if workers else map(make, range(num_images))
-        for index, parts in enumerate(bar(made)):
-            records.add(index, *parts)
+    made = tqdm(
+        _each(make, num_images, num_workers),
+        total=num_images,
+        desc="RefShapes",
+        unit="picture",
+        disable=not show_progress,
+    )
+    for index, parts in enumerate(made):
+        records.add(index, *parts)
 
     (labels / "instances.json").write_text(json.dumps(records.instances), encoding="utf-8")
     # Protocol 2 is what the original RefCOCO files are in.
     (labels / "refs(unc).p").write_bytes(pickle.dumps(records.refs, protocol=2))
     return _summary(records)
+
+
+def _each(make, num_images, num_workers):
+    """What `make` returns for each number of a picture, in order."""
+    if num_workers == 1:
+        yield from map(make, range(num_images))
+    else:
+        with ProcessPoolExecutor(num_workers) as workers:
+            yield from workers.map(make, range(num_images), chunksize=_CHUNK)
 
 
 def _claim_folder(output, made_from):

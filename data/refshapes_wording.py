@@ -154,6 +154,8 @@ def word(meaning: Meaning, scene: Scene, rng: random.Random, typo_rate: float = 
         typo_rate: the probability of a typing error somewhere in it, 0 to 1.
     """
     phrase = _SAY[type(meaning)](meaning, scene, rng)
+    while len(phrase.split()) >= MAX_WORDS:
+        phrase = _SAY[type(meaning)](meaning, scene, rng)
     text = f"{_article(phrase, rng)} {phrase}".strip()
     dressed = _dress(text, rng)
     text = dressed if len(dressed.split()) <= MAX_WORDS else text
@@ -172,8 +174,8 @@ def _dress(text, rng):
     question = ""
     if rng.random() < 0.12:
         before = rng.choice(_POLITE)
-        if before == "which one is" and not text.startswith("the "):
-            before = "find"
+        if not text.startswith(("the ", "that ", "not ")) and (before == "which one is" or rng.random() < 0.8):
+            text = f"the {text}"
         question = "?" if before.startswith(_QUESTIONS) and rng.random() < 0.4 else ""
         text = f"{before} {text}"
     if rng.random() < 0.07:
@@ -394,7 +396,7 @@ def _say_exclusion(meaning, scene, rng):
         other = _describe(_put_together(description, excluded.description), rng, behind=False)
         if description.name and not excluded.description.name and rng.random() < 0.5:
             other = f"{_predicate(excluded.description, rng)} one"
-            return f"{head} {rng.choice(('not', 'but not', 'and not', 'other than'))} the {other}"
+            return f"{head} {rng.choice(('not', 'but not', 'other than'))} the {other}"
         ways = (f"{head} other than the {other}", f"{head} but not the {other}", f"other {head} not the {other}",
                 f"{head} not the {other}", f"not the {other}")  # fmt: skip
         return rng.choice(ways)

@@ -23,7 +23,7 @@ def main(argv=None):
         default=TYPO_RATE,
         help=f"share of the expressions with a typing error (default: {TYPO_RATE})",
     )
-    parser.add_argument("--backgrounds", metavar="FOLDER", help="photographs to stand behind every other picture")
+    parser.add_argument("--backgrounds", metavar="FOLDER", help="photographs to stand behind half of the pictures")
     parser.add_argument("--num_workers", type=int, default=1, help="processes; the bytes stay the same (default: 1)")
     arguments = parser.parse_args(argv)
     try:
