@@ -25,7 +25,7 @@ $(VENV)/.installed: setup.cfg pyproject.toml
 
 # A picture of the val split, and an expression about it.
 PICTURE := $(REFSHAPES)/images/mscoco/images/train2014/refshapes_000032.jpg
-EXPRESSION := the small dotted purple diamond
+EXPRESSION := the blue ring
 
 # One thread computes, the other core reads pictures.
 demo: install
