@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 # Radius in pixels of a picture with as many pixels as 320 x 240; other pictures scale it.
-SIZES = {"small": (16.0, 18.5), "medium": (24.0, 28.0), "large": (37.0, 44.0)}
+SIZES = {"small": (19.0, 22.0), "medium": (28.0, 32.0), "large": (41.0, 48.0)}
 TEXTURES = ("plain", "striped", "dotted", "checkered")
 COLOURS = {
     "red": (212, 36, 38),
