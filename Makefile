@@ -6,12 +6,13 @@ QUICKSTART := outputs/quickstart
 # The installed release, as its source distribution is called.
 TRANSFORMERS = transformers-$(shell $(BIN)/python -c 'from importlib.metadata import version; print(version("transformers"))')
 
-.PHONY: help install demo test test-transformers lint format clean
+.PHONY: help install demo test test-transformers test-demo lint format clean
 
 help:
 	@echo "make demo    install, make RefShapes, train, evaluate and ground an expression (a few minutes on 2 cores)"
 	@echo "make test    install, check the style, run the tests"
 	@echo "make test-transformers  run Transformers' own tests of models, configurations and processors on PLVL"
+	@echo "make test-demo  run the page of plvl demo in Chromium (Debian: chromium and chromium-driver)"
 	@echo "make format  format the code and mend what ruff can mend"
 	@echo "make clean   remove outputs/ (the environment stays)"
 
@@ -53,6 +54,13 @@ test-transformers: install
 			$(subst transformers-,transformers==,$(TRANSFORMERS)) && \
 		tar -xzf build/$(TRANSFORMERS).tar.gz -C build; }
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/transformers_suite
+
+test-demo: $(VENV)/.installed-demo
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/demo_in_browser
+
+$(VENV)/.installed-demo: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --editable '.[dev,demo,demo-test]'
+	touch $@
 
 format: install
 	$(BIN)/ruff check --fix .
