@@ -6,10 +6,15 @@ QUICKSTART := outputs/quickstart
 # The installed release, as its source distribution is called.
 TRANSFORMERS = transformers-$(shell $(BIN)/python -c 'from importlib.metadata import version; print(version("transformers"))')
 
-.PHONY: help install demo test test-transformers lint format clean
+# What a measurement writes; a folder with images/ and labels/refcoco, if there is one, has real pictures for it.
+BENCHMARKS := outputs/benchmarks
+PICTURES ?= $(wildcard ../shared/mini_refer)
+
+.PHONY: help install demo benchmark test test-transformers lint format clean
 
 help:
 	@echo "make demo    install, make RefShapes, train, evaluate and ground an expression (a few minutes on 2 cores)"
+	@echo "make benchmark  measure speed and memory, write docs/performance.md (about 15 minutes on 2 cores)"
 	@echo "make test    install, check the style, run the tests"
 	@echo "make test-transformers  run Transformers' own tests of models, configurations and processors on PLVL"
 	@echo "make format  format the code and mend what ruff can mend"
@@ -38,6 +43,19 @@ demo: install
 	@echo "\"$(EXPRESSION)\", grounded:            $(QUICKSTART)/prediction.png"
 	@echo "The numbers:                                               $(QUICKSTART)/metrics.json"
 	@echo "Model and processor, for AutoModel.from_pretrained:        $(QUICKSTART)"
+
+# The weights of the reference run stand for trained ones: their boxes depend on picture and expression.
+benchmark: install
+	test -d $(BENCHMARKS)/refshapes || \
+		$(BIN)/python scripts/make_refshapes.py --output $(BENCHMARKS)/refshapes --num_images 200 --seed 0
+	test -z "$(PICTURES)" || $(BIN)/python tests/reference_values.py --model $(BENCHMARKS)/reference_model
+	$(BIN)/python scripts/benchmark.py model --output $(BENCHMARKS)/model.json \
+		$(if $(PICTURES),--model $(BENCHMARKS)/reference_model --pictures $(PICTURES))
+	$(BIN)/python scripts/benchmark.py train --output $(BENCHMARKS)/train.json
+	$(BIN)/python scripts/benchmark.py data --output $(BENCHMARKS)/data.json --dataset refshapes \
+		--image_root $(BENCHMARKS)/refshapes/images --label_root $(BENCHMARKS)/refshapes/labels
+	$(BIN)/python scripts/benchmark.py export --output $(BENCHMARKS)/export.json
+	$(BIN)/python scripts/benchmark.py report $(BENCHMARKS)/*.json --output docs/performance.md
 
 lint: install
 	$(BIN)/ruff check .

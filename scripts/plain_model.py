@@ -30,10 +30,10 @@ class PlainModel(nn.Module):
         self.decoder = model.decoder
         self.head = model.head
 
-    def forward(self, pixel_values, input_ids, attention_mask, labels=None) -> dict:
+    def forward(self, pixel_values, input_ids, attention_mask=None, labels=None) -> dict:
         """Takes what [`PLVLModel`] takes and gives fields of its [`PLVLOutput`]."""
         text = self.text_encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        padding = attention_mask == 0
+        padding = None if attention_mask is None else attention_mask == 0
         grid = self.embed(pixel_values)
         for layer in self.vision_layers:
             vision_padding = padding if self.config.mask_text_padding_in_vision else None

@@ -38,8 +38,8 @@ def make_still_config(make_config):
 def test_outputs_agree(make_still_config, inputs, masked):
     model, plain = two_models(make_still_config(mask_text_padding_in_vision=masked))
     with torch.no_grad():
-        ours, theirs = model.eval()(**inputs), plain.eval()(**inputs)
-    for name, theirs in theirs.items():
+        ours, plain_outputs = model.eval()(**inputs), plain.eval()(**inputs)
+    for name, theirs in plain_outputs.items():
         torch.testing.assert_close(ours[name], theirs, atol=1e-4, rtol=1e-4, msg=lambda m, name=name: f"{name}: {m}")
 
 
