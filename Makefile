@@ -6,9 +6,11 @@ QUICKSTART := outputs/quickstart
 # The installed release, as its source distribution is called.
 TRANSFORMERS = transformers-$(shell $(BIN)/python -c 'from importlib.metadata import version; print(version("transformers"))')
 
-# What a measurement writes; a folder with images/ and labels/refcoco, if there is one, has real pictures for it.
 BENCHMARKS := outputs/benchmarks
+# Real pictures, if there are any, in a folder with images/ and labels/refcoco, and the model whose boxes are compared
+# on them: a trained one, or the weights of the reference run, whose boxes depend on picture and expression too.
 PICTURES ?= $(wildcard ../shared/mini_refer)
+MODEL ?= $(BENCHMARKS)/reference_model
 
 .PHONY: help install demo benchmark test test-transformers lint format clean
 
@@ -44,18 +46,20 @@ demo: install
 	@echo "The numbers:                                               $(QUICKSTART)/metrics.json"
 	@echo "Model and processor, for AutoModel.from_pretrained:        $(QUICKSTART)"
 
-# The weights of the reference run stand for trained ones: their boxes depend on picture and expression.
-benchmark: install
-	test -d $(BENCHMARKS)/refshapes || \
-		$(BIN)/python scripts/make_refshapes.py --output $(BENCHMARKS)/refshapes --num_images 200 --seed 0
-	test -z "$(PICTURES)" || $(BIN)/python tests/reference_values.py --model $(BENCHMARKS)/reference_model
+benchmark: install $(if $(PICTURES),$(MODEL)) $(BENCHMARKS)/refshapes
 	$(BIN)/python scripts/benchmark.py model --output $(BENCHMARKS)/model.json \
-		$(if $(PICTURES),--model $(BENCHMARKS)/reference_model --pictures $(PICTURES))
+		$(if $(PICTURES),--model $(MODEL) --pictures $(PICTURES))
 	$(BIN)/python scripts/benchmark.py train --output $(BENCHMARKS)/train.json
 	$(BIN)/python scripts/benchmark.py data --output $(BENCHMARKS)/data.json --dataset refshapes \
 		--image_root $(BENCHMARKS)/refshapes/images --label_root $(BENCHMARKS)/refshapes/labels
 	$(BIN)/python scripts/benchmark.py export --output $(BENCHMARKS)/export.json
 	$(BIN)/python scripts/benchmark.py report $(BENCHMARKS)/*.json --output docs/performance.md
+
+$(BENCHMARKS)/reference_model: | install
+	$(BIN)/python tests/reference_values.py --model $@
+
+$(BENCHMARKS)/refshapes: | install
+	$(BIN)/python scripts/make_refshapes.py --output $@ --num_images 200 --seed 0
 
 lint: install
 	$(BIN)/ruff check .

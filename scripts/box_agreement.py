@@ -10,7 +10,7 @@ from plvl.modeling_plvl import PLVLModel
 from plvl.processing import PLVLProcessor
 
 SPLITS = ("val", "testA", "testB", "train")
-MAX_BOXES = 28
+MAX_BOXES = 20
 
 
 @torch.inference_mode()
@@ -21,7 +21,7 @@ def box_agreement(model_folder: str, pictures: str, device: torch.device) -> lis
         pictures: folder with images/ and labels/refcoco.
 
     Returns:
-        IoU of the boxes in bfloat16 and in float32 of each expression, of 28 at most.
+        IoU of the boxes in bfloat16 and in float32 of each expression, of 20 at most.
     """
     processor = PLVLProcessor.from_pretrained(model_folder)
     float32, bfloat16 = (

@@ -16,7 +16,7 @@ def compare(
     flops: int | None = None,
     dtypes: dict[str, torch.dtype] | None = None,
     items: int | None = None,
-    warm_up: int = 1,
+    warm_up: int | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict:
     """
@@ -82,12 +82,13 @@ def print_table(comparison: dict):
 
 def table(comparison: dict) -> str:
     """Markdown: a line for each way and each product; columns that nothing was measured for are left out."""
+    title = f"{comparison['title']} ({comparison['turns']} turn{'s' * (comparison['turns'] > 1)})"
     rows = []
     for name, way in comparison["ways"].items():
         memory = way.get("memory") or {}
         rows.append(
             {
-                comparison["title"]: name,
+                title: name,
                 "median": duration(way["seconds"]["median"]),
                 "fastest to slowest": _range(way["seconds"]),
                 "speed": f"{speed(comparison, name):.2f} ×",
@@ -101,7 +102,7 @@ def table(comparison: dict) -> str:
     for dtype, product in comparison["products"].items():
         rows.append(
             {
-                comparison["title"]: f"a large matrix product, {dtype}",
+                title: f"a large matrix product, {dtype}",
                 "median": duration(product["seconds"]["median"]),
                 "fastest to slowest": _range(product["seconds"]),
                 "GFLOP/s": _giga(product["flops_per_second"]),

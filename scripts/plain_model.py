@@ -16,8 +16,8 @@ class PlainModel(nn.Module):
     What a [`PLVLModel`] computes, in the plain way, with its weights.
 
     Args:
-        model (`PLVLModel`): for both tasks. Its modules are taken over: its text encoder is eager from then on.
-            Whoever needs both builds two.
+        model (`PLVLModel`): for both tasks, the mask from the centre's features. Its modules are taken over, its text
+            encoder is eager from then on: whoever needs both builds two.
     """
 
     def __init__(self, model):

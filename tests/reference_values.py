@@ -28,6 +28,7 @@ from plvl.modeling_plvl.checkpoint_keys import plvl_keys, sort_names, split_stac
 from plvl.modeling_plvl.loss_plvl import center_heatmap
 from plvl.processing import PLVLImageProcessor, PLVLImageProcessorPil, PLVLProcessor
 from plvl.processing.wordpiece import learn_wordpiece
+from plvl.scripts.whole_folder import whole_folder
 from plvl.training.metrics import grounding_metrics, grounding_statistics
 
 REFERENCE = Path(__file__).parent / "fixtures" / "reference"
@@ -320,9 +321,10 @@ How to read it:
 
 def save_reference_model(folder: str):
     """A model whose answers depend on picture and expression, where there is no trained one; its words are made up."""
-    ReferenceNetwork().model.save_pretrained(folder)
     tokenizer = learn_wordpiece(["abcdefghijklmnopqrstuvwxyz0123456789"])
-    PLVLProcessor(PLVLImageProcessor(), tokenizer).save_pretrained(folder)
+    with whole_folder(folder) as new:
+        ReferenceNetwork().model.save_pretrained(new)
+        PLVLProcessor(PLVLImageProcessor(), tokenizer).save_pretrained(new)
 
 
 def main():
