@@ -25,7 +25,7 @@ def main(argv=None):
     subject = parser.parse_args(argv[:1]).subject
 
     # Only the subject's own module: the network is measured where the data sets' libraries are not installed, too.
-    module = importlib.import_module(f"plvl.scripts.benchmark_{subject}")
+    module = importlib.import_module(f"plvl.scripts.benchmarks.benchmark_{subject}")
     parser = argparse.ArgumentParser(
         prog=f"benchmark.py {subject}",
         description=module.__doc__,

@@ -7,8 +7,8 @@ reached, and the reasons where it was not, from performance_targets.py.
 import json
 from pathlib import Path
 
-from plvl.scripts.comparisons import markdown_table, percent, table
-from plvl.scripts.performance_targets import TARGETS, Target
+from plvl.scripts.benchmarks.comparisons import markdown_table, percent, table
+from plvl.scripts.benchmarks.performance_targets import TARGETS, Target
 
 HEADINGS = {"model": "Inference", "train": "Training", "data": "Data", "export": "ONNX"}
 DEVICES = {"cpu": "On a CPU", "cuda": "On a GPU"}
@@ -20,10 +20,10 @@ Written by `python scripts/benchmark.py report`; `make benchmark` measures every
 machine is given to `report` beside the others).
 
 The base model (218 million parameters, random weights of one seed) at 448 × 448 is measured against a plain network
-with the same weights (`scripts/plain_model.py`): attention scores with their position bias materialised, position
-tables resized on every call, eager attention in the text encoder, one sample's heat map at a time on the CPU, and
-PyTorch's default AdamW (this project's step has the fused one, as Transformers' `Trainer`). Tests hold both to the
-same outputs, losses and gradients.
+with the same weights (`scripts/benchmarks/plain_model.py`): attention scores with their position bias materialised,
+position tables resized on every call, eager attention in the text encoder, one sample's heat map at a time on the
+CPU, and PyTorch's default AdamW (this project's step has the fused one, as Transformers' `Trainer`). Tests hold both
+to the same outputs, losses and gradients.
 
 - Ways that are compared run in one process and take turns. Times are medians of the turns; "speed" is the first line's
   median over that of the line.

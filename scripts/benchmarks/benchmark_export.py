@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 
 from plvl.configuration import PLVLConfig
-from plvl.scripts.comparisons import compare, print_table, speed
-from plvl.scripts.contestants import Contestant, random_inputs
-from plvl.scripts.measuring import describe_machine
+from plvl.scripts.benchmarks.comparisons import compare, print_table, speed
+from plvl.scripts.benchmarks.contestants import Contestant, random_inputs
+from plvl.scripts.benchmarks.measuring import describe_machine
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 OUTPUTS = ("pred_boxes", "pred_masks", "center_logits", "size", "offset")

@@ -5,7 +5,7 @@ import torch
 
 from plvl.modeling_plvl import PLVLModel
 from plvl.modeling_plvl.loss_plvl import center_heatmap
-from plvl.scripts.plain_model import PlainModel, draw_heatmap
+from plvl.scripts.benchmarks.plain_model import PlainModel, draw_heatmap
 
 
 def two_models(config):

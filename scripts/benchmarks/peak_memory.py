@@ -13,7 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 import torch
 
-from plvl.scripts.measuring import finish
+from plvl.scripts.benchmarks.measuring import finish
 
 
 def in_own_process(function: Callable, *arguments):

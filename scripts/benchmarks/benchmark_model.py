@@ -10,10 +10,10 @@ from statistics import median
 import torch
 
 from plvl.configuration import PLVLConfig
-from plvl.scripts.comparisons import compare, memory_ratio, print_table, speed
-from plvl.scripts.contestants import Contestant, plain_flops, random_inputs
-from plvl.scripts.measuring import add_device_arguments, chosen_device, describe_machine
-from plvl.scripts.peak_memory import can_measure_memory, held_memory, in_own_process, peak_memory
+from plvl.scripts.benchmarks.comparisons import compare, memory_ratio, print_table, speed
+from plvl.scripts.benchmarks.contestants import Contestant, plain_flops, random_inputs
+from plvl.scripts.benchmarks.measuring import add_device_arguments, chosen_device, describe_machine
+from plvl.scripts.benchmarks.peak_memory import can_measure_memory, held_memory, in_own_process, peak_memory
 
 BF16 = torch.bfloat16
 PLAIN, PLVL, PLVL_BF16 = Contestant(plain=True), Contestant(plain=False), Contestant(plain=False, dtype=BF16)
@@ -41,7 +41,8 @@ def measure(arguments, config: PLVLConfig | None = None) -> dict:
     if arguments.model is None:
         note = "IoU of bfloat16's boxes with float32's: not measured (--model and --pictures)."
     else:
-        from plvl.scripts.box_agreement import box_agreement  # its data sets' libraries are needed for this alone
+        # The data sets' libraries are needed for this alone.
+        from plvl.scripts.benchmarks.box_agreement import box_agreement
 
         overlaps = box_agreement(arguments.model, arguments.pictures, device)
         figures["bfloat16_box_iou"] = sum(overlaps) / len(overlaps)

@@ -18,9 +18,9 @@ from plvl.processing import PLVLImageProcessor, PLVLProcessor
 from plvl.processing.augmentation import training_augmentation
 from plvl.processing.processing_plvl import MAX_TEXT_LENGTH
 from plvl.processing.wordpiece import learn_wordpiece
-from plvl.scripts.comparisons import compare, print_table, speed
-from plvl.scripts.measuring import describe_machine
-from plvl.scripts.plain_data import plain_batch
+from plvl.scripts.benchmarks.comparisons import compare, print_table, speed
+from plvl.scripts.benchmarks.measuring import describe_machine
+from plvl.scripts.benchmarks.plain_data import plain_batch
 
 MAX_ROWS = 2000  # of the split; they come again and again
 

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from plvl.scripts import benchmark, benchmark_report
-from plvl.scripts.performance_targets import Target
+from plvl.scripts import benchmark
+from plvl.scripts.benchmarks import benchmark_report
+from plvl.scripts.benchmarks.performance_targets import Target
 
 
 def measurement(subject, device="cpu", **figures):

@@ -9,10 +9,10 @@ from functools import partial
 import torch
 
 from plvl.configuration import PLVLConfig
-from plvl.scripts.comparisons import compare, memory_ratio, print_table, speed
-from plvl.scripts.contestants import Contestant, plain_flops, random_inputs, random_labels
-from plvl.scripts.measuring import add_device_arguments, chosen_device, describe_machine, dtype_name
-from plvl.scripts.peak_memory import can_measure_memory, held_memory, in_own_process, peak_memory
+from plvl.scripts.benchmarks.comparisons import compare, memory_ratio, print_table, speed
+from plvl.scripts.benchmarks.contestants import Contestant, plain_flops, random_inputs, random_labels
+from plvl.scripts.benchmarks.measuring import add_device_arguments, chosen_device, describe_machine, dtype_name
+from plvl.scripts.benchmarks.peak_memory import can_measure_memory, held_memory, in_own_process, peak_memory
 
 CPU_BATCH, GPU_BATCH = 2, 20
 
