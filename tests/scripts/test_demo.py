@@ -63,6 +63,12 @@ def test_a_large_picture_is_reduced(listening):
     assert answer.drawing.width == 1280
 
 
+def test_a_picture_as_narrow_as_can_be_is_not_enlarged_without_end(listening):
+    answer = answer_and_explain(*listening, Image.new("RGB", (1, 2000)), "the red square")
+    sizes = [image.size for image in (answer.drawing, answer.centre, answer.tile)]
+    assert max(map(max, sizes)) < 1400
+
+
 def test_a_model_of_masks_alone_has_no_centre_map(make_config, processor, picture):
     model = PLVLModel(make_config(tasks=["res"])).eval()
     model.set_attn_implementation("eager")
