@@ -107,6 +107,20 @@ def test_without_gradio_the_error_says_what_to_install(monkeypatch):
         main(["demo"])
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--port", "70000"], "--port must be from 1 to 65535, got 70000"),
+        (["--port", "0"], "--port must be from 1 to 65535, got 0"),
+        (["--host", "no host"], "--host no host: "),
+    ],
+)
+def test_an_address_that_is_none_is_named(monkeypatch, arguments, message):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    with pytest.raises(SystemExit, match=f"^plvl demo: {message}"):
+        main(["demo", *arguments])
+
+
 def test_without_a_model_the_error_is_one_line(monkeypatch, tmp_path):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     monkeypatch.setattr(plvl.checkpoints, "BUNDLED_CHECKPOINT", tmp_path / "gone")
