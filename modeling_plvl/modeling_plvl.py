@@ -186,11 +186,10 @@ def read_boxes(center_logits: torch.Tensor, offset: torch.Tensor, size: torch.Te
     """The box at the best centre cell: `(batch_size, 4)`, cx, cy, w, h as shares of the picture."""
     rows, columns = center_logits.shape[-2:]
     best = clamped_sigmoid(center_logits).flatten(1).argmax(1)
-    offset, size = (
-        values.flatten(2).gather(2, best[:, None, None].expand(-1, 2, 1)).squeeze(2) for values in (offset, size)
-    )
-    cell = torch.stack([best % columns, best // columns], dim=1)
-    return torch.cat([(cell + offset) / offset.new_tensor([columns, rows]), size], dim=1)
+    values = torch.cat([offset, size], dim=1).flatten(2)
+    offset_x, offset_y, width, height = values.gather(2, best[:, None, None].expand(-1, 4, 1)).squeeze(2).unbind(1)
+    center_x, center_y = (best % columns + offset_x) / columns, (best // columns + offset_y) / rows
+    return torch.stack([center_x, center_y, width, height], dim=1)
 
 
 class PLVLPreTrainedModel(ModelCardMixin, PreTrainedModel):
