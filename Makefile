@@ -6,12 +6,20 @@ QUICKSTART := outputs/quickstart
 # The installed release, as its source distribution is called.
 TRANSFORMERS = transformers-$(shell $(BIN)/python -c 'from importlib.metadata import version; print(version("transformers"))')
 
-.PHONY: help install demo test test-transformers lint format clean
+BENCHMARKS := outputs/benchmarks
+# Real pictures, if there are any, in a folder with images/ and labels/refcoco, and the model whose boxes are compared
+# on them: a trained one, or the weights of the reference run, whose boxes depend on picture and expression too.
+PICTURES ?= $(wildcard ../shared/mini_refer)
+MODEL ?= $(BENCHMARKS)/reference_model
+
+.PHONY: help install demo benchmark test test-transformers test-demo lint format clean
 
 help:
 	@echo "make demo    install, make RefShapes, train, evaluate and ground an expression (a few minutes on 2 cores)"
+	@echo "make benchmark  measure speed and memory, write docs/performance.md (about 15 minutes on 2 cores)"
 	@echo "make test    install, check the style, run the tests"
 	@echo "make test-transformers  run Transformers' own tests of models, configurations and processors on PLVL"
+	@echo "make test-demo  run the page of plvl demo in Chromium (Debian: chromium and chromium-driver)"
 	@echo "make format  format the code and mend what ruff can mend"
 	@echo "make clean   remove outputs/ (the environment stays)"
 
@@ -25,7 +33,7 @@ $(VENV)/.installed: setup.cfg pyproject.toml
 
 # A picture of the val split, and an expression about it.
 PICTURE := $(REFSHAPES)/images/mscoco/images/train2014/refshapes_000032.jpg
-EXPRESSION := the small dotted purple diamond
+EXPRESSION := the blue ring
 
 # One thread computes, the other core reads pictures.
 demo: install
@@ -38,6 +46,21 @@ demo: install
 	@echo "\"$(EXPRESSION)\", grounded:            $(QUICKSTART)/prediction.png"
 	@echo "The numbers:                                               $(QUICKSTART)/metrics.json"
 	@echo "Model and processor, for AutoModel.from_pretrained:        $(QUICKSTART)"
+
+benchmark: install $(if $(PICTURES),$(MODEL)) $(BENCHMARKS)/refshapes
+	$(BIN)/python scripts/benchmark.py model --output $(BENCHMARKS)/model.json \
+		$(if $(PICTURES),--model $(MODEL) --pictures $(PICTURES))
+	$(BIN)/python scripts/benchmark.py train --output $(BENCHMARKS)/train.json
+	$(BIN)/python scripts/benchmark.py data --output $(BENCHMARKS)/data.json --dataset refshapes \
+		--image_root $(BENCHMARKS)/refshapes/images --label_root $(BENCHMARKS)/refshapes/labels
+	$(BIN)/python scripts/benchmark.py export --output $(BENCHMARKS)/export.json
+	$(BIN)/python scripts/benchmark.py report $(BENCHMARKS)/*.json --output docs/performance.md
+
+$(BENCHMARKS)/reference_model: | install
+	$(BIN)/python tests/reference_values.py --model $@
+
+$(BENCHMARKS)/refshapes: | install
+	$(BIN)/python scripts/make_refshapes.py --output $@ --num_images 200 --seed 0
 
 lint: install
 	$(BIN)/ruff check .
@@ -53,6 +76,13 @@ test-transformers: install
 			$(subst transformers-,transformers==,$(TRANSFORMERS)) && \
 		tar -xzf build/$(TRANSFORMERS).tar.gz -C build; }
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/transformers_suite
+
+test-demo: $(VENV)/.installed-demo
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/demo_in_browser
+
+$(VENV)/.installed-demo: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --editable '.[dev,demo,demo-test]'
+	touch $@
 
 format: install
 	$(BIN)/ruff check --fix .

@@ -65,6 +65,19 @@ def decode_segmentation(segmentation, height, width):
     return mask if mask.any() else None
 
 
+def encode_mask(mask):
+    """A mask of pixels as the compressed RLE that JSON takes.
+
+    Args:
+        mask: array (height, width), true on the object.
+
+    Returns:
+        {"size": [height, width], "counts": compressed RLE string}, as pycocotools reads it.
+    """
+    struct = _rle_struct(coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8)))
+    return {"size": struct["size"], "counts": struct["counts"]}
+
+
 def _polygon(numbers):
     numbers = np.asarray(numbers, dtype=np.float64)
     if numbers.ndim != 1 or len(numbers) % 2 or not np.isfinite(numbers).all():

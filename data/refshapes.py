@@ -1,39 +1,53 @@
 """RefShapes: a made-up set of pictures and expressions about them, written in the REFER layout.
 
     <output>/labels/refshapes/refs(unc).p      references with their sentences (pickle)
-    <output>/labels/refshapes/instances.json   pictures and objects in COCO form
+    <output>/labels/refshapes/instances.json   pictures and objects in COCO form, masks as compressed RLE
     <output>/images/mscoco/images/train2014/   the pictures
     <output>/refshapes.json                    what the folder was made from
 
 so that whatever reads RefCOCO reads it, with `<output>/labels` and `<output>/images` as its roots. Beside the
-REFER keys, a sentence has its `kind` (attribute, place, order or relation) and an annotation its `attributes`
-(colour, size, texture).
+REFER keys, a sentence has its `kind` (one of KINDS) and `difficulty` (1 to 3), and an annotation its
+`attributes` (colour, size, texture) and `visible` (the share of the object that nothing covers).
 
 Picture i is made from (seed, i) alone: sets of different sizes with one seed share their first pictures. So
-does its split: of every 50 pictures 40 are train, 4 val, 3 testA and 3 testB. All four are drawn alike; testA
-and testB are there because RefCOCO has them, and ask nothing that val does not.
+does its split: of every 50 pictures 40 are train, 4 val, 3 testA and 3 testB. val is drawn like train; testA
+asks for pairs of attributes, and testB shows numbers of objects, sizes of pictures and backgrounds, that are
+in no other split (plvl.data.refshapes_scene).
 """
 
 import json
 import pickle
 import random
+import sys
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
-from pycocotools import mask as coco_mask
 from tqdm.auto import tqdm
 
+from plvl.data.masks import encode_mask
+from plvl.data.refshapes_backgrounds import find_photographs
 from plvl.data.refshapes_drawing import draw_scene
-from plvl.data.refshapes_language import Expression, make_expressions
-from plvl.data.refshapes_scene import SHAPES, Scene, Shape, make_scene
+from plvl.data.refshapes_expressions import Expression, make_expressions
+from plvl.data.refshapes_scene import RULES, Scene, has_held_out_pair, make_scene
+from plvl.data.refshapes_shapes import SHAPES
+from plvl.data.safe_pickle import load_label_pickle
+from plvl.data.source_files import content_digest
 
+VERSION = 2
 SPLITS = ("train", "val", "testA", "testB")
-_OTHER_SPLITS = {3: "val", 7: "testA", 11: "testB", 16: "val", 21: "testA", 26: "testB"}
-_OTHER_SPLITS |= {31: "val", 36: "testA", 41: "testB", 46: "val"}
-_MAX_TARGETS = 3
-_MAX_SENTENCES = 3
+TYPO_RATE = 0.02
+# By the number of the picture, modulo 50; all others are train.
+_OTHER_SPLITS = (
+    dict.fromkeys((3, 16, 31, 46), "val") | dict.fromkeys((7, 21, 36), "testA") | dict.fromkeys((11, 26, 41), "testB")
+)
+_MAX_TARGETS = 5
+_SENTENCES = (2, 4)  # proposed for a target, at least and at most
 _CATEGORIES = {name: number for number, name in enumerate(SHAPES, 1)}
+_CHUNK = 16  # pictures that a worker makes at a time
 
 
 @dataclass(frozen=True)
@@ -44,52 +58,120 @@ class ReferredScene:
     references: tuple[tuple[int, tuple[Expression, ...]], ...]
 
 
+class SentenceKind(NamedTuple):
+    """What an expression tells its object by, and how hard it is."""
+
+    kind: str
+    difficulty: int
+
+
+def sentence_kinds(label_root: str | Path) -> dict[int, SentenceKind]:
+    """Kind and difficulty of each expression of a RefShapes set, by the `sent_id` that its row has.
+
+    Args:
+        label_root: the set's folder of labels, as for `load_grounding_dataset`.
+    """
+    references = load_label_pickle(Path(label_root) / "refshapes" / "refs(unc).p")
+    return {
+        sentence["sent_id"]: SentenceKind(sentence["kind"], sentence["difficulty"])
+        for reference in references
+        for sentence in reference["sentences"]
+    }
+
+
 def split_of(index: int) -> str:
     """The split that picture `index` (from 0) belongs to."""
     return _OTHER_SPLITS.get(index % 50, "train")
 
 
-def make_referred_scene(seed: int, index: int) -> ReferredScene:
-    """Picture `index` (from 0) of the set made from `seed`, not yet drawn."""
-    rng = random.Random(f"refshapes {seed} {index}")
-    scene = make_scene(rng)
+def make_referred_scene(seed: int, index: int, typo_rate: float = TYPO_RATE, photographs: int = 0) -> ReferredScene:
+    """Picture `index` (from 0) of the set made from `seed`, not yet drawn.
+
+    Args:
+        typo_rate: share of the expressions that have a typing error.
+        photographs: how many photographs may stand behind the shapes.
+    """
+    rng = random.Random(f"refshapes {VERSION} {seed} {index}")
+    rules = RULES[split_of(index)]
+    scene = make_scene(rng, rules, photographs)
+    targets = [
+        position
+        for position, shape in enumerate(scene.shapes)
+        if not rules.new_pairs or has_held_out_pair(shape.name, shape.colour, shape.texture)
+    ]
     references = []
-    for position in sorted(rng.sample(range(len(scene.shapes)), _MAX_TARGETS)):
-        count = rng.randint(1, _MAX_SENTENCES)
-        expressions = make_expressions(scene, scene.shapes[position], count, rng)
+    for position in sorted(rng.sample(targets, min(_MAX_TARGETS, len(targets)))):
+        expressions = make_expressions(scene, position, rng.randint(*_SENTENCES), rng, typo_rate)
         if expressions:
             references.append((position, tuple(expressions)))
     return ReferredScene(scene, tuple(references))
 
 
-def write_refshapes(output: str | Path, num_images: int, seed: int, show_progress: bool = False) -> dict:
+def write_refshapes(
+    output: str | Path,
+    num_images: int,
+    seed: int,
+    typo_rate: float = TYPO_RATE,
+    backgrounds: str | Path | None = None,
+    num_workers: int = 1,
+    show_progress: bool = False,
+) -> dict:
     """Writes `num_images` pictures made from `seed` into the folder `output`; same arguments, same bytes.
 
-    Returns a summary: `pictures`, `objects`, `words` (size of the vocabulary), `expressions` ({split: {kind:
-    number}}) and three `examples` ((file name, kind, expression)).
+    Args:
+        typo_rate: share of the expressions that have a typing error, 0 to 1.
+        backgrounds: a folder of photographs, which then stand behind the shapes of half of the pictures.
+        num_workers: processes that make pictures; the bytes are the same for any number.
 
-    Raises ValueError when `num_images` is less than 1, and FileExistsError when `output` holds anything that
-    this function did not write from the same arguments; then nothing in it is changed.
+    Returns a summary: `pictures`, `objects`, `words` (size of the vocabulary), `expressions` ({split: {kind:
+    number}}) and an example for each kind, `examples` ((file name, kind, expression)).
+
+    Raises ValueError when a number is out of its range or a photograph cannot be read, FileNotFoundError when
+    there are no photographs, and FileExistsError when `output` holds anything that this function did not write
+    from the same arguments; then nothing in it is changed.
     """
     if num_images < 1:
         raise ValueError(f"num_images must be at least 1, got {num_images}")
+    if not 0 <= typo_rate <= 1:
+        raise ValueError(f"typo_rate must be from 0 to 1, got {typo_rate}")
+    if num_workers < 1:
+        raise ValueError(f"num_workers must be at least 1, got {num_workers}")
+    photographs = find_photographs(backgrounds) if backgrounds is not None else []
+    made_from = {"dataset": "refshapes", "version": VERSION, "num_images": num_images, "seed": seed}
+    made_from["typo_rate"] = typo_rate
+    made_from["backgrounds"] = content_digest(photographs) if photographs else None
     output = Path(output)
-    _claim_folder(output, {"dataset": "refshapes", "num_images": num_images, "seed": seed})
+    _claim_folder(output, made_from)
     pictures = output / "images" / "mscoco" / "images" / "train2014"
     labels = output / "labels" / "refshapes"
     pictures.mkdir(parents=True, exist_ok=True)
     labels.mkdir(parents=True, exist_ok=True)
 
     records = _Records(seed)
-    for index in tqdm(range(num_images), desc="RefShapes", unit="picture", disable=not show_progress):
-        referred = make_referred_scene(seed, index)
-        file_name = records.add(index, referred)
-        draw_scene(referred.scene).save(pictures / file_name, quality=92, subsampling=0)
+    make = partial(_make_picture, seed, typo_rate, photographs, pictures)
+    made = tqdm(
+        _each(make, num_images, num_workers),
+        total=num_images,
+        desc="RefShapes",
+        unit="picture",
+        disable=not show_progress,
+    )
+    for index, parts in enumerate(made):
+        records.add(index, *parts)
 
     (labels / "instances.json").write_text(json.dumps(records.instances), encoding="utf-8")
     # Protocol 2 is what the original RefCOCO files are in.
     (labels / "refs(unc).p").write_bytes(pickle.dumps(records.refs, protocol=2))
     return _summary(records)
+
+
+def _each(make, num_images, num_workers):
+    """What `make` returns for each number of a picture, in order."""
+    if num_workers == 1:
+        yield from map(make, range(num_images))
+    else:
+        with ProcessPoolExecutor(num_workers) as workers:
+            yield from workers.map(make, range(num_images), chunksize=_CHUNK)
 
 
 def _claim_folder(output, made_from):
@@ -108,6 +190,36 @@ def _claim_folder(output, made_from):
     marker.write_text(text, encoding="utf-8")
 
 
+def _make_picture(seed, typo_rate, photographs, folder, index):
+    """Draws and writes picture `index`; returns its size, its annotations and its references, without numbers."""
+    referred = make_referred_scene(seed, index, typo_rate, len(photographs))
+    scene = referred.scene
+    draw_scene(scene, photographs).save(folder / _file_name(index), quality=90, subsampling=0)
+    annotations = [_annotation(scene, position) for position in range(len(scene.shapes))]
+    references = [
+        (position, [(each.text, each.kind, each.difficulty) for each in expressions])
+        for position, expressions in referred.references
+    ]
+    return (scene.width, scene.height), annotations, references
+
+
+def _file_name(index):
+    return f"refshapes_{index + 1:06d}.jpg"
+
+
+def _annotation(scene: Scene, position: int) -> dict:
+    shape = scene.shapes[position]
+    return {
+        "category_id": _CATEGORIES[shape.name],
+        "segmentation": encode_mask(scene.mask(position)),
+        "bbox": list(scene.boxes[position]),
+        "area": float(scene.visible_areas[position]),
+        "iscrowd": 0,
+        "attributes": {"colour": shape.colour, "size": shape.size, "texture": shape.texture},
+        "visible": round(scene.visible_areas[position] / shape.area, 3),
+    }
+
+
 class _Records:
     """The contents of instances.json and refs(unc).p, growing picture by picture."""
 
@@ -115,37 +227,37 @@ class _Records:
         self.refs = []
         self.num_sentences = 0
         self.instances = {
-            "info": {"description": "RefShapes, made up from a seed", "seed": seed},
+            "info": {"description": "RefShapes, made up from a seed", "version": VERSION, "seed": seed},
             "images": [],
             "annotations": [],
             "categories": [{"id": number, "name": name} for name, number in _CATEGORIES.items()],
         }
 
-    def add(self, index, referred: ReferredScene) -> str:
-        """Adds picture `index` and returns its file name."""
-        scene, image_id = referred.scene, index + 1
-        name = f"refshapes_{image_id:06d}"
-        image = {"id": image_id, "file_name": f"{name}.jpg", "height": scene.height, "width": scene.width}
-        self.instances["images"].append(image)
+    def add(self, index, size, annotations, references):
+        """Adds picture `index`, as `_make_picture` returned it."""
+        image_id, (width, height) = index + 1, size
+        self.instances["images"].append(
+            {"id": image_id, "file_name": _file_name(index), "height": height, "width": width}
+        )
         first_ann_id = len(self.instances["annotations"]) + 1
-        for ann_id, shape in enumerate(scene.shapes, first_ann_id):
-            self.instances["annotations"].append(_annotation(ann_id, image, shape))
-        for position, expressions in referred.references:
+        for ann_id, annotation in enumerate(annotations, first_ann_id):
+            self.instances["annotations"].append({"id": ann_id, "image_id": image_id, **annotation})
+        for position, expressions in references:
             ann_id = first_ann_id + position
+            sentences = self._sentences(expressions)
             self.refs.append(
                 {
                     "ref_id": len(self.refs),
                     "ann_id": ann_id,
                     "image_id": image_id,
-                    "category_id": _CATEGORIES[scene.shapes[position].name],
+                    "category_id": annotations[position]["category_id"],
                     "split": split_of(index),
                     # As in RefCOCO, where the name here carries the annotation.
-                    "file_name": f"{name}_{ann_id}.jpg",
-                    "sent_ids": [self.num_sentences + k for k in range(len(expressions))],
-                    "sentences": self._sentences(expressions),
+                    "file_name": f"{Path(_file_name(index)).stem}_{ann_id}.jpg",
+                    "sent_ids": [sentence["sent_id"] for sentence in sentences],
+                    "sentences": sentences,
                 }
             )
-        return image["file_name"]
 
     def _sentences(self, expressions):
         first = self.num_sentences
@@ -153,44 +265,29 @@ class _Records:
         return [
             {
                 "sent_id": sent_id,
-                "sent": expression.text,
-                "raw": expression.text,
-                "tokens": expression.text.split(),
-                "kind": expression.kind,
+                "sent": text,
+                "raw": text,
+                "tokens": text.split(),
+                "kind": sys.intern(kind),  # one string, as pickle tells, whatever process it comes from
+                "difficulty": difficulty,
             }
-            for sent_id, expression in enumerate(expressions, first)
+            for sent_id, (text, kind, difficulty) in enumerate(expressions, first)
         ]
-
-
-def _annotation(ann_id, image, shape: Shape):
-    segmentation = [[number for point in polygon for number in point] for polygon in shape.polygons]
-    rle = coco_mask.merge(coco_mask.frPyObjects(segmentation, image["height"], image["width"]))
-    return {
-        "id": ann_id,
-        "image_id": image["id"],
-        "category_id": _CATEGORIES[shape.name],
-        "segmentation": segmentation,
-        "bbox": list(shape.box),
-        "area": float(coco_mask.area(rle)),
-        "iscrowd": 0,
-        "attributes": {"colour": shape.colour, "size": shape.size, "texture": shape.texture},
-    }
 
 
 def _summary(records: _Records):
     expressions = {split: Counter() for split in SPLITS}
-    words, examples = set(), []
+    words, examples = set(), {}
     for ref in records.refs:
         for sentence in ref["sentences"]:
             expressions[ref["split"]][sentence["kind"]] += 1
             words.update(sentence["tokens"])
-            if len(examples) < 3 and sentence["kind"] not in [kind for _, kind, _ in examples]:
-                name = records.instances["images"][ref["image_id"] - 1]["file_name"]
-                examples.append((name, sentence["kind"], sentence["sent"]))
+            name = records.instances["images"][ref["image_id"] - 1]["file_name"]
+            examples.setdefault(sentence["kind"], (name, sentence["kind"], sentence["sent"]))
     return {
         "pictures": len(records.instances["images"]),
         "objects": len(records.instances["annotations"]),
         "words": len(words),
         "expressions": {split: dict(counts) for split, counts in expressions.items()},
-        "examples": examples,
+        "examples": list(examples.values()),
     }

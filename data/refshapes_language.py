@@ -1,49 +1,44 @@
-"""What RefShapes says about a shape, and what it means.
+"""What can be said about a shape of a RefShapes scene, and what it means.
 
-An expression is first a meaning (an `Attribute`, `Place`, `Order` or `Relation`) and then one of the ways to
-say it. A meaning is evaluated against every shape of its scene, once with borderline cases out (`strict`) and
-once with them in: only when both times the target alone is left, it is said at all. Places in the
-picture are always told by the words "left", "right", "top", "bottom" and "middle" ("leftmost" never), which
-training knows: it swaps left and right when it flips a picture, and does not crop when it reads one of them.
+A meaning is evaluated on a whole scene, once with borderline cases out (`strict`) and once with them in: only
+when both times the target alone is left, it may be said. How it is said is another matter
+(plvl.data.refshapes_wording). Positions are those of what is seen of a shape: the middle of its box.
 """
 
-import random
+import math
 from dataclasses import dataclass
 
-from plvl.data.refshapes_scene import Scene, Shape
+from plvl.data.refshapes_scene import Scene
+from plvl.data.refshapes_shapes import Shape
 
-KINDS = ("attribute", "place", "order", "relation")
-_KIND_WEIGHTS = (0.5, 0.17, 0.15, 0.18)
-_TRIES = 40  # meanings drawn before a kind is given up for a target
+KINDS = ("attribute", "place", "order", "comparison", "relation", "exclusion")
 
-_ORDINALS = ("first", "second", "third")
 # The picture's width and height as 0..1: a shape's middle is clearly inside, or not clearly outside, a span.
 _SPANS = {True: {"low": (0.0, 0.40), "mid": (0.40, 0.60), "high": (0.60, 1.0)},
           False: {"low": (0.0, 0.50), "mid": (0.30, 0.70), "high": (0.50, 1.0)}}  # fmt: skip
 _ANY = (0.0, 1.0)
-_PLACES = {
-    "left": ("low", None, ("on the left", "on the left side")),
-    "right": ("high", None, ("on the right", "on the right side")),
-    "top": (None, "low", ("at the top",)),
-    "bottom": (None, "high", ("at the bottom",)),
-    "middle": ("mid", "mid", ("in the middle",)),
-    "top left": ("low", "low", ("at the top left", "in the top left corner")),
-    "top right": ("high", "low", ("at the top right", "in the top right corner")),
-    "bottom left": ("low", "high", ("at the bottom left", "in the bottom left corner")),
-    "bottom right": ("high", "high", ("at the bottom right", "in the bottom right corner")),
+PLACES = {
+    "left": ("low", None),
+    "right": ("high", None),
+    "top": (None, "low"),
+    "bottom": (None, "high"),
+    "middle": ("mid", "mid"),
+    "top left": ("low", "low"),
+    "top right": ("high", "low"),
+    "bottom left": ("low", "high"),
+    "bottom right": ("high", "high"),
 }
-_SIDES = {"left": (0, 1), "right": (0, -1), "top": (1, 1), "bottom": (1, -1)}  # axis, direction of counting
-_RELATIONS = {
-    "left": (0, 1, ("left of", "to the left of")),
-    "right": (0, -1, ("right of", "to the right of")),
-    "above": (1, 1, ("above",)),
-    "below": (1, -1, ("below",)),
-}
+SIDES = {"left": (0, 1), "right": (0, -1), "top": (1, 1), "bottom": (1, -1)}  # axis, direction of counting
+MAX_RANK = 4
+_DIRECTIONS = {"left": (0, 1), "right": (0, -1), "above": (1, 1), "below": (1, -1)}
+_CLEARLY_LARGER = 1.18  # times as long, and as wide
+_NEAR = {True: 0.075, False: 0.2}  # gap over the picture's mean side
+_CLEARLY_COVERED = 0.05  # of a shape's pixels
 
 
 @dataclass(frozen=True)
 class Description:
-    """Some attributes of a shape; those that are None are not mentioned. Said as "small red circle"."""
+    """Some attributes of a shape; those that are None are not mentioned."""
 
     name: str | None = None
     colour: str | None = None
@@ -58,8 +53,9 @@ class Description:
             and self.texture in (None, shape.texture)
         )
 
-    def __str__(self):
-        return " ".join(word for word in (self.size, self.texture, self.colour, self.name or "shape") if word)
+    def group(self, scene: Scene) -> list[int]:
+        """The positions of the shapes that it fits."""
+        return [position for position, shape in enumerate(scene.shapes) if self.fits(shape)]
 
 
 @dataclass(frozen=True)
@@ -68,12 +64,10 @@ class Attribute:
 
     description: Description
     kind = "attribute"
+    hops = 0
 
-    def holds(self, shape: Shape, scene: Scene, strict: bool) -> bool:
-        return self.description.fits(shape)
-
-    def phrases(self) -> tuple[str, ...]:
-        return (str(self.description),)
+    def referents(self, scene: Scene, strict: bool) -> list[int]:
+        return self.description.group(scene)
 
 
 @dataclass(frozen=True)
@@ -83,163 +77,223 @@ class Place:
     description: Description
     place: str
     kind = "place"
+    hops = 0
 
-    def holds(self, shape: Shape, scene: Scene, strict: bool) -> bool:
-        across, down, _ = _PLACES[self.place]
-        spans = _SPANS[strict]
-        left, right = spans.get(across, _ANY)
-        top, bottom = spans.get(down, _ANY)
-        x, y = shape.middle
-        inside = left <= x / scene.width <= right and top <= y / scene.height <= bottom
-        return inside and self.description.fits(shape)
-
-    def phrases(self) -> tuple[str, ...]:
-        return tuple(f"{self.description} {where}" for where in _PLACES[self.place][2])
+    def referents(self, scene: Scene, strict: bool) -> list[int]:
+        across, down = PLACES[self.place]
+        left, right = _SPANS[strict].get(across, _ANY)
+        top, bottom = _SPANS[strict].get(down, _ANY)
+        found = []
+        for position in self.description.group(scene):
+            x, y = scene.middles[position]
+            if left <= x / scene.width <= right and top <= y / scene.height <= bottom:
+                found.append(position)
+        return found
 
 
 @dataclass(frozen=True)
 class Order:
-    """ "the second star from the left": the rank (0 is the first) among the shapes described"""
+    """ "the second star from the left", "the lowest star": the rank (0 is the first) among those described"""
 
     description: Description
     rank: int
     side: str
     kind = "order"
+    hops = 1
 
-    def holds(self, shape: Shape, scene: Scene, strict: bool) -> bool:
-        if not self.description.fits(shape):
-            return False
-        axis, direction = _SIDES[self.side]
+    def referents(self, scene: Scene, strict: bool) -> list[int]:
+        axis, direction = SIDES[self.side]
         # Closer than this along the axis, two shapes count as level: either may come first.
         level = 0.05 * (scene.width, scene.height)[axis]
-        others = [other for other in scene.shapes if other is not shape and self.description.fits(other)]
-        ahead = [direction * (shape.middle[axis] - other.middle[axis]) for other in others]
-        clearly_before = sum(distance > level for distance in ahead)
-        maybe_before = sum(distance > -level for distance in ahead)
-        if strict:
-            return clearly_before == maybe_before == self.rank
-        return clearly_before <= self.rank <= maybe_before
+        group = self.description.group(scene)
+        places = {position: direction * scene.middles[position][axis] for position in group}
+        found = []
+        for position in group:
+            ahead = [places[position] - places[other] for other in group if other != position]
+            surely = sum(distance > level for distance in ahead)
+            maybe = sum(distance > -level for distance in ahead)
+            if surely == maybe == self.rank or (not strict and surely <= self.rank <= maybe):
+                found.append(position)
+        return found
 
-    def phrases(self) -> tuple[str, ...]:
-        return (f"{_ORDINALS[self.rank]} {self.description} from the {self.side}",)
+
+@dataclass(frozen=True)
+class Comparison:
+    """ "the largest star", "the smaller of the two red ones": the one larger (or smaller) than all described"""
+
+    description: Description
+    largest: bool
+    kind = "comparison"
+    hops = 1
+
+    def referents(self, scene: Scene, strict: bool) -> list[int]:
+        group = self.description.group(scene)
+        found = []
+        for position in group:
+            others = [other for other in group if other != position]
+            if strict:
+                holds = all(self._beats(scene, position, other) for other in others)
+            else:
+                holds = not any(self._beats(scene, other, position) for other in others)
+            if holds:
+                found.append(position)
+        return found
+
+    def _beats(self, scene, one, other):
+        larger, smaller = (one, other) if self.largest else (other, one)
+        return is_larger(scene, larger, smaller)
 
 
 @dataclass(frozen=True)
 class Relation:
-    """ "the star left of the green triangle"; the anchor must be one shape only"""
+    """ "the star left of the green triangle"; the anchor must be one shape only.
+
+    The anchor is a meaning itself: in "the star left of the ring under the blue square" it is a relation.
+    `relation` is left, right, above, below, near, nearest, behind, in front, larger or smaller.
+    """
 
     description: Description
     relation: str
-    anchor: Description
-    kind = "relation"
-
-    def holds(self, shape: Shape, scene: Scene, strict: bool) -> bool:
-        anchors = [other for other in scene.shapes if self.anchor.fits(other)]
-        if len(anchors) != 1 or anchors[0] is shape or not self.description.fits(shape):
-            return False
-        axis, direction, _ = _RELATIONS[self.relation]
-        anchor = anchors[0]
-        along = direction * (anchor.middle[axis] - shape.middle[axis])
-        if not strict:
-            return along > 0
-        aside = abs(anchor.middle[1 - axis] - shape.middle[1 - axis])
-        apart = (anchor.box[2 + axis] + shape.box[2 + axis]) / 2
-        return along >= max(aside, apart)
-
-    def phrases(self) -> tuple[str, ...]:
-        return tuple(f"{self.description} {words} the {self.anchor}" for words in _RELATIONS[self.relation][2])
-
-
-Meaning = Attribute | Place | Order | Relation
-
-
-@dataclass(frozen=True)
-class Expression:
-    """What is said (lower case, no punctuation) and what it means."""
-
-    text: str
-    meaning: Meaning
+    anchor: "Meaning"
 
     @property
     def kind(self) -> str:
-        return self.meaning.kind
+        return "comparison" if self.relation in ("larger", "smaller") else "relation"
+
+    @property
+    def hops(self) -> int:
+        return 1 + self.anchor.hops
+
+    def referents(self, scene: Scene, strict: bool) -> list[int]:
+        anchors = self.anchor.referents(scene, strict)
+        if len(anchors) != 1:
+            return []
+        return self.related(scene, anchors[0], strict)
+
+    def related(self, scene: Scene, anchor: int, strict: bool) -> list[int]:
+        """The shapes described that stand so to the shape `anchor`."""
+        group = [position for position in self.description.group(scene) if position != anchor]
+        if self.relation == "nearest":
+            return _nearest(scene, group, anchor, strict)
+        return [position for position in group if _stands(scene, position, self.relation, anchor, strict)]
 
 
-def referents(meaning: Meaning, scene: Scene, strict: bool) -> list[Shape]:
-    """The shapes of the scene that `meaning` holds for; borderline cases count unless `strict`."""
-    return [shape for shape in scene.shapes if meaning.holds(shape, scene, strict)]
+@dataclass(frozen=True)
+class Between:
+    """ "the star between the ring and the square" """
+
+    description: Description
+    anchors: tuple[Attribute, Attribute]
+    kind = "relation"
+    hops = 2
+
+    def referents(self, scene: Scene, strict: bool) -> list[int]:
+        ends = [anchor.referents(scene, strict) for anchor in self.anchors]
+        if any(len(end) != 1 for end in ends) or ends[0] == ends[1]:
+            return []
+        (ax, ay), (bx, by) = (scene.middles[end[0]] for end in ends)
+        length = math.hypot(bx - ax, by - ay)
+        low, aside = (0.25, 0.22) if strict else (0.05, 0.6)
+        found = []
+        for position in self.description.group(scene):
+            x, y = scene.middles[position][0] - ax, scene.middles[position][1] - ay
+            along = (x * (bx - ax) + y * (by - ay)) / length**2
+            across = abs(x * (by - ay) - y * (bx - ax)) / length**2
+            if [position] not in ends and low <= along <= 1 - low and across <= aside:
+                found.append(position)
+        return found
 
 
-def is_unambiguous(meaning: Meaning, target: Shape, scene: Scene) -> bool:
-    """Whether `meaning` picks out `target` and nothing else, with and without borderline cases."""
-    return all(referents(meaning, scene, strict) == [target] for strict in (True, False))
+@dataclass(frozen=True)
+class Exclusion:
+    """ "the star that is not red", "the star that is not on the left", "the one that is neither red nor blue" """
+
+    description: Description
+    excluded: tuple["Attribute | Place", ...]
+    kind = "exclusion"
+    hops = 1
+
+    def referents(self, scene: Scene, strict: bool) -> list[int]:
+        out = {position for meaning in self.excluded for position in meaning.referents(scene, not strict)}
+        return [position for position in self.description.group(scene) if position not in out]
 
 
-def make_expressions(scene: Scene, target: Shape, count: int, rng: random.Random) -> list[Expression]:
-    """Up to `count` unambiguous expressions of different meaning about `target`, a shape of `scene`.
-
-    Fewer, down to none, when not so many were found: a shape may have a twin beside it.
-    """
-    expressions = {}
-    for _ in range(count):
-        expression = _make_expression(scene, target, rng)
-        if expression is not None:
-            expressions.setdefault(expression.meaning, expression)
-    return list(expressions.values())
+Meaning = Attribute | Place | Order | Comparison | Relation | Between | Exclusion
 
 
-def _make_expression(scene, target, rng):
-    wanted = rng.choices(KINDS, _KIND_WEIGHTS)[0]
-    for kind in (wanted, *(kind for kind in KINDS if kind != wanted)):
-        for _ in range(_TRIES):
-            meaning = _PROPOSE[kind](scene, target, rng)
-            if meaning is not None and is_unambiguous(meaning, target, scene):
-                article = "the " if rng.random() < 0.8 else ""
-                return Expression(article + rng.choice(meaning.phrases()), meaning)
-    return None
+def is_unambiguous(meaning: Meaning, target: int, scene: Scene) -> bool:
+    """Whether `meaning` picks out shape number `target` and nothing else, with and without borderline cases."""
+    if any(meaning.referents(scene, strict) != [target] for strict in (True, False)):
+        return False
+    if isinstance(meaning, Relation) and isinstance(meaning.anchor, Relation):
+        return _read_otherwise(meaning, scene) <= {target}
+    return True
 
 
-def _describe(shape, rng, name, colour, size, texture):
-    """A description true of `shape` in which each attribute is mentioned with the given probability."""
-    shares = {"name": name, "colour": colour, "size": size, "texture": texture}
-    return Description(**{key: getattr(shape, key) for key, share in shares.items() if rng.random() < share})
+def _read_otherwise(meaning, scene):
+    """ "the star left of the ring under the square", read as the star that is left of a ring and under the square"""
+    inner = meaning.anchor
+    second = Relation(meaning.description, inner.relation, inner.anchor).referents(scene, False)
+    first = {
+        position for anchor in inner.description.group(scene) for position in meaning.related(scene, anchor, False)
+    }
+    return first & set(second)
 
 
-def _propose_attribute(scene, target, rng):
-    return Attribute(_describe(target, rng, name=0.85, colour=0.7, size=0.35, texture=0.3))
+def difficulty_of(meaning: Meaning, scene: Scene) -> int:
+    """1, 2 or 3: one to start with, one more when other objects must be found first (order, comparison, relation,
+    exclusion), one more when that takes two steps or when three or more other objects share the noun: the
+    shape's name, or every object for "the thing", "the red one"."""
+    namesakes = len(Description(name=meaning.description.name).group(scene)) - 1
+    return 1 + (meaning.hops >= 1) + (meaning.hops >= 2 or namesakes >= 3)
 
 
-def _describe_vaguely(scene, target, rng):
-    """A description that fits other shapes too, so that what follows it is needed; None when it fits one."""
-    description = _describe(target, rng, name=0.6, colour=0.4, size=0.12, texture=0.12)
-    return description if sum(map(description.fits, scene.shapes)) > 1 else None
+def gap(scene: Scene, one: int, other: int) -> float:
+    """Pixels between the boxes of two shapes; 0 when they meet."""
+    (ax, ay, aw, ah), (bx, by, bw, bh) = scene.boxes[one], scene.boxes[other]
+    return math.hypot(max(ax - bx - bw, bx - ax - aw, 0), max(ay - by - bh, by - ay - ah, 0))
 
 
-def _propose_place(scene, target, rng):
-    description = _describe_vaguely(scene, target, rng)
-    return description and Place(description, rng.choice(tuple(_PLACES)))
+def is_larger(scene: Scene, one: int, other: int) -> bool:
+    """Whether a shape is clearly larger than another: as a whole across and in area, and in what is seen of it."""
+    a, b = scene.shapes[one], scene.shapes[other]
+    return (
+        a.radius >= _CLEARLY_LARGER * b.radius
+        and a.area >= _CLEARLY_LARGER * b.area
+        and scene.visible_areas[one] >= _CLEARLY_LARGER * scene.visible_areas[other]
+    )
 
 
-def _propose_order(scene, target, rng):
-    description = _describe_vaguely(scene, target, rng)
-    return description and Order(description, rng.randrange(len(_ORDINALS)), rng.choice(tuple(_SIDES)))
+def _stands(scene, position, relation, anchor, strict):
+    if relation == "near":
+        return gap(scene, position, anchor) <= _NEAR[strict] * (scene.width + scene.height) / 2
+    if relation in ("larger", "smaller"):
+        larger, smaller = (position, anchor) if relation == "larger" else (anchor, position)
+        return is_larger(scene, larger, smaller) if strict else not is_larger(scene, smaller, larger)
+    if relation in ("behind", "in front"):
+        lower, upper = (position, anchor) if relation == "behind" else (anchor, position)
+        covered = scene.covered(lower, upper)
+        return covered >= _CLEARLY_COVERED * scene.shapes[lower].area if strict else covered > 0
+    axis, direction = _DIRECTIONS[relation]
+    mine, theirs = scene.middles[position], scene.middles[anchor]
+    along = direction * (theirs[axis] - mine[axis])
+    if not strict:
+        return along > 0
+    aside = abs(theirs[1 - axis] - mine[1 - axis])
+    apart = 0.8 * (scene.boxes[anchor][2 + axis] + scene.boxes[position][2 + axis]) / 2
+    return along >= max(aside, apart)
 
 
-def _propose_relation(scene, target, rng):
-    description = _describe_vaguely(scene, target, rng)
-    anchor = rng.choice([shape for shape in scene.shapes if shape is not target])
-    across, down = (theirs - own for theirs, own in zip(anchor.middle, target.middle, strict=True))
-    if abs(across) > abs(down):
-        relation = "left" if across > 0 else "right"
-    else:
-        relation = "above" if down > 0 else "below"
-    anchor = _describe(anchor, rng, name=0.9, colour=0.7, size=0.2, texture=0.15)
-    return description and Relation(description, relation, anchor)
+def _nearest(scene, group, anchor, strict):
+    """Both from middle to middle and from box to box; what is not clearly farther may be the nearest, too."""
+    far = {
+        position: (math.dist(scene.middles[position], scene.middles[anchor]), gap(scene, position, anchor))
+        for position in group
+    }
 
+    def clearly_nearer(one, other):
+        return far[one][0] * 1.2 + 4 <= far[other][0] and far[one][1] + 6 <= far[other][1]
 
-_PROPOSE = {
-    "attribute": _propose_attribute,
-    "place": _propose_place,
-    "order": _propose_order,
-    "relation": _propose_relation,
-}
+    if strict:
+        return [p for p in group if all(clearly_nearer(p, other) for other in group if other != p)]
+    return [p for p in group if not any(clearly_nearer(other, p) for other in group if other != p)]

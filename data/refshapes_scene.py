@@ -1,8 +1,8 @@
-"""RefShapes' scenes: a handful of coloured shapes on a soft background, described but not yet drawn.
+"""RefShapes' scenes: coloured shapes on a background, described but not yet drawn.
 
-A scene is made from a random generator alone. Shapes do not overlap, so that the outline of each is its
-visible outline, and they often share their kind or colour with one another, so that an expression has to say
-more than "the star".
+A scene is made from a random generator and the rules of its split. Shapes may cover one another, the later
+over the earlier, but of each at least MIN_VISIBLE is seen; what is seen of it is its mask and its box. They
+often share their kind or colour with one another, so that an expression has to say more than "the star".
 """
 
 import math
@@ -10,201 +10,271 @@ import random
 from dataclasses import dataclass
 from functools import cached_property
 
-SIZES = {"small": (0.088, 0.108), "large": (0.155, 0.185)}  # radius over the picture's short side
-TEXTURES = ("plain", "striped", "dotted")
-COLOURS = {
-    "red": (211, 47, 47),
-    "orange": (242, 138, 30),
-    "yellow": (248, 211, 62),
-    "green": (43, 155, 78),
-    "blue": (42, 102, 208),
-    "purple": (131, 66, 175),
-    "white": (246, 246, 242),
-    "black": (42, 42, 47),
-}
-PICTURE_SIZES = ((320, 240), (320, 240), (320, 214), (320, 256), (240, 320), (256, 320), (288, 288))
-BACKGROUNDS = (
-    (222, 206, 178),
-    (172, 200, 220),
-    (170, 190, 166),
-    (196, 186, 212),
-    (203, 164, 144),
-    (120, 132, 148),
-    (122, 158, 162),
-    (182, 180, 174),
-    (220, 190, 192),
-    (106, 110, 136),
+import numpy as np
+
+from plvl.data.refshapes_backgrounds import Background, choose_background
+from plvl.data.refshapes_shapes import COLOURS, MAX_TILT, SHAPES, SIZES, TEXTURES, Shape
+
+MIN_VISIBLE = 0.65  # of a shape's pixels
+_MARGIN = 3  # pixels kept free between a shape and the picture's edge
+_GAP = 4  # and between two shapes that do not overlap
+
+# Pairs that only pictures of testA show.
+HELD_OUT = frozenset(
+    {
+        ("circle", "purple"),
+        ("square", "yellow"),
+        ("triangle", "pink"),
+        ("rectangle", "red"),
+        ("star", "green"),
+        ("cross", "orange"),
+        ("diamond", "white"),
+        ("heart", "blue"),
+        ("ring", "brown"),
+        ("moon", "black"),
+        ("arrow", "yellow"),
+        ("flower", "red"),
+        ("circle", "checkered"),
+        ("square", "dotted"),
+        ("triangle", "striped"),
+        ("star", "dotted"),
+        ("heart", "striped"),
+        ("ring", "checkered"),
+    }
 )
-_EDGE = 4  # pixels kept free between shapes, and between a shape and the picture's edge
 
 
-def _circle(radius, points=48):
-    angles = [2 * math.pi * k / points for k in range(points)]
-    return [(radius * math.sin(angle), -radius * math.cos(angle)) for angle in angles]
+@dataclass(frozen=True)
+class SceneRules:
+    """What the pictures of a split may look like."""
+
+    counts: tuple[int, ...]
+    picture_sizes: tuple[tuple[int, int], ...]
+    new_backgrounds: bool = False
+    new_pairs: bool = False
 
 
-def _star():
-    corners = _circle(1.0, 10)
-    return [(x, y) if k % 2 == 0 else (0.48 * x, 0.48 * y) for k, (x, y) in enumerate(corners)]
-
-
-def _cross(arm=0.93, half_width=0.32):
-    a, b = arm, half_width
-    return [(-b, -a), (b, -a), (b, -b), (a, -b), (a, b), (b, b)] + [
-        (b, a), (-b, a), (-b, b), (-a, b), (-a, -b), (-b, -b)
-    ]  # fmt: skip
-
-
-def _heart(x=0.44, y=-0.28, radius=0.46, tip=0.92, points=20):
-    """Two arcs around (x, y) and (-x, y), from where they meet to where they run straight to the tip."""
-    notch = math.acos(x / radius) - math.pi
-    leaving = math.atan2(tip - y, -x) - math.acos(radius / math.hypot(x, tip - y))
-    angles = [notch + (leaving - notch) * k / points for k in range(points + 1)]
-    right = [(x + radius * math.cos(angle), y + radius * math.sin(angle)) for angle in angles]
-    left = [(-x, y) for x, y in right[:0:-1]]
-    return [*right, (0.0, tip), *left]
-
-
-def _half_rings(outer, inner):
-    half = len(outer) // 2
-    right = outer[: half + 1] + inner[half::-1]
-    left = outer[half:] + outer[:1] + inner[:1] + inner[: half - 1 : -1]
-    return [right, left]
-
-
-_RING = (_circle(0.92), _circle(0.5))
-# Closed lines inside the unit circle, y downwards. The ring's are its outer and its inner rim.
-_CONTOURS = {
-    "circle": [_circle(0.88)],
-    "square": [[(-0.76, -0.76), (0.76, -0.76), (0.76, 0.76), (-0.76, 0.76)]],
-    "triangle": [[(0.0, -0.84), (0.98, 0.84), (-0.98, 0.84)]],
-    "star": [_star()],
-    "cross": [_cross()],
-    "diamond": [[(0.0, -1.0), (0.7, 0.0), (0.0, 1.0), (-0.7, 0.0)]],
-    "heart": [_heart()],
-    "ring": list(_RING),
+_SHOWN = SceneRules(
+    counts=(3, 4, 5, 6, 7, 8),
+    picture_sizes=((320, 240), (320, 240), (320, 214), (320, 256), (240, 320), (256, 320), (288, 288)),
+)
+RULES = {
+    "train": _SHOWN,
+    "val": _SHOWN,
+    "testA": SceneRules(_SHOWN.counts, _SHOWN.picture_sizes, new_pairs=True),
+    "testB": SceneRules(
+        counts=(9, 10),
+        picture_sizes=((352, 220), (226, 344), (352, 292), (292, 352)),
+        new_backgrounds=True,
+    ),
 }
-# A polygon has no hole, so a ring is two halves that meet.
-_PARTS = {**_CONTOURS, "ring": _half_rings(*_RING)}
-SHAPES = tuple(_CONTOURS)
+
+
+def has_held_out_pair(name: str, colour: str, texture: str) -> bool:
+    """Whether a shape of this kind, colour and fill belongs to testA alone."""
+    return (name, colour) in HELD_OUT or (name, texture) in HELD_OUT
 
 
 @dataclass(frozen=True)
-class Shape:
-    """One object of a scene. `center` and `radius` are pixels, `tilt` degrees, `rgb` 0..255."""
+class Light:
+    """Where the light comes from (a unit vector in the picture), how strong it is and how sharp the picture."""
 
-    name: str
-    colour: str
-    size: str
-    texture: str
-    center: tuple[float, float]
-    radius: float
-    tilt: float
-    rgb: tuple[int, int, int]
-
-    def _in_picture(self, lines):
-        cos, sin = math.cos(math.radians(self.tilt)), math.sin(math.radians(self.tilt))
-        (cx, cy), r = self.center, self.radius
-
-        def place(x, y):
-            return round(cx + r * (x * cos - y * sin), 2), round(cy + r * (x * sin + y * cos), 2)
-
-        return [[place(x, y) for x, y in line] for line in lines]
-
-    @cached_property
-    def polygons(self) -> list[list[tuple[float, float]]]:
-        """The parts that together cover the shape, each a list of (x, y) in pixels (0.01 exact)."""
-        return self._in_picture(_PARTS[self.name])
-
-    @cached_property
-    def contours(self) -> list[list[tuple[float, float]]]:
-        """The closed lines that bound the shape, each a list of (x, y) in pixels."""
-        return self._in_picture(_CONTOURS[self.name])
-
-    @cached_property
-    def box(self) -> tuple[float, float, float, float]:
-        """x, y, width, height of the outline in pixels."""
-        xs, ys = zip(*(point for polygon in self.polygons for point in polygon), strict=True)
-        return min(xs), min(ys), round(max(xs) - min(xs), 2), round(max(ys) - min(ys), 2)
-
-    @property
-    def middle(self) -> tuple[float, float]:
-        """The centre of the box, which is where an expression says the shape is."""
-        x, y, width, height = self.box
-        return x + width / 2, y + height / 2
-
-
-@dataclass(frozen=True)
-class Background:
-    """A small grid of colours that is drawn stretched over the picture, under fine grain."""
-
-    grid: tuple[tuple[tuple[int, int, int], ...], ...]
-    grain_seed: int
+    direction: tuple[float, float]
+    brightness: float
+    warmth: float
+    falloff: float
+    shadow: float
+    blur: float
+    grain: float
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What a picture shows: its size in pixels, its background and its shapes, none of which overlap."""
+    """What a picture shows: its size in pixels, background, light and shapes, the later over the earlier."""
 
     width: int
     height: int
     background: Background
+    light: Light
     shapes: tuple[Shape, ...]
 
+    @cached_property
+    def visible(self) -> tuple[np.ndarray, ...]:
+        """What is seen of each shape: bool, of the form of its `mask`."""
+        parts = [shape.mask.copy() for shape in self.shapes]
+        for low, lower in enumerate(self.shapes):
+            for upper in self.shapes[low + 1 :]:
+                common = _common(lower, upper)
+                if common is not None:
+                    parts[low][common[0]] &= ~upper.mask[common[1]]
+        return tuple(parts)
 
-def make_scene(rng: random.Random) -> Scene:
-    """A scene of 3 to 6 shapes; the same state of `rng` gives the same scene."""
-    width, height = rng.choice(PICTURE_SIZES)
-    background = _make_background(rng)
-    count = rng.randint(3, 6)
-    shapes = []
-    while len(shapes) < count:
-        shape = _place(_choose_look(shapes, rng), shapes, width, height, rng)
+    @cached_property
+    def boxes(self) -> tuple[tuple[int, int, int, int], ...]:
+        """x, y, width, height around what is seen of each shape."""
+        return tuple(_box_of(part, *shape.corner) for part, shape in zip(self.visible, self.shapes, strict=True))
+
+    @cached_property
+    def middles(self) -> tuple[tuple[float, float], ...]:
+        """The centre of each box, which is where an expression says the shape is."""
+        return tuple((x + width / 2, y + height / 2) for x, y, width, height in self.boxes)
+
+    @cached_property
+    def visible_areas(self) -> tuple[int, ...]:
+        """Pixels seen of each shape."""
+        return tuple(int(np.count_nonzero(part)) for part in self.visible)
+
+    def covered(self, lower: int, upper: int) -> int:
+        """How many pixels of shape `lower` lie under shape `upper`; 0 when `upper` is not over it."""
+        if upper <= lower:
+            return 0
+        common = _common(self.shapes[lower], self.shapes[upper])
+        if common is None:
+            return 0
+        return int(np.count_nonzero(self.shapes[lower].mask[common[0]] & self.shapes[upper].mask[common[1]]))
+
+    def mask(self, position: int) -> np.ndarray:
+        """What is seen of a shape, as a uint8 array (height, width) of the whole picture, 1 on it."""
+        mask = np.zeros((self.height, self.width), dtype=np.uint8, order="F")
+        part, (left, top) = self.visible[position], self.shapes[position].corner
+        mask[top : top + part.shape[0], left : left + part.shape[1]] = part
+        return mask
+
+
+def _common(one: Shape, other: Shape):
+    """Where two shapes' windows meet, as a pair of slices in each; None when they do not."""
+    (x1, y1), (x2, y2) = one.corner, other.corner
+    (h1, w1), (h2, w2) = one.coverage.shape, other.coverage.shape
+    left, right = max(x1, x2), min(x1 + w1, x2 + w2)
+    top, bottom = max(y1, y2), min(y1 + h1, y2 + h2)
+    if left >= right or top >= bottom:
+        return None
+    return (
+        (slice(top - y1, bottom - y1), slice(left - x1, right - x1)),
+        (slice(top - y2, bottom - y2), slice(left - x2, right - x2)),
+    )
+
+
+def _box_of(part, left, top):
+    columns, rows = np.flatnonzero(part.any(axis=0)), np.flatnonzero(part.any(axis=1))
+    x, y = int(columns[0]), int(rows[0])
+    return left + x, top + y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1
+
+
+def make_scene(rng: random.Random, rules: SceneRules, photographs: int = 0) -> Scene:
+    """A scene that keeps to `rules`; the same state of `rng` gives the same scene.
+
+    Args:
+        photographs: how many photographs may stand behind the shapes; 0 for none.
+    """
+    width, height = rng.choice(rules.picture_sizes)
+    background = choose_background(rng, rules.new_backgrounds, photographs)
+    light = _choose_light(rng)
+    count = rng.choice(rules.counts)
+    shapes = None
+    while shapes is None:
+        shapes = _fill(width, height, count, rules, rng)
+    return Scene(width, height, background, light, shapes)
+
+
+def _choose_light(rng):
+    turn = rng.uniform(-0.9, 0.9)  # radians from straight above
+    return Light(
+        direction=(round(math.sin(turn), 3), round(-math.cos(turn), 3)),
+        brightness=round(rng.uniform(0.84, 1.06), 3),
+        warmth=round(rng.uniform(-0.04, 0.04), 3),
+        falloff=round(rng.choice((0.0, rng.uniform(0.0, 0.22))), 3),
+        shadow=round(rng.uniform(0.1, 0.5), 3),
+        blur=round(rng.choice((0.0, 0.0, rng.uniform(0.3, 1.0))), 2),
+        grain=round(rng.choice((0.0, rng.uniform(0.0, 6.0))), 2),
+    )
+
+
+def _fill(width, height, count, rules, rng):
+    """`count` shapes with room for each; None when there was none, to start over rather than take fewer."""
+    shapes, seen = [], []
+    for _ in range(count):
+        look = _choose_look(shapes, count, rules, rng)
+        shape = _place(look, shapes, seen, width, height, rng)
         if shape is None:
-            # No room is left: start over rather than settle for fewer shapes.
-            shapes = []
-        else:
-            shapes.append(shape)
-    return Scene(width, height, background, tuple(shapes))
+            return None
+        shapes.append(shape)
+    if rules.new_pairs and not any(has_held_out_pair(s.name, s.colour, s.texture) for s in shapes):
+        return None
+    return tuple(shapes)
 
 
-def _make_background(rng):
-    base = rng.choice(BACKGROUNDS)
-    columns, rows = rng.choice(((1, 1), (1, 2), (2, 2), (5, 4)))
-    swing = 14 if columns > 2 else 24
-
-    def colour():
-        light = rng.randint(-swing, swing)
-        return tuple(min(max(channel + light + rng.randint(-5, 5), 0), 236) for channel in base)
-
-    grid = tuple(tuple(colour() for _ in range(columns)) for _ in range(rows))
-    return Background(grid, rng.getrandbits(32))
-
-
-def _choose_look(others, rng):
+def _choose_look(others, count, rules, rng):
     """Name, colour, size and texture; two times in three one or two of them are those of another shape."""
-    look = {
-        "name": rng.choice(SHAPES),
-        "colour": rng.choice(tuple(COLOURS)),
-        "size": rng.choice(tuple(SIZES)),
-        "texture": rng.choice(("plain", *TEXTURES)),
-    }
+    size_weights = (0.3, 0.4, 0.3) if count <= 6 else (0.36, 0.42, 0.22)
+    wants_new_pair = rules.new_pairs and rng.random() < 0.6
+    shared = {}
     if others and rng.random() < 0.67:
         twin = rng.choice(others)
-        for key in rng.choice((("name",), ("colour",), ("name", "texture"), ("name", "colour"))):
-            look[key] = getattr(twin, key)
-    return look
+        keys = rng.choice((("name",), ("name",), ("colour",), ("name", "texture"), ("name", "colour")))
+        shared = {key: getattr(twin, key) for key in keys}
+    while True:
+        look = {
+            "name": rng.choice(SHAPES),
+            "colour": rng.choice(tuple(COLOURS)),
+            "texture": rng.choice(("plain", *TEXTURES)),
+        } | shared
+        held_out = has_held_out_pair(**look)
+        if held_out == wants_new_pair or (rules.new_pairs and not wants_new_pair):
+            return look | {"size": rng.choices(tuple(SIZES), size_weights)[0]}
+        # What is shared may leave no such look.
+        if rng.random() < 0.1:
+            shared = {}
 
 
-def _place(look, others, width, height, rng, tries=50):
-    """The shape with this look where there is room for it; None when no such place was found."""
-    short = min(width, height)
-    shade = rng.randint(-8, 8)
-    rgb = tuple(min(max(channel + shade + rng.randint(-3, 3), 0), 255) for channel in COLOURS[look["colour"]])
-    for _ in range(tries):
-        radius = round(rng.uniform(*SIZES[look["size"]]) * short, 2)
-        reach = radius + _EDGE
-        center = (round(rng.uniform(reach, width - reach), 2), round(rng.uniform(reach, height - reach), 2))
-        if all(math.dist(center, other.center) >= reach + other.radius for other in others):
-            return Shape(**look, center=center, radius=radius, tilt=round(rng.uniform(-12, 12), 1), rgb=rgb)
+def _place(look, others, seen, width, height, rng, tries=40):
+    """The shape with this look where there is room for it; None when no such place was found.
+
+    One in five overlaps another on purpose; those for which half of the tries found no room of their own may
+    do so as well. `seen` is kept: for each of `others`, what is seen of it, and then of the new one.
+    """
+    shade = rng.randint(-7, 7)
+    rgb = tuple(min(max(channel + shade + rng.randint(-4, 4), 0), 255) for channel in COLOURS[look["colour"]])
+    radius = round(rng.uniform(*SIZES[look["size"]]) * math.sqrt(width * height / (320 * 240)), 2)
+    tilt = round(rng.uniform(-1, 1) * MAX_TILT.get(look["name"], 180.0), 1)
+    neighbour = rng.choice(others) if others and rng.random() < 0.2 else None
+    for attempt in range(tries):
+        if neighbour and attempt < tries // 2:
+            way, far = rng.uniform(0, 2 * math.pi), rng.uniform(0.6, 0.95) * (radius + neighbour.radius)
+            x, y = neighbour.center[0] + far * math.sin(way), neighbour.center[1] + far * math.cos(way)
+        else:
+            x, y = rng.uniform(radius, width - radius), rng.uniform(radius, height - radius)
+        shape = Shape(**look, center=(round(x, 2), round(y, 2)), radius=radius, tilt=tilt, rgb=rgb)
+        x1, y1, x2, y2 = shape.bounds
+        if min(x1, y1, width - x2, height - y2) < _MARGIN:
+            continue
+        close = [k for k, other in enumerate(others) if _are_close(shape, other)]
+        if close and not neighbour and attempt < tries // 2:
+            continue
+        parts = _left_over(shape, others, seen, close)
+        if parts is not None:
+            for k, part in zip(close, parts, strict=True):
+                seen[k] = part
+            seen.append(shape.mask)
+            return shape
     return None
+
+
+def _are_close(one, other):
+    (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = one.bounds, other.bounds
+    return max(ax1 - bx2, bx1 - ax2, ay1 - by2, by1 - ay2) < _GAP
+
+
+def _left_over(shape, others, seen, close):
+    """What is seen of the shapes `close` under `shape`; None when of one it is too little."""
+    parts = []
+    for k in close:
+        part = seen[k]
+        common = _common(others[k], shape)
+        if common is not None:
+            part = part.copy()
+            part[common[0]] &= ~shape.mask[common[1]]
+            if np.count_nonzero(part) < MIN_VISIBLE * others[k].area:
+                return None
+        parts.append(part)
+    return parts

@@ -24,7 +24,7 @@ def draw_grounding(image: Image.Image, text: str, answers: list[dict]) -> Image.
     picture = image.convert("RGB")
     for answer in answers:
         if answer.get("mask") is not None:
-            picture = _draw_mask(picture, np.asarray(answer["mask"], dtype=bool), answer["colour"])
+            picture = draw_mask(picture, np.asarray(answer["mask"], dtype=bool), answer["colour"])
     draw = ImageDraw.Draw(picture)
     font_size = max(picture.width // 22, 11)
     for answer in answers:
@@ -56,7 +56,7 @@ def contact_sheet(tiles: list[Image.Image], columns: int, tile_width: int = 320)
     return sheet
 
 
-def _draw_mask(picture: Image.Image, mask: np.ndarray, colour) -> Image.Image:
+def draw_mask(picture: Image.Image, mask: np.ndarray, colour) -> Image.Image:
     """The mask's inside tinted, its border (two pixels) in the full colour, so that two masks can be told apart."""
     if mask.shape != picture.size[::-1]:
         raise ValueError(

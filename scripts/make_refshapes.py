@@ -6,7 +6,7 @@ python scripts/make_refshapes.py --output outputs/refshapes --num_images 1200 --
 import argparse
 import sys
 
-from plvl.data.refshapes import write_refshapes
+from plvl.data.refshapes import TYPO_RATE, write_refshapes
 from plvl.data.refshapes_language import KINDS
 
 
@@ -17,9 +17,17 @@ def main(argv=None):
     parser.add_argument("--output", required=True, help="a folder that is new, empty or from the same arguments")
     parser.add_argument("--num_images", type=int, default=1200, help="number of pictures (default: 1200)")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same bytes (default: 0)")
+    parser.add_argument(
+        "--typo_rate",
+        type=float,
+        default=TYPO_RATE,
+        help=f"share of the expressions with a typing error (default: {TYPO_RATE})",
+    )
+    parser.add_argument("--backgrounds", metavar="FOLDER", help="photographs to stand behind half of the pictures")
+    parser.add_argument("--num_workers", type=int, default=1, help="processes; the bytes stay the same (default: 1)")
     arguments = parser.parse_args(argv)
     try:
-        summary = write_refshapes(arguments.output, arguments.num_images, arguments.seed, show_progress=True)
+        summary = write_refshapes(**vars(arguments), show_progress=True)
     except (ValueError, OSError) as error:
         sys.exit(f"make_refshapes: {error}")
     _print_summary(arguments.output, summary)

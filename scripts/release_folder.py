@@ -6,22 +6,11 @@ import shutil
 from importlib import import_module
 from pathlib import Path
 
-from safetensors import SafetensorError
-
 from plvl.configuration import PLVLConfig
-from plvl.modeling_plvl import PLVLModel
 from plvl.modeling_plvl.model_card_plvl import PIPELINE_EXAMPLE, model_card, read_metrics
-from plvl.processing import PLVLProcessor
-from plvl.scripts.stored_config import load_plvl_config
 from plvl.scripts.whole_folder import require_new_folder, whole_folder
+from plvl.scripts.whole_model import load_whole
 
-# What a folder must hold to be released: for each part, files of which one will do.
-REQUIRED_FILES = {
-    "config.json": ("config.json",),
-    "weights (model.safetensors)": ("model.safetensors", "model.safetensors.index.json"),
-    "a processor (processor_config.json)": ("processor_config.json", "preprocessor_config.json"),
-    "a tokenizer (tokenizer_config.json)": ("tokenizer_config.json",),
-}
 # The code that the Auto classes ask for, in the form of `auto_map`: of config.json, of processor_config.json, and
 # of the image processor in the latter (Pillow's first, torchvision's second).
 MODEL_CODE = {"AutoConfig": "configuration_plvl.PLVLConfig", "AutoModel": "modeling_plvl.PLVLModel"}
@@ -112,24 +101,6 @@ def build_release_folder(
         if with_code:
             carry_code(folder)
     return sorted(path for path in output.rglob("*") if path.is_file())
-
-
-def load_whole(folder: Path) -> tuple[PLVLModel, PLVLProcessor]:
-    """The model, every tensor of it read from the folder, and its processor; errors as `build_release_folder`."""
-    if not folder.is_dir():
-        raise ValueError(f"{folder} is no folder")
-    missing = [part for part, files in REQUIRED_FILES.items() if not any((folder / file).is_file() for file in files)]
-    if missing:
-        raise ValueError(f"{folder} cannot be released: it lacks {', '.join(missing)}")
-    load_plvl_config(folder)  # for its errors
-    try:
-        model, info = PLVLModel.from_pretrained(folder, dtype="auto", output_loading_info=True)
-    except (SafetensorError, RuntimeError) as error:
-        raise ValueError(f"{folder} cannot be released: its weights do not load ({error})") from None
-    half_loaded = sorted({*info["missing_keys"], *info["unexpected_keys"]})
-    if half_loaded:
-        raise ValueError(f"{folder} cannot be released: missing or left over in its weights: {', '.join(half_loaded)}")
-    return model, PLVLProcessor.from_pretrained(folder)
 
 
 def set_auto_maps(folder: Path, with_code: bool):

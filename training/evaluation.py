@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from datasets import Dataset, IterableDataset
 from datasets.distributed import split_dataset_by_node
-from pycocotools import mask as coco_mask
 
 from plvl.data.collator import row_truth
+from plvl.data.masks import encode_mask
 from plvl.training.metrics import grounding_metrics, grounding_statistics, native_statistics
 
 
@@ -137,6 +137,5 @@ def answer_record(row: dict, answer: dict) -> dict:
         x1, y1, x2, y2 = answer["box"].tolist()
         record |= {"score": float(answer["score"]), "box": [x1, y1, x2 - x1, y2 - y1]}
     if "mask" in answer:
-        rle = coco_mask.encode(np.asfortranarray(answer["mask"].cpu().numpy().astype(np.uint8)))
-        record["mask"] = {"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")}
+        record["mask"] = encode_mask(answer["mask"].cpu().numpy())
     return record

@@ -1,6 +1,7 @@
 """What a user gets from `import plvl`, each in an interpreter of its own."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +70,12 @@ def test_a_wheel_in_an_empty_folder_gives_every_room(tmp_path):
     # Built from a copy, so that no build folder is left in the checkout.
     for name in (*rooms, "setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
         (source / name).symlink_to(ROOT / name)
+    # What stands for the bundled checkpoint: files in its folder and in a folder of that.
+    bundled = source / "checkpoints" / "plvl-tiny-refshapes"
+    (bundled / "examples").mkdir(parents=True)
+    shutil.copy(ROOT / "checkpoints" / "__init__.py", source / "checkpoints")
+    for file in ("config.json", "model.safetensors", "README.md", "examples/examples.json", "examples/a.jpg"):
+        (bundled / file).write_text(file)
     subprocess.run([*build, "--wheel-dir", tmp_path / "wheels", source], check=True)
     [wheel] = (tmp_path / "wheels").glob("plvl-*.whl")
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target"]
@@ -81,5 +88,11 @@ import plvl
 from importlib.resources import files
 assert plvl.training.__file__.startswith({str(tmp_path)!r}), plvl.training.__file__
 print(files("plvl.configuration").joinpath("recipes/quickstart.yaml").is_file())
+from plvl.checkpoints import BUNDLED_CHECKPOINT
+print(*sorted(str(file.relative_to(BUNDLED_CHECKPOINT)) for file in BUNDLED_CHECKPOINT.rglob("*.*")))
 """
-    assert run(code, tmp_path, PYTHONPATH=str(tmp_path / "target")) == "True"
+    assert run(code, tmp_path, PYTHONPATH=str(tmp_path / "target")).splitlines() == [
+        "True",
+        "README.md config.json examples/a.jpg examples/examples.json model.safetensors",
+    ]
+    assert (tmp_path / "target" / "bin" / "plvl").is_file()

@@ -67,6 +67,11 @@ class HubHandler(BaseHTTPRequestHandler):
         repository = self.repository(r"/(?:api/models/)?([^/]+/[^/?]+)")
         if repository is None:
             return self.answer({"error": "Repository not found"}, status=404, code="RepoNotFound")
+        if re.search(r"/tree/[^/?]+(\?|$)", self.path):
+            files = repository.files.items()
+            return self.answer(
+                [{"type": "file", "path": path, "size": len(content), "oid": COMMIT} for path, content in files]
+            )
         if "/tree/" in self.path:
             return self.answer({"error": "No such folder"}, status=404, code="EntryNotFound")
         if self.path.startswith("/api/models/"):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from plvl.data.refshapes_language import KINDS
 from plvl.scripts.make_refshapes import main
 
 
@@ -11,9 +12,9 @@ def test_it_writes_the_set_and_tells_what_is_in_it(tmp_path, capsys):
     main(["--output", str(tmp_path), "--num_images", "13", "--seed", "1"])
     printed = capsys.readouterr().out
     assert "13 pictures" in printed
-    for word in ("train", "val", "testA", "testB", "attribute", "place", "order", "relation"):
+    for word in ("train", "val", "testA", "testB", *KINDS):
         assert word in printed
-    assert printed.count('"') == 2 * 3  # three example expressions
+    assert printed.count('"') == 2 * len(KINDS)  # an example of each kind
     assert (tmp_path / "labels/refshapes/refs(unc).p").is_file()
     assert len(list((tmp_path / "images/mscoco/images/train2014").iterdir())) == 13
 

@@ -220,7 +220,7 @@ def test_a_failure_while_writing_leaves_nothing(publish, model_folder, tmp_path,
     def fail(*_, **__):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("plvl.scripts.release_folder.PLVLProcessor.save_pretrained", fail)
+    monkeypatch.setattr("plvl.processing.PLVLProcessor.save_pretrained", fail)
     with pytest.raises(SystemExit, match="^publish: no space left on device$"):
         publish()
     assert names(tmp_path) == {"trained"}
@@ -254,7 +254,7 @@ def test_a_refusal_of_the_hub_is_one_line(model_folder, local_hub, monkeypatch):
 @pytest.mark.parametrize(
     ("removed", "message"),
     [
-        (["config.json"], r"trained cannot be released: it lacks config\.json$"),
+        (["config.json"], r"trained is no whole model: it lacks config\.json$"),
         (["model.safetensors"], r"it lacks weights \(model\.safetensors\)$"),
         (["processor_config.json"], r"it lacks a processor \(processor_config\.json\)$"),
         (["tokenizer_config.json"], r"it lacks a tokenizer \(tokenizer_config\.json\)$"),
@@ -288,7 +288,7 @@ def test_weights_of_another_shape_are_refused(publish, model_folder):
 def test_truncated_weights_are_refused(publish, model_folder):
     weights = model_folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(SystemExit, match=f"{model_folder} cannot be released: its weights do not load"):
+    with pytest.raises(SystemExit, match=f"{model_folder} is no whole model: its weights do not load"):
         publish()
 
 

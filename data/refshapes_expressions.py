@@ -1,0 +1,189 @@
+"""Finds unambiguous expressions about a shape of a RefShapes scene: proposes meanings, keeps those that hold."""
+
+import random
+from dataclasses import dataclass
+
+from plvl.data.refshapes_language import (
+    KINDS,
+    MAX_RANK,
+    PLACES,
+    SIDES,
+    Attribute,
+    Between,
+    Comparison,
+    Description,
+    Exclusion,
+    Meaning,
+    Order,
+    Place,
+    Relation,
+    difficulty_of,
+    gap,
+    is_unambiguous,
+)
+from plvl.data.refshapes_scene import Scene
+from plvl.data.refshapes_wording import word
+
+_KIND_WEIGHTS = {
+    "attribute": 0.23,
+    "place": 0.18,
+    "order": 0.13,
+    "comparison": 0.17,
+    "relation": 0.22,
+    "exclusion": 0.09,
+}
+_TRIES = 20  # meanings drawn before a kind is given up for a target
+_KEYS = ("name", "colour", "size", "texture")
+
+
+@dataclass(frozen=True)
+class Expression:
+    """What is said (lower case), what it means, and how hard it is: 1, 2 or 3 (see `difficulty_of`)."""
+
+    text: str
+    meaning: Meaning
+    difficulty: int
+
+    @property
+    def kind(self) -> str:
+        return self.meaning.kind
+
+
+def make_expressions(
+    scene: Scene, target: int, count: int, rng: random.Random, typo_rate: float = 0.0
+) -> list[Expression]:
+    """Up to `count` unambiguous expressions of different meaning about shape number `target` of a scene.
+
+    Fewer, down to none, when not so many were found: a shape may have a twin beside it.
+    """
+    meanings = {}
+    for _ in range(count):
+        meaning = _find_meaning(scene, target, rng)
+        if meaning is not None:
+            meanings[meaning] = None
+    return [
+        Expression(word(meaning, scene, rng, typo_rate), meaning, difficulty_of(meaning, scene))
+        for meaning in meanings
+    ]
+
+
+def _find_meaning(scene, target, rng):
+    wanted = rng.choices(KINDS, [_KIND_WEIGHTS[kind] for kind in KINDS])[0]
+    for kind in (wanted, *rng.sample(KINDS, len(KINDS))):
+        for _ in range(_TRIES):
+            meaning = _PROPOSE[kind](scene, target, rng)
+            if meaning is not None and is_unambiguous(meaning, target, scene):
+                return meaning
+    return None
+
+
+def _describe(shape, rng, name=0.75, colour=0.45, size=0.12, texture=0.15):
+    """A description true of `shape` in which each attribute is mentioned with the given probability."""
+    shares = {"name": name, "colour": colour, "size": size, "texture": texture}
+    return Description(**{key: getattr(shape, key) for key, share in shares.items() if rng.random() < share})
+
+
+def _describe_group(scene, target, rng, smallest=2):
+    """A description true of the target and of others; None when it is true of fewer than `smallest` shapes."""
+    description = _describe(scene.shapes[target], rng, name=0.65, colour=0.35, size=0.06, texture=0.1)
+    return description if len(description.group(scene)) >= smallest else None
+
+
+def _propose_attribute(scene, target, rng):
+    description = _describe(scene.shapes[target], rng, name=0.85, colour=0.65, size=0.25, texture=0.3)
+    return Attribute(description) if description != Description() else None
+
+
+def _propose_place(scene, target, rng):
+    # People name a place also where they need not.
+    description = _describe_group(scene, target, rng, smallest=1 if rng.random() < 0.3 else 2)
+    return description and Place(description, rng.choice(tuple(PLACES)))
+
+
+def _propose_order(scene, target, rng):
+    description = _describe_group(scene, target, rng)
+    rank = rng.choices(range(MAX_RANK), (5, 3, 2, 1))[0]
+    return description and Order(description, rank, rng.choice(tuple(SIDES)))
+
+
+def _propose_comparison(scene, target, rng):
+    description = _describe_group(scene, target, rng)
+    if description is None or description.size is not None:
+        return None
+    if rng.random() < 0.2:
+        anchor = rng.choice([position for position in range(len(scene.shapes)) if position != target])
+        described = _describe(scene.shapes[anchor], rng, name=0.9, size=0)
+        return Relation(description, rng.choice(("larger", "smaller")), Attribute(described))
+    return Comparison(description, largest=rng.random() < 0.5)
+
+
+def _propose_relation(scene, target, rng):
+    description = _describe_group(scene, target, rng, smallest=1 if rng.random() < 0.3 else 2)
+    if description is None:
+        return None
+    others = [position for position in range(len(scene.shapes)) if position != target]
+    if len(others) > 1 and rng.random() < 0.1:
+        ends = rng.sample(others, 2)
+        return Between(description, tuple(Attribute(_describe(scene.shapes[end], rng, name=0.9)) for end in ends))
+    by_distance = sorted(others, key=lambda other: gap(scene, target, other))
+    anchor = rng.choice(by_distance[: 3 if rng.random() < 0.7 else None])
+    return Relation(
+        description, _choose_relation(scene, target, anchor, rng), _propose_anchor(scene, anchor, target, rng)
+    )
+
+
+def _choose_relation(scene, target, anchor, rng):
+    if scene.covered(target, anchor) and rng.random() < 0.5:
+        return "behind"
+    if scene.covered(anchor, target) and rng.random() < 0.5:
+        return "in front"
+    if rng.random() < 0.4:
+        return rng.choice(("near", "nearest"))
+    across, down = (theirs - own for theirs, own in zip(scene.middles[anchor], scene.middles[target], strict=True))
+    if abs(across) > abs(down):
+        return "left" if across > 0 else "right"
+    return "above" if down > 0 else "below"
+
+
+def _propose_anchor(scene, anchor, target, rng):
+    """A meaning for the shape number `anchor`; where its description alone would do, it is that."""
+    description = _describe(scene.shapes[anchor], rng, name=0.85, colour=0.55, size=0.12, texture=0.15)
+    if len(description.group(scene)) == 1:
+        return Attribute(description)
+    way = rng.random()
+    if way < 0.2:
+        return Order(description, 0, rng.choice(tuple(SIDES)))
+    if way < 0.4:
+        without_size = Description(description.name, description.colour, None, description.texture)
+        return Comparison(without_size, largest=rng.random() < 0.6)
+    third = rng.choice([position for position in range(len(scene.shapes)) if position not in (anchor, target)])
+    relation = _choose_relation(scene, anchor, third, rng)
+    return Relation(description, relation, Attribute(_describe(scene.shapes[third], rng, name=0.9, colour=0.6)))
+
+
+def _propose_exclusion(scene, target, rng):
+    description = _describe_group(scene, target, rng)
+    if description is None:
+        return None
+    group = description.group(scene)
+    if rng.random() < 0.15:
+        place = rng.choice(("left", "right", "top", "bottom"))
+        return Exclusion(description, (Place(description, place),))
+    open_keys = [key for key in _KEYS if getattr(description, key) is None]
+    if not open_keys:
+        return None
+    key = rng.choice(open_keys)
+    values = sorted({getattr(scene.shapes[position], key) for position in group if position != target})
+    if len(values) > 2 or key == "size":
+        values = values[:1]  # nobody says "neither large nor small"
+    return Exclusion(description, tuple(Attribute(Description(**{key: value})) for value in values))
+
+
+_PROPOSE = {
+    "attribute": _propose_attribute,
+    "place": _propose_place,
+    "order": _propose_order,
+    "comparison": _propose_comparison,
+    "relation": _propose_relation,
+    "exclusion": _propose_exclusion,
+}

@@ -1,0 +1,444 @@
+"""How RefShapes says what it means: synonyms, word order, politeness, noise words and typing errors.
+
+Whoever mirrors a picture in training swaps the words left and right (plvl.processing.expression_words), so
+sides are said by words that it knows, and those get no typing errors.
+"""
+
+import random
+import re
+
+from plvl.data.refshapes_language import (
+    Attribute,
+    Between,
+    Comparison,
+    Description,
+    Exclusion,
+    Meaning,
+    Order,
+    Place,
+    Relation,
+)
+from plvl.data.refshapes_scene import Scene
+
+MAX_WORDS = 20
+_CORNER = 0.27  # of the picture's width and height: what is farther from the edge is in no corner
+
+# The first is the usual word: it is said as often as all others together.
+_NOUNS = {
+    "circle": ("circle", "disc", "disk", "round shape", "ball"),
+    "square": ("square", "box"),
+    "triangle": ("triangle",),
+    "rectangle": ("rectangle", "bar"),
+    "star": ("star",),
+    "cross": ("cross", "plus", "plus sign"),
+    "diamond": ("diamond", "rhombus"),
+    "heart": ("heart",),
+    "ring": ("ring", "donut", "hoop"),
+    "moon": ("moon", "crescent", "crescent moon"),
+    "arrow": ("arrow",),
+    "flower": ("flower",),
+}
+_ANY_NOUNS = ("one", "shape", "thing", "object")
+_ANY_WEIGHTS = (5, 2, 2, 2)
+_COLOURS = {"purple": ("purple", "violet")}
+_SIZES = {
+    "small": ("small", "little", "tiny"),
+    "medium": ("medium", "medium sized", "middle sized", "mid sized"),
+    "large": ("large", "big", "huge"),
+}
+_TEXTURES = {
+    "plain": ("plain", "solid", "unpatterned"),
+    "striped": ("striped", "stripy", "stripey"),
+    "dotted": ("dotted", "spotted", "polka dot"),
+    "checkered": ("checkered", "checked", "chequered", "checkerboard"),
+}
+_WITH = {
+    "plain": ("without a pattern", "with no pattern"),
+    "striped": ("with stripes", "that has stripes"),
+    "dotted": ("with dots", "with spots", "that has dots"),
+    "checkered": ("with checks", "with a checkered pattern"),
+}
+_VERTICAL = {"top": ("top", "upper"), "bottom": ("bottom", "lower")}
+_AT_PLACE = {
+    "left": ("on the left", "on the left side", "at the left", "to the left", "in the left half", "left"),
+    "right": ("on the right", "on the right side", "at the right", "to the right", "in the right half", "right"),
+    "top": ("at the top", "on top", "at the top of the picture", "in the upper half", "on the top side", "top"),
+    "bottom": (
+        "at the bottom",
+        "on the bottom",
+        "at the bottom of the picture",
+        "in the lower half",
+        "on the bottom side",
+        "bottom",
+    ),
+    "middle": ("in the middle", "in the center", "in the centre", "at the center", "in the middle of the picture"),
+}
+_BEFORE_PLACE = {
+    "left": ("left", "left hand"),
+    "right": ("right", "right hand"),
+    "top": ("top", "upper"),
+    "bottom": ("bottom", "lower"),
+    "middle": ("middle", "center", "central"),
+}
+_ORDINALS = ("first", "second", "third", "fourth")
+_NUMERALS = ("1st", "2nd", "3rd", "4th")
+_MOST = {
+    "left": ("leftmost", "most left", "left most"),
+    "right": ("rightmost", "most right", "right most"),
+    "top": ("topmost", "highest", "uppermost", "top"),
+    "bottom": ("lowest", "bottommost", "bottom"),
+}
+_FARTHEST = {
+    "left": ("farthest to the left", "furthest left", "furthest to the left", "on the far left"),
+    "right": ("farthest to the right", "furthest right", "furthest to the right", "on the far right"),
+    "top": ("closest to the top", "furthest up", "nearest the top"),
+    "bottom": ("closest to the bottom", "furthest down", "nearest the bottom"),
+}
+_OF_TWO = {"left": ("left",), "right": ("right",), "top": ("upper", "top", "higher"), "bottom": ("lower", "bottom")}
+_LARGEST = {True: ("largest", "biggest"), False: ("smallest", "tiniest", "littlest")}
+_LARGER = {True: ("larger", "bigger"), False: ("smaller",)}
+_RELATIONS = {
+    "left": ("left of", "to the left of", "on the left of", "on the left side of"),
+    "right": ("right of", "to the right of", "on the right of", "on the right side of"),
+    "above": ("above", "over", "higher than", "somewhere above"),
+    "below": ("below", "under", "beneath", "underneath", "lower than"),
+    "near": ("next to", "near", "beside", "close to", "by", "right next to"),
+    "nearest": ("closest to", "nearest to", "nearest", "that is closest to"),
+    "larger": ("larger than", "bigger than", "that is larger than", "that is bigger than"),
+    "smaller": ("smaller than", "that is smaller than"),
+    "behind": ("behind", "partly behind", "partly hidden by", "partly covered by", "that is behind"),
+    "in front": ("in front of", "covering", "partly covering", "that is in front of"),
+}
+_POLITE = (
+    "please find",
+    "can you find",
+    "could you find",
+    "find",
+    "find me",
+    "show me",
+    "where is",
+    "where's",
+    "point to",
+    "please point to",
+    "select",
+    "please select",
+    "click on",
+    "mark",
+    "can you show me",
+    "could you please mark",
+    "i am looking for",
+    "i'm looking for",
+    "i want",
+    "i mean",
+    "look for",
+    "give me",
+    "which one is",
+    "segment",
+    "locate",
+    "it is",
+    "it's",
+)
+_QUESTIONS = ("can you", "could you", "where", "which")
+_AFTER = ("please", "in the picture", "in this picture", "in the image", "thanks", "here", "you see", "please")
+_NOISE = ("um", "uh", "well", "ok", "hmm", "so", "maybe", "just", "hey", "yes", "i think", "i guess")
+_PROTECTED = re.compile("left|right")
+# What is typed in place of a letter, mostly a key near it; q, x and z stay.
+_MISTAKEN = dict(zip("abcdefghijklmnopqrstuvwxyz", "svxsrdhjkkljnmioqetyycdxtz", strict=True))
+
+
+def word(meaning: Meaning, scene: Scene, rng: random.Random, typo_rate: float = 0.0) -> str:
+    """One of the ways to say `meaning` about `scene`: lower case, at most MAX_WORDS words, hardly any punctuation.
+
+    Args:
+        typo_rate: the probability of a typing error somewhere in it, 0 to 1.
+    """
+    phrase = _SAY[type(meaning)](meaning, scene, rng)
+    while len(phrase.split()) >= MAX_WORDS:
+        phrase = _SAY[type(meaning)](meaning, scene, rng)
+    text = f"{_article(phrase, rng)} {phrase}".strip()
+    dressed = _dress(text, rng)
+    text = dressed if len(dressed.split()) <= MAX_WORDS else text
+    return _mistype(text, rng) if rng.random() < typo_rate else text
+
+
+def _article(phrase, rng):
+    if phrase.startswith("not "):
+        return ""
+    draw = rng.random()
+    return "the" if draw < 0.72 else "that" if draw < 0.74 else ""
+
+
+def _dress(text, rng):
+    """Adds what people say around an expression."""
+    question = ""
+    if rng.random() < 0.12:
+        before = rng.choice(_POLITE)
+        if not text.startswith(("the ", "that ", "not ")) and (before == "which one is" or rng.random() < 0.8):
+            text = f"the {text}"
+        question = "?" if before.startswith(_QUESTIONS) and rng.random() < 0.4 else ""
+        text = f"{before} {text}"
+    if rng.random() < 0.07:
+        text = f"{text} {rng.choice(_AFTER)}"
+    if rng.random() < 0.04:
+        text = f"{rng.choice(_NOISE)} {text}"
+    return text + (question or ("." if rng.random() < 0.01 else ""))
+
+
+def _mistype(text, rng):
+    """The text with one typing error, in a word of four letters or more that names no side.
+
+    One time in forty nothing changes: two like letters are swapped, or the wrong letter is the right one.
+    """
+    words = text.split(" ")
+    candidates = [k for k, word in enumerate(words) if _may_be_mistyped(word)]
+    if not candidates:
+        return text
+    k = rng.choice(candidates)
+    word, at = words[k], rng.randrange(1, len(words[k]) - 1)
+    way = rng.choice(("swap", "drop", "double", "neighbour"))
+    if way == "swap":
+        word = word[:at] + word[at + 1] + word[at] + word[at + 2 :]
+    elif way == "drop":
+        word = word[:at] + word[at + 1 :]
+    elif way == "double":
+        word = word[:at] + word[at] + word[at:]
+    else:
+        word = word[:at] + _MISTAKEN[word[at]] + word[at + 1 :]
+    words[k] = word
+    return " ".join(words)
+
+
+def _may_be_mistyped(word):
+    return len(word) >= 4 and word.isalpha() and not _PROTECTED.search(word)
+
+
+# A phrase is put together from words before the noun, the noun and words behind it.
+
+
+def _usual(options, rng):
+    """The first of `options` half of the time, else any other."""
+    return options[0] if len(options) == 1 or rng.random() < 0.5 else rng.choice(options[1:])
+
+
+def _noun(name, rng, plural=False):
+    noun = rng.choices(_ANY_NOUNS, _ANY_WEIGHTS)[0] if name is None else _usual(_NOUNS[name], rng)
+    if not plural:
+        return noun
+    return {"cross": "crosses", "box": "boxes", "plus": "plus signs", "rhombus": "diamonds"}.get(noun, f"{noun}s")
+
+
+def _describe(description: Description, rng, first=(), plural=False, behind=True, noun_needed=True):
+    """The words of a description, with `first` before its adjectives; `behind` allows words behind the noun."""
+    adjectives, after = [], []
+    if description.size:
+        adjectives.append(_usual(_SIZES[description.size], rng))
+    if description.texture:
+        if behind and rng.random() < 0.25:
+            after.append(_usual(_WITH[description.texture], rng))
+        else:
+            adjectives.append(_usual(_TEXTURES[description.texture], rng))
+    if description.colour:
+        colour = _usual(_COLOURS.get(description.colour, (description.colour,)), rng)
+        draw = rng.random()
+        if behind and not after and draw < 0.06:
+            after.append(rng.choice((f"that is {colour}", f"which is {colour}", f"that's {colour}", f"in {colour}")))
+        else:
+            adjectives.append(f"{colour} colored" if draw > 0.98 else colour)
+    if len(adjectives) > 1 and rng.random() < 0.15:
+        rng.shuffle(adjectives)
+    noun = _noun(description.name, rng, plural)
+    if adjectives and not after and description.name is None and not noun_needed and rng.random() < 0.1:
+        noun = ""  # "small red"
+    return " ".join(word for word in (*first, *adjectives, noun, *after) if word)
+
+
+def _say_attribute(meaning, scene, rng):
+    first = ("only",) if rng.random() < 0.02 else ()
+    return _describe(meaning.description, rng, first, noun_needed=bool(first))
+
+
+def _where(meaning, scene, rng):
+    """ "at the top left", after a noun"""
+    if meaning.place in _AT_PLACE:
+        return _usual(_AT_PLACE[meaning.place], rng)
+    vertical, side = meaning.place.split()
+    words = f"{_usual(_VERTICAL[vertical], rng)} {side}"
+    if _in_corner(meaning, scene) and rng.random() < 0.4:
+        return f"in the {words} corner"
+    return rng.choice(
+        (
+            f"at the {words}",
+            f"on the {words}",
+            f"in the {words}",
+            f"in the {words}",
+            f"in the {words} part",
+            f"on the {words} side",
+            words,
+            f"{side} {vertical}" if rng.random() < 0.5 else words.replace(" ", "-"),
+        )
+    )
+
+
+def _in_corner(meaning, scene):
+    (target,) = meaning.referents(scene, strict=True)
+    x, y = scene.middles[target]
+    return all(min(share, 1 - share) < _CORNER for share in (x / scene.width, y / scene.height))
+
+
+def _say_place(meaning, scene, rng):
+    if meaning.description == Description() and rng.random() < 0.12:
+        vertical, _, side = meaning.place.rpartition(" ")
+        return f"{_usual(_VERTICAL[vertical], rng)} {side}" if vertical else side  # "top left"
+    if rng.random() < 0.68:
+        link = rng.choice(("that is ", "which is ")) if rng.random() < 0.08 else ""
+        where = _where(meaning, scene, rng)
+        if where.startswith(("left", "right", "top", "bottom", "upper", "lower")):
+            link = ""  # "star top right"
+        return f"{_describe(meaning.description, rng, behind=not link)} {link}{where}"
+    if meaning.place in _BEFORE_PLACE:
+        first = _usual(_BEFORE_PLACE[meaning.place], rng)
+    else:
+        vertical, side = meaning.place.split()
+        first = f"{_usual(_VERTICAL[vertical], rng)} {side}"
+    return _describe(meaning.description, rng, first=(first,))
+
+
+def _say_order(meaning, scene, rng):
+    description, side = meaning.description, meaning.side
+    count = len(description.group(scene))
+    if meaning.rank == 0:
+        draw = rng.random()
+        if count == 2 and draw < 0.45:
+            first = _usual(_OF_TWO[side], rng)
+            if rng.random() < 0.6:
+                return _describe(description, rng, first=(first,))
+            one = "one " if side in ("left", "right") else rng.choice(("one ", ""))
+            return f"{first} {one}of the two {_describe(description, rng, plural=True)}"
+        if draw < 0.75:
+            return _describe(description, rng, first=(_usual(_MOST[side], rng),))
+        if draw < 0.9:
+            return f"{_describe(description, rng)} {_usual(_FARTHEST[side], rng)}"
+    number = (_NUMERALS if rng.random() < 0.08 else _ORDINALS)[meaning.rank]
+    start = "from left" if side == "left" and rng.random() < 0.1 else f"from the {side}"
+    draw = rng.random()
+    if description == Description() and draw < 0.35:
+        return f"{number} {start}"
+    if draw < 0.85 or meaning.rank == 0:
+        return f"{_describe(description, rng, first=(number,))} {start}"
+    return f"{_describe(description, rng, behind=False)} that is {number} {start}"
+
+
+def _say_comparison(meaning, scene, rng):
+    description, count = meaning.description, len(meaning.description.group(scene))
+    if count == 2 and rng.random() < 0.65:
+        if rng.random() < 0.15:
+            return _describe(description, rng, first=("big" if meaning.largest else "small",))
+        first = _usual(_LARGER[meaning.largest], rng)
+        if rng.random() < 0.5:
+            return _describe(description, rng, first=(first,))
+        number = "two " if rng.random() < 0.7 else ""
+        return f"{first} {rng.choice(('one ', '', ''))}of the {number}{_describe(description, rng, plural=True)}"
+    first = _usual(_LARGEST[meaning.largest], rng)
+    draw = rng.random()
+    if draw < 0.12 and description != Description():
+        return f"{first} {rng.choice(('one ', ''))}of the {_describe(description, rng, plural=True)}"
+    if draw < 0.2 and description != Description():
+        return f"{first} {rng.choice(('one ', ''))}of all {_describe(description, rng, plural=True)}"
+    if draw < 0.2:
+        return f"{first} {rng.choice(('of all', 'one of all', 'in the picture'))}"
+    if draw < 0.28:
+        return f"{_describe(description, rng, behind=False)} that is the {first}"
+    return _describe(description, rng, first=(first,))
+
+
+def _anchor(meaning, scene, rng):
+    """A shape that a relation starts from, said so that nothing behind its noun is taken for the head's."""
+    if isinstance(meaning, Relation):
+        return f"the {_say_relation(meaning, scene, rng)}"
+    if isinstance(meaning, Order):
+        return f"the {_describe(meaning.description, rng, (_MOST[meaning.side][0],), behind=False)}"
+    if isinstance(meaning, Comparison):
+        return f"the {_describe(meaning.description, rng, (_usual(_LARGEST[meaning.largest], rng),), behind=False)}"
+    article = "the" if rng.random() < 0.93 else rng.choice(("a", "that", ""))
+    phrase = _describe(meaning.description, rng, behind=False)
+    article = "an" if article == "a" and phrase[0] in "aeio" and not phrase.startswith("one") else article
+    return f"{article} {phrase}".strip()
+
+
+def _say_relation(meaning, scene, rng):
+    head = _describe(meaning.description, rng, behind=rng.random() < 0.3)
+    words = _usual(_RELATIONS[meaning.relation], rng)
+    link = "that is " if rng.random() < 0.06 and not words.startswith("that") else ""
+    return f"{head} {link}{words} {_anchor(meaning.anchor, scene, rng)}"
+
+
+def _say_between(meaning, scene, rng):
+    first, second = rng.sample(meaning.anchors, 2)
+    head = _describe(meaning.description, rng, behind=False)
+    ends = f"{_anchor(first, scene, rng)} and {_anchor(second, scene, rng)}"
+    return f"{head} {_usual(('between', 'in between', 'that is between'), rng)} {ends}"
+
+
+def _say_exclusion(meaning, scene, rng):
+    description = meaning.description
+    if len(meaning.excluded) == 2:
+        first, second = (_predicate(excluded.description, rng) for excluded in meaning.excluded)
+        ways = (f"that is neither {first} nor {second}", f"that is not {first} and not {second}",
+                f"that is not {first} or {second}")  # fmt: skip
+        return f"{_describe(description, rng, behind=False)} {_usual(ways, rng)}"
+    (excluded,) = meaning.excluded
+    head = _describe(description, rng, behind=False)
+    link = _usual(("that is not", "that isn't", "which is not", "that's not", "not", "that isnt"), rng)
+    if isinstance(excluded, Place):
+        where = _usual(_AT_PLACE[excluded.place][:4], rng)
+        return f"{head} {link} {where}"
+    if len(description.group(scene)) == 2 and rng.random() < 0.4:
+        other = _describe(_put_together(description, excluded.description), rng, behind=False)
+        if description.name and not excluded.description.name and rng.random() < 0.5:
+            other = f"{_predicate(excluded.description, rng)} one"
+            return f"{head} {rng.choice(('not', 'but not', 'other than'))} the {other}"
+        ways = (f"{head} other than the {other}", f"{head} but not the {other}", f"other {head} not the {other}",
+                f"{head} not the {other}", f"not the {other}")  # fmt: skip
+        return rng.choice(ways)
+    texture = excluded.description.texture
+    if texture in ("striped", "dotted") and rng.random() < 0.35:
+        thing = {"striped": "stripes", "dotted": "dots"}[texture]
+        return f"{head} {rng.choice(('without', 'with no', 'that has no'))} {thing}"
+    if description == Description() and not excluded.description.name and rng.random() < 0.3:
+        return f"not the {_predicate(excluded.description, rng)} ones"
+    if excluded.description.colour and rng.random() < 0.08:
+        return _describe(description, rng, first=(f"non {_predicate(excluded.description, rng)}",), behind=False)
+    return f"{head} {link} {_predicate(excluded.description, rng)}"
+
+
+def _put_together(one, other):
+    """The attributes of both."""
+    return Description(
+        name=other.name or one.name,
+        colour=other.colour or one.colour,
+        size=other.size or one.size,
+        texture=other.texture or one.texture,
+    )
+
+
+def _predicate(description, rng):
+    """What is behind "is not": "red", "a star" """
+    if description.name:
+        noun = _usual(_NOUNS[description.name], rng)
+        return f"{'an' if noun[0] == 'a' else 'a'} {noun}"
+    if description.size:
+        return _usual(_SIZES[description.size], rng)
+    if description.texture:
+        return _usual(_TEXTURES[description.texture], rng)
+    return _usual(_COLOURS.get(description.colour, (description.colour,)), rng)
+
+
+_SAY = {
+    Attribute: _say_attribute,
+    Place: _say_place,
+    Order: _say_order,
+    Comparison: _say_comparison,
+    Relation: _say_relation,
+    Between: _say_between,
+    Exclusion: _say_exclusion,
+}

@@ -1,0 +1,178 @@
+"""Draws the answers to several expressions on one picture, each in a colour of its own, over a legend."""
+
+import math
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from plvl.processing.drawing import PREDICTED_COLOUR, draw_mask
+
+# Told apart on light and on dark pictures; the first is that of a lone answer.
+COLOURS = (
+    PREDICTED_COLOUR,
+    (30, 136, 229),
+    (255, 179, 0),
+    (0, 168, 107),
+    (156, 77, 255),
+    (0, 188, 212),
+    (255, 112, 32),
+    (233, 30, 160),
+)
+# A narrower picture is enlarged so far, or its words could not be read; but not beyond this height, which would cost
+# memory without end: there white beside it makes up for the rest.
+READABLE_WIDTH = 480
+HIGHEST_ENLARGED = 4 * READABLE_WIDTH
+MAX_LEGEND_LINES = 2
+HALO = (20, 20, 20)
+
+
+def draw_answers(image: Image.Image, answers: list[dict]) -> Image.Image:
+    """
+    Draws what each expression means on a picture, and under it a legend of expressions and confidences. Where there
+    are several, their numbers tie boxes and legend together.
+
+    Args:
+        image (`PIL.Image.Image`): the picture; it is not changed.
+        answers (`list[dict]`): each with `"label"` (the expression) and, as far as there are, `"score"` (0..1),
+            `"box"` (x1, y1, x2, y2 in pixels) and `"mask"` (array of shape `(height, width)`, true inside).
+
+    Returns:
+        `PIL.Image.Image`: at least 480 pixels wide. The picture is at its top left, enlarged a whole number of times
+        where it is narrower than that.
+    """
+    enlargement = _enlargement(*image.size)
+    picture = image.convert("RGB")
+    for answer, colour in _coloured(answers):
+        if answer.get("mask") is not None:
+            picture = draw_mask(picture, np.asarray(answer["mask"], dtype=bool), colour)
+    if enlargement > 1:
+        size = (picture.width * enlargement, picture.height * enlargement)
+        picture = picture.resize(size, Image.Resampling.BICUBIC)
+    if picture.width < READABLE_WIDTH:
+        picture = ImageOps.expand(picture, (0, 0, READABLE_WIDTH - picture.width, 0), "white")
+    font = ImageFont.load_default(min(max(picture.width // 36, 15), 64))
+    _draw_boxes(picture, answers, enlargement, font)
+    legend = _legend(picture.width, answers, font)
+    drawn = Image.new("RGB", (picture.width, picture.height + legend.height), "white")
+    drawn.paste(picture)
+    drawn.paste(legend, (0, picture.height))
+    return drawn
+
+
+def fit_text(text: str, font: ImageFont.FreeTypeFont, width: float, max_lines: int) -> list[str]:
+    """
+    The text in lines of at most `width` pixels, broken between words where it can be; what `max_lines` cannot hold
+    is left out, with "…" in its place.
+    """
+    lines, rest = [], " ".join(text.split())
+    while rest and len(lines) < max_lines:
+        line = _longest_start(rest, font, width)
+        rest = rest[len(line) :].lstrip()
+        if rest and len(lines) == max_lines - 1:
+            line = line.rstrip()
+            while line and font.getlength(line + "…") > width:
+                line = line[:-1].rstrip()
+            line += "…"
+        lines.append(line.rstrip())
+    return lines
+
+
+def _enlargement(width, height) -> int:
+    return max(min(math.ceil(READABLE_WIDTH / width), HIGHEST_ENLARGED // height), 1)
+
+
+def _percent(score) -> str:
+    return f"{score:.0%}"
+
+
+def _coloured(answers):
+    return [(answer, COLOURS[index % len(COLOURS)]) for index, answer in enumerate(answers)]
+
+
+def _draw_boxes(picture, answers, enlargement, font):
+    draw = ImageDraw.Draw(picture)
+    line = max(min(picture.size) // 150, 3)
+    boxes = [
+        None if answer.get("box") is None else [float(side) * enlargement for side in answer["box"]]
+        for answer in answers
+    ]
+    for box, (_, colour) in zip(boxes, _coloured(answers), strict=True):
+        if box is not None:
+            x1, y1, x2, y2 = box
+            draw.rectangle((x1 - 1, y1 - 1, x2 + 1, y2 + 1), outline=HALO, width=line + 2)
+            draw.rectangle(box, outline=colour, width=line)
+    taken = []
+    # Tags after all boxes: none is crossed by another answer's line.
+    for index, (box, (answer, colour)) in enumerate(zip(boxes, _coloured(answers), strict=True)):
+        tag = _tag(answer, index, len(answers))
+        if box is not None and tag:
+            taken.append(_draw_tag(draw, picture.size, box, tag, colour, font, taken))
+
+
+def _tag(answer, index, count) -> str:
+    if count > 1:
+        return str(index + 1)
+    return "" if answer.get("score") is None else _percent(answer["score"])
+
+
+def _draw_tag(draw, size, box, tag, colour, font, taken):
+    """Draws the tag at the box's corner that is free, inside the picture; gives the place it takes."""
+    padding = font.size // 4
+    width, height = font.getlength(tag) + 2 * padding, font.size + 2 * padding
+    x1, y1, x2, y2 = box
+    corners = ((x1, y1 - height), (x1, y1), (x2 - width, y1 - height), (x2 - width, y1), (x1, y2), (x2 - width, y2))
+    places = []
+    for left, top in corners:
+        left = min(max(left, 0), max(size[0] - width, 0))
+        top = min(max(top, 0), max(size[1] - height, 0))
+        places.append((left, top, left + width, top + height))
+    place = next((place for place in places if not any(_overlap(place, other) for other in taken)), places[0])
+    draw.rectangle(place, fill=colour)
+    middle = (place[0] + place[2]) / 2, (place[1] + place[3]) / 2
+    draw.text(middle, tag, fill=_ink_on(colour), font=font, anchor="mm")
+    return place
+
+
+def _overlap(first, second) -> bool:
+    return first[0] < second[2] and second[0] < first[2] and first[1] < second[3] and second[1] < first[3]
+
+
+def _legend(width, answers, font) -> Image.Image:
+    """A white panel: for each answer its colour and number, the expression, the confidence."""
+    gap = font.size // 2
+    chip = round(1.5 * font.size)
+    numbers_width = font.getlength("100%")
+    text_left, text_right = gap + chip + gap, width - gap - numbers_width - gap
+    texts = [fit_text(answer["label"], font, text_right - text_left, MAX_LEGEND_LINES) for answer in answers]
+    line_height = round(1.25 * font.size)
+    heights = [max(len(lines) * line_height, chip) + gap for lines in texts]
+    legend = Image.new("RGB", (width, sum(heights) + gap), "white")
+    draw = ImageDraw.Draw(legend)
+    top = gap
+    for index, ((answer, colour), lines, height) in enumerate(zip(_coloured(answers), texts, heights, strict=True)):
+        draw.rectangle((gap, top, gap + chip, top + chip), fill=colour)
+        if len(answers) > 1:
+            middle = gap + chip / 2, top + chip / 2
+            draw.text(middle, str(index + 1), fill=_ink_on(colour), font=font, anchor="mm")
+        first_line = top + chip / 2
+        for row, line in enumerate(lines):
+            draw.text((text_left, first_line + row * line_height), line, fill="black", font=font, anchor="lm")
+        if answer.get("score") is not None:
+            draw.text((width - gap, first_line), _percent(answer["score"]), fill="black", font=font, anchor="rm")
+        top += height
+    return legend
+
+
+def _ink_on(colour) -> str:
+    """Black or white, whichever can be read on the colour (its brightness by ITU-R BT.601)."""
+    red, green, blue = colour
+    return "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else "white"
+
+
+def _longest_start(text, font, width) -> str:
+    """As many whole words as `width` holds, else as many characters, at least one."""
+    end = min(len(text), max(int(width), 1))  # a character takes a pixel at least
+    while end > 1 and font.getlength(text[:end].rstrip()) > width:
+        last_space = text.rfind(" ", 0, end)
+        end = last_space if last_space > 0 else end - 1
+    return text[:end]

@@ -1,0 +1,83 @@
+"""What the demo's page shows for a picture and an expression, without the page."""
+
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+
+from plvl.processing.answer_drawing import READABLE_WIDTH, draw_answers
+from plvl.processing.heat_maps import draw_heat_map
+from plvl.processing.word_attention import WordAttention, word_attention
+
+# Larger pictures are reduced: the network sees less, and a page shows less.
+LONGEST_SIDE = 1280
+TILE_WIDTH = 320
+
+
+@dataclass(frozen=True)
+class DemoAnswer:
+    """
+    Args:
+        drawing (`PIL.Image.Image`): the picture with the answer.
+        centre (`PIL.Image.Image`, *optional*): where the network expects the object's centre; `None` from a model
+            that gives no boxes.
+        attention ([`WordAttention`], *optional*): `None` where there is none.
+        tile (`PIL.Image.Image`): the picture, small, to draw the words' attention on.
+    """
+
+    drawing: Image.Image
+    centre: Image.Image | None
+    attention: WordAttention | None
+    tile: Image.Image
+
+
+@torch.no_grad()
+def answer_and_explain(model, processor, picture: Image.Image, expression: str) -> DemoAnswer:
+    """
+    Args:
+        model ([`PLVLModel`]): with eager attention, which alone tells where it attended.
+        processor ([`PLVLProcessor`]): the model's.
+        picture (`PIL.Image.Image`): of any size.
+        expression (`str`): not empty.
+    """
+    picture = picture.convert("RGB")
+    picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    inputs = processor(images=picture, text=expression, return_tensors="pt").to(model.device)
+    outputs = model(**inputs, output_attentions=True)
+    [answer] = processor.post_process_grounding(outputs, target_sizes=[(picture.height, picture.width)])
+    answer = {name: value.cpu() if torch.is_tensor(value) else value for name, value in answer.items()}
+    centre = None
+    if outputs.center_logits is not None:
+        probability = outputs.center_logits[0].float().sigmoid().cpu().numpy()
+        # The scale goes to the best region: a faint answer shows as well as a sure one, whose number stands beside.
+        centre = draw_heat_map(_resized(picture, READABLE_WIDTH), probability, probability.max(), mark_best=True)
+    return DemoAnswer(
+        drawing=draw_answers(picture, [answer | {"label": expression}]),
+        centre=centre,
+        attention=word_attention(outputs, processor, expression),
+        tile=_resized(picture, TILE_WIDTH),
+    )
+
+
+def word_tiles(answer: DemoAnswer, block: int | None) -> list[tuple[str, float, Image.Image]]:
+    """
+    For each word: the word, the mean share of attention that it got, and where it got it, drawn on the picture. One
+    scale of heat serves all words, so that they can be compared.
+
+    Args:
+        answer ([`DemoAnswer`]): with `attention`.
+        block (`int`, *optional*): which of the blocks that language enters, from 0; by default their mean.
+    """
+    maps = answer.attention.maps
+    maps = maps.mean(0) if block is None else maps[block]
+    return [
+        (word, float(heat.mean()), draw_heat_map(answer.tile, heat, maps.max()))
+        for word, heat in zip(answer.attention.words, maps, strict=True)
+    ]
+
+
+def _resized(picture: Image.Image, width: int) -> Image.Image:
+    """The picture at a width, or narrower where it would be taller than LONGEST_SIDE."""
+    scale = min(width / picture.width, LONGEST_SIDE / picture.height)
+    size = max(round(picture.width * scale), 1), max(round(picture.height * scale), 1)
+    return picture.resize(size, Image.Resampling.BICUBIC)

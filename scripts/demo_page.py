@@ -1,0 +1,215 @@
+"""The demo's web page, in Gradio. It asks nothing of any other server: fonts and scripts come with Gradio."""
+
+import base64
+import html
+from io import BytesIO
+from types import SimpleNamespace
+
+import gradio as gr
+from PIL import Image
+
+from plvl.scripts.demo_answers import DemoAnswer, answer_and_explain, word_tiles
+from plvl.scripts.demo_examples import Example
+
+ALL_BLOCKS = "all"
+LARGEST_UPLOAD = "32mb"
+CSS = """
+.gradio-container { max-width: 1200px !important; margin: 0 auto !important; }
+#drawing img { max-height: 560px; object-fit: contain; }
+#centre img { max-height: 400px; object-fit: contain; }
+/* Gradio's own turns white under the pointer. */
+#block input:checked { background-color: var(--checkbox-background-color-selected) !important; }
+#words .tiles { display: flex; flex-wrap: wrap; gap: 14px; }
+#words figure { margin: 0; width: 150px; }
+#words img { width: 100%; border-radius: 6px; display: block; }
+#words figcaption { display: flex; justify-content: space-between; padding-top: 4px; overflow-wrap: anywhere; }
+#words p { margin-top: 12px; }
+"""
+PICTURE_TO_LOOK_AT = {
+    "format": "png",
+    "interactive": False,
+    "show_label": False,
+    "buttons": ["download", "fullscreen"],
+}
+
+
+def launch_options() -> dict:
+    """What `launch` is to be told of the page's looks, and that it is to stay on this machine."""
+    fonts = (gr.themes.LocalFont("Source Sans Pro", weights=(400, 700)), "system-ui", "sans-serif")
+    return {
+        "theme": gr.themes.Default(primary_hue="rose", neutral_hue="slate", font=fonts),
+        "css": CSS,
+        "footer_links": [],
+        "max_file_size": LARGEST_UPLOAD,
+        "share": False,
+        "ssr_mode": False,
+        "quiet": True,
+    }
+
+
+def build_page(model, processor, examples: list[Example], is_bundled: bool) -> gr.Blocks:
+    """
+    Args:
+        model ([`PLVLModel`]): with eager attention.
+        processor ([`PLVLProcessor`]): the model's.
+        examples (`list[Example]`): to choose from; the first is answered when the page opens.
+        is_bundled (`bool`): whether the model is the bundled checkpoint, of which the page says what it knows.
+    """
+    with gr.Blocks(title="PLVL", analytics_enabled=False) as page:
+        gr.Markdown("# PLVL: point with words\n" + _introduction(bool(examples), is_bundled))
+        parts = SimpleNamespace(answer=gr.State(), **_place_question(examples), **_place_reasons(model.config))
+        _connect(page, parts, model, processor, examples)
+    return page
+
+
+def _place_question(examples: list[Example]) -> dict:
+    """Lays out what is asked, and the answer beside it."""
+    pictures_to_try = gr.Dataset(
+        components=[gr.Image(visible=False)],
+        samples=[[str(example.picture)] for example in examples],
+        type="index",
+        layout="gallery",
+        label="Pictures to try",
+        visible=bool(examples),
+        elem_id="pictures_to_try",
+    )
+    with gr.Row():
+        with gr.Column(scale=2):
+            # PNG: an example's picture goes to the browser and back, and must not change on the way.
+            picture = gr.Image(
+                type="pil",
+                format="png",
+                label="Picture",
+                sources=["upload", "clipboard"],
+                height=260,
+                elem_id="picture",
+            )
+            with gr.Row(equal_height=True):
+                expression = gr.Textbox(
+                    label="What to find", placeholder="the red square", scale=4, elem_id="expression"
+                )
+                find = gr.Button("Find it", variant="primary", min_width=90, elem_id="find")
+            expressions_to_try = gr.Dataset(
+                components=[gr.Textbox(visible=False)],
+                samples=[],
+                layout="gallery",
+                label="Or, for example",
+                visible=False,
+                elem_id="expressions_to_try",
+            )
+        with gr.Column(scale=3):
+            drawing = gr.Image(elem_id="drawing", **PICTURE_TO_LOOK_AT)
+    return {
+        "pictures_to_try": pictures_to_try,
+        "picture": picture,
+        "expression": expression,
+        "find": find,
+        "expressions_to_try": expressions_to_try,
+        "drawing": drawing,
+    }
+
+
+def _place_reasons(config) -> dict:
+    """Lays out what the answer came from, as far as the model has it: the heat maps of the centre and of the words."""
+    with gr.Row():
+        with gr.Column(scale=2, visible="rec" in config.tasks):
+            gr.Markdown("### Where it looked for the middle of the object\nThe cross marks the best place.")
+            centre = gr.Image(elem_id="centre", **PICTURE_TO_LOOK_AT)
+        with gr.Column(scale=3, visible=bool(config.cross_attention_layers)):
+            gr.Markdown("### Which words each part of the picture listened to\nThe brighter, the more.")
+            block = gr.Radio(
+                _block_choices(config),
+                value=ALL_BLOCKS,
+                label="In the network's blocks that language enters",
+                elem_id="block",
+            )
+            words = gr.HTML(elem_id="words")
+    return {"centre": centre, "block": block, "words": words}
+
+
+def _connect(page: gr.Blocks, parts: SimpleNamespace, model, processor, examples: list[Example]):
+    """Says what happens when something on the page is used."""
+
+    def answer_question(picture, expression, block):
+        problem = _problem(picture, expression)
+        if problem:
+            gr.Warning(problem)
+            return [gr.skip()] * 4
+        answer = answer_and_explain(model, processor, picture, expression)
+        return answer.drawing, answer.centre, words_html(answer, block), answer
+
+    def choose_picture(index, block):
+        example = examples[index]
+        picture, expression = Image.open(example.picture).convert("RGB"), example.expressions[0]
+        return picture, expression, _expressions_to_try(example), *answer_question(picture, expression, block)
+
+    def choose_expression(sample, picture, block):
+        return sample[0], *answer_question(picture, sample[0], block)
+
+    shown = [parts.drawing, parts.centre, parts.words, parts.answer]
+    chosen = [parts.picture, parts.expression, parts.expressions_to_try, *shown]
+    # One at a time: a model at work takes all cores.
+    options = {"concurrency_id": "model", "concurrency_limit": 1, "api_visibility": "private"}
+    question = [parts.picture, parts.expression, parts.block]
+    gr.on([parts.find.click, parts.expression.submit], answer_question, question, shown, **options)
+    sample = [parts.expressions_to_try, parts.picture, parts.block]
+    parts.expressions_to_try.click(choose_expression, sample, [parts.expression, *shown], **options)
+    parts.pictures_to_try.click(choose_picture, [parts.pictures_to_try, parts.block], chosen, **options)
+    # What is to be asked about an example is not to be asked about another picture.
+    gr.on(
+        [parts.picture.upload, parts.picture.clear],
+        lambda: gr.Dataset(visible=False),
+        None,
+        parts.expressions_to_try,
+        api_visibility="private",
+    )
+    parts.block.change(words_html, [parts.answer, parts.block], parts.words, api_visibility="private")
+    if examples:
+        page.load(lambda block: choose_picture(0, block), parts.block, chosen, **options)
+
+
+def words_html(answer: DemoAnswer | None, block) -> str:
+    """A tile for each word: where it was listened to, and its share of the attention."""
+    if answer is None or answer.attention is None:
+        return ""
+    tiles = word_tiles(answer, None if block == ALL_BLOCKS else block)
+    rest = 1 - sum(share for _, share, _ in tiles)
+    return (
+        f'<div class="tiles">{"".join(_tile_html(*tile) for tile in tiles)}</div>'
+        f"<p>A word's share of all attention stands beside it. {rest:.0%} went to no word, but to the marks and the "
+        "padding that the network puts around an expression.</p>"
+    )
+
+
+def _tile_html(word: str, share: float, tile: Image.Image) -> str:
+    content = BytesIO()
+    tile.save(content, "JPEG", quality=85)
+    source = "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode("ascii")
+    word = html.escape(word)
+    return (
+        f'<figure><img src="{source}" alt="attention to “{word}”">'
+        f"<figcaption><b>{word}</b><span>{share:.0%}</span></figcaption></figure>"
+    )
+
+
+def _introduction(has_examples: bool, is_bundled: bool) -> str:
+    first = "Choose a picture, or bring your own" if has_examples else "Bring a picture"
+    known = " This model knows pictures of coloured shapes, not photographs." if is_bundled else ""
+    return f"{first}; then say what to find in it.{known}"
+
+
+def _expressions_to_try(example: Example) -> gr.Dataset:
+    return gr.Dataset(samples=[[text] for text in example.expressions], visible=len(example.expressions) > 1)
+
+
+def _block_choices(config) -> list[tuple[str, int | str]]:
+    layers = sorted(config.cross_attention_layers)
+    return [("all together", ALL_BLOCKS), *((f"block {layer + 1}", index) for index, layer in enumerate(layers))]
+
+
+def _problem(picture, expression) -> str | None:
+    if picture is None:
+        return "Bring a picture first."
+    if not (expression or "").strip():
+        return "Say what to find in the picture."
+    return None

@@ -1,0 +1,221 @@
+import json
+import pickle
+import random
+import re
+from collections import Counter
+
+import pytest
+from refshapes_scenes import a_scene, a_shape
+
+from plvl.data.refshapes import make_referred_scene, write_refshapes
+from plvl.data.refshapes_language import (
+    Attribute,
+    Comparison,
+    Description,
+    Exclusion,
+    Order,
+    Place,
+    Relation,
+)
+from plvl.data.refshapes_shapes import COLOURS, SHAPES, TEXTURES
+from plvl.data.refshapes_wording import MAX_WORDS, word
+from plvl.processing.expression_words import swap_sides
+
+STAR, RING = Description(name="star"), Description(name="ring")
+
+
+@pytest.fixture(scope="module")
+def said():
+    """(scene, expression) of 300 pictures, without typing errors."""
+    referred = [make_referred_scene(seed=11, index=index, typo_rate=0.0) for index in range(300)]
+    return [(each.scene, e) for each in referred for _, expressions in each.references for e in expressions]
+
+
+@pytest.fixture(scope="module")
+def texts(said):
+    return [expression.text for _, expression in said]
+
+
+@pytest.fixture
+def scene():
+    shapes = [a_shape("star", colour, (x, 60.0)) for colour, x in (("red", 40.0), ("blue", 280.0))]
+    return a_scene(*shapes, a_shape("ring", "blue", (160.0, 180.0), "large", "striped"))
+
+
+def ways(meaning, scene, count=400):
+    rng = random.Random(0)
+    return {word(meaning, scene, rng) for _ in range(count)}
+
+
+def test_what_people_type_is_among_the_ways_to_say_it(scene):
+    striped = Attribute(Description(texture="striped"))
+    for meaning, texts in (
+        (striped, {"the striped one", "the stripy one", "the thing with stripes", "striped one"}),
+        (Place(Description("star", "red"), "left"), {"red star on the left", "the left red star"}),
+        (Place(STAR, "top right"), {"the upper right star", "star at the top right", "the top right star"}),
+        (Place(Description(), "top left"), {"top left", "the one in the top left corner"}),
+        (Order(STAR, 0, "left"), {"the leftmost star", "leftmost star", "the left one of the two stars"}),
+        (Order(STAR, 1, "left"), {"the second star from the left"}),
+        (Comparison(Description(), True), {"biggest one", "the largest one"}),
+        (Comparison(STAR, True), {"the larger of the two stars", "the bigger star"}),
+        (Relation(STAR, "nearest", Attribute(RING)), {"star closest to the ring"}),
+        (Relation(STAR, "left", Attribute(RING)), {"the star left of the ring", "the star to the left of the ring"}),
+        (Exclusion(STAR, (Attribute(Description(colour="red")),)), {"the star that is not red", "not the red star"}),
+    ):
+        assert texts <= ways(meaning, scene, 3000), texts - ways(meaning, scene, 3000)
+
+
+def test_two_hops_are_one_phrase(scene):
+    inner = Relation(RING, "below", Attribute(Description("square", "blue")))
+    said = ways(Relation(STAR, "left", inner), scene, 2000)
+    assert "the star left of the ring below the blue square" in said
+
+
+def test_a_corner_is_said_of_what_is_in_it():
+    in_corner, near_it = a_shape("star", "red", (40.0, 40.0)), a_shape("star", "red", (110.0, 85.0))
+    place = Place(STAR, "top left")
+    assert any("corner" in text for text in ways(place, a_scene(in_corner)))
+    assert not any("corner" in text for text in ways(place, a_scene(near_it)))
+
+
+def test_expressions_are_short_and_in_lower_case(texts):
+    lengths = [len(text.split()) for text in texts]
+    assert max(lengths) <= MAX_WORDS
+    assert 2.5 < sum(lengths) / len(lengths) < 7
+    for text in texts:
+        assert re.fullmatch(r"[a-z0-9'-]+( [a-z0-9'-]+)*[.?]?", text), text
+
+
+def test_the_vocabulary_is_a_few_hundred_words(texts):
+    words = {token.strip("?.") for text in texts for token in text.split()}
+    assert words >= {*SHAPES, *COLOURS, *TEXTURES, "small", "large", "thing", "one", "please", "not"}
+    assert len(words) < 260
+
+
+def test_most_expressions_are_bare_and_some_are_polite(texts):
+    polite = sum(bool(re.search(r"\b(please|can you|could you|show|find|where|thanks|click)\b", t)) for t in texts)
+    assert 0.05 < polite / len(texts) < 0.25
+    assert 0.5 < sum(text.startswith("the ") for text in texts) / len(texts) < 0.8
+
+
+def test_sides_are_said_by_words_that_mirroring_swaps(texts):
+    for text in texts:
+        assert swap_sides(text).count("left") == text.count("right"), text
+        assert swap_sides(swap_sides(text)) == text
+    assert any("left" in text for text in texts)
+
+
+def test_typing_errors_come_at_their_rate_and_spare_the_sides(scene):
+    def with_errors(rate):
+        rng, count = random.Random(1), 0
+        meaning = Place(Description("star", "red"), "left")
+        known = {token.strip("?.") for text in ways(meaning, scene, 4000) for token in text.split()}
+        for _ in range(500):
+            tokens = [token.strip("?.") for token in word(meaning, scene, rng, rate).split()]
+            wrong = [token for token in tokens if token not in known]
+            assert len(wrong) <= 1
+            assert "left" in " ".join(tokens)
+            count += bool(wrong)
+        return count / 500
+
+    assert with_errors(0.0) == 0.0
+    assert 0.05 < with_errors(0.1) < 0.15
+    assert with_errors(1.0) > 0.9
+
+
+def test_a_typing_error_never_makes_another_word_of_the_vocabulary(said, texts):
+    vocabulary = {token.strip("?.") for text in texts for token in text.split()}
+    became = set()
+    for seed, (scene, expression) in enumerate(said):
+        right, wrong = (word(expression.meaning, scene, random.Random(seed), rate).split() for rate in (0.0, 1.0))
+        became |= {pair for pair in zip(right, wrong, strict=True) if pair[0] != pair[1]}
+    assert len(became) > 1000
+    known = {(before, after) for before, after in became if after in vocabulary}
+    assert known <= {("center", "centre"), ("centre", "center"), ("stripey", "stripy")}  # other spellings
+
+
+# A second reader, who knows English and the written files and nothing of how they were made.
+
+WORDS = {
+    "name": {"disc": "circle", "disk": "circle", "ball": "circle", "box": "square", "bar": "rectangle"}
+    | {"plus": "cross", "rhombus": "diamond", "donut": "ring", "hoop": "ring", "crescent": "moon"}
+    | {name: name for name in ("circle", "square", "triangle", "rectangle", "star", "cross", "diamond")}
+    | {name: name for name in ("heart", "ring", "moon", "arrow", "flower")}
+    | {f"{name}s": name for name in ("circle", "square", "triangle", "star", "heart", "ring", "moon", "arrow")},
+    "colour": {"violet": "purple"} | {colour: colour for colour in COLOURS},
+    "size": {"little": "small", "tiny": "small", "big": "large", "huge": "large"}
+    | {size: size for size in ("small", "medium", "large")},
+    "texture": {"solid": "plain", "stripy": "striped", "spotted": "dotted", "checked": "checkered"}
+    | {texture: texture for texture in TEXTURES},
+}
+EMPTY = {"the", "one", "thing", "shape", "object", "ones", "things", "shapes", "objects"}
+SIDES = {"left": (0, 1), "right": (0, -1), "top": (1, 1), "bottom": (1, -1)}
+RELATIONS = {"left of": (0, -1), "to the left of": (0, -1), "right of": (0, 1), "to the right of": (0, 1)}
+RELATIONS |= {"above": (1, -1), "over": (1, -1), "below": (1, 1), "under": (1, 1), "beneath": (1, 1)}
+ORDINALS = ("first", "second", "third", "fourth")
+
+
+def described(words, objects):
+    """The objects that words such as "small red circle" fit; None when there is a word not in the list above."""
+    asked = {}
+    for token in words.split():
+        found = {key: known[token] for key, known in WORDS.items() if token in known}
+        if not found and token not in EMPTY:
+            return None
+        asked |= found
+    return [thing for thing in objects if all(thing[key] == value for key, value in asked.items())]
+
+
+def understood(text, objects, width, height):
+    """The objects that a reader of the expression finds from the annotations alone; None when it is beyond them."""
+    text = text.strip("?.").removeprefix("the ")
+    if match := re.fullmatch(rf"(.+?) ({'|'.join(RELATIONS)}) the (.+)", text):
+        heads, anchors = described(match[1], objects), described(match[3], objects)
+        if heads is None or anchors is None:
+            return None
+        (anchor,), (axis, sign) = anchors, RELATIONS[match[2]]
+        return [t for t in heads if t is not anchor and sign * (t["middle"][axis] - anchor["middle"][axis]) > 0]
+    if match := re.fullmatch(rf"({'|'.join(ORDINALS)}) (.+) from the (left|right|top|bottom)", text):
+        rank, heads, (axis, sign) = ORDINALS.index(match[1]), described(match[2], objects), SIDES[match[3]]
+        return heads and sorted(heads, key=lambda thing: sign * thing["middle"][axis])[rank : rank + 1]
+    if match := re.fullmatch(r"(largest|biggest|smallest) (.+)", text):
+        return by_area(match[2], objects, match[1] != "smallest")
+    if match := re.fullmatch(r"(.+) (?:that is|that's|which is) not (?:a |an )?(\S+)", text):
+        heads, out = described(match[1], objects), described(match[2], objects)
+        return None if heads is None or out is None else [thing for thing in heads if thing not in out]
+    if match := re.fullmatch(r"(.+) (?:on the|at the) (left|right|top|bottom)(?: side)?", text):
+        heads, (axis, sign) = described(match[1], objects), SIDES[match[2]]
+        half = (width, height)[axis] / 2
+        return heads and [thing for thing in heads if sign * (thing["middle"][axis] - half) < 0]
+    found = described(text, objects)
+    if found == [] and (match := re.fullmatch(r"(big|small) (.+)", text)):
+        return by_area(match[2], objects, match[1] == "big")  # of two stars none of which is large as such
+    return found
+
+
+def by_area(words, objects, largest):
+    heads = described(words, objects)
+    return heads and sorted(heads, key=lambda thing: thing["area"], reverse=largest)[:1]
+
+
+def test_a_reader_of_the_written_files_finds_the_one_object_meant(tmp_path):
+    write_refshapes(tmp_path, 100, seed=3, typo_rate=0.0)
+    instances = json.loads((tmp_path / "labels/refshapes/instances.json").read_text())
+    refs = pickle.loads((tmp_path / "labels/refshapes/refs(unc).p").read_bytes())
+    names = {category["id"]: category["name"] for category in instances["categories"]}
+    sizes = {image["id"]: (image["width"], image["height"]) for image in instances["images"]}
+    objects = {image_id: [] for image_id in sizes}
+    for annotation in instances["annotations"]:
+        x, y, width, height = annotation["bbox"]
+        thing = {"id": annotation["id"], "name": names[annotation["category_id"]], "area": annotation["area"]}
+        thing |= annotation["attributes"] | {"middle": (x + width / 2, y + height / 2)}
+        objects[annotation["image_id"]].append(thing)
+    read = Counter()
+    for ref in refs:
+        for sentence in ref["sentences"]:
+            found = understood(sentence["sent"], objects[ref["image_id"]], *sizes[ref["image_id"]])
+            if found is not None:
+                assert [thing["id"] for thing in found] == [ref["ann_id"]], (ref["file_name"], sentence["sent"])
+                read[sentence["kind"]] += 1
+    assert read.total() > 300
+    assert min(read[kind] for kind in ("attribute", "place", "order", "comparison", "relation", "exclusion")) >= 10

@@ -1,0 +1,128 @@
+"""What the demo shows, and how it starts, without Gradio and a browser (tests/demo_in_browser has those)."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import plvl.checkpoints
+from plvl.modeling_plvl import PLVLModel
+from plvl.scripts.chosen_model import load_chosen_model
+from plvl.scripts.cli import main
+from plvl.scripts.demo_answers import answer_and_explain, word_tiles
+from plvl.scripts.demo_examples import Example, read_examples
+
+
+@pytest.fixture
+def listening(model_folder):
+    """The model as the demo loads it, and its processor."""
+    return load_chosen_model(model_folder, attn_implementation="eager")
+
+
+def write_examples(folder, entries):
+    (folder / "examples").mkdir(exist_ok=True)
+    (folder / "examples" / "examples.json").write_text(entries if isinstance(entries, str) else json.dumps(entries))
+
+
+def test_the_drawing_is_of_the_expression_and_the_picture_is_left_alone(listening, picture):
+    before = np.array(picture)
+    first, second = (answer_and_explain(*listening, picture, text) for text in ("the red square", "the man"))
+    assert first.drawing.width == 480 and first.centre.size == (480, 320)
+    assert not np.array_equal(np.array(first.drawing)[:320], np.array(second.drawing)[:320])
+    assert np.array_equal(np.array(picture), before)
+
+
+def test_the_centre_map_has_its_cross_where_the_model_found_the_centre(listening, picture):
+    model, processor = listening
+    inputs = processor(images=picture, text="the red square", return_tensors="pt")
+    with torch.no_grad():
+        logits = model(**inputs.to(model.device)).center_logits[0].cpu()
+    row, column = divmod(int(logits.argmax()), logits.shape[1])
+    centre = np.array(answer_and_explain(*listening, picture, "the red square").centre)
+    rows, columns = np.nonzero((centre == 255).all(-1))
+    assert rows.mean() == pytest.approx((row + 0.5) * 320 / 4, abs=3)
+    assert columns.mean() == pytest.approx((column + 0.5) * 480 / 4, abs=3)
+
+
+def test_each_word_has_a_tile_by_block_or_in_the_mean(listening, picture):
+    answer = answer_and_explain(*listening, picture, "the red square")
+    first, second, mean = (word_tiles(answer, block) for block in (0, 1, None))
+    assert [word for word, _, _ in mean] == ["the", "red", "square"]
+    for tiles in zip(first, second, mean, strict=True):
+        shares = [share for _, share, _ in tiles]
+        assert shares[2] == pytest.approx((shares[0] + shares[1]) / 2, abs=1e-6)
+        assert tiles[2][2].size == (320, 213)
+    assert 0 < sum(share for _, share, _ in mean) < 1
+
+
+def test_a_large_picture_is_reduced(listening):
+    answer = answer_and_explain(*listening, Image.new("RGB", (4000, 1000)), "the red square")
+    assert answer.drawing.width == 1280
+
+
+def test_a_picture_as_narrow_as_can_be_is_not_enlarged_without_end(listening):
+    answer = answer_and_explain(*listening, Image.new("RGB", (1, 2000)), "the red square")
+    sizes = [image.size for image in (answer.drawing, answer.centre, answer.tile)]
+    assert max(map(max, sizes)) < 1400
+
+
+def test_a_model_of_masks_alone_has_no_centre_map(make_config, processor, picture):
+    model = PLVLModel(make_config(tasks=["res"])).eval()
+    model.set_attn_implementation("eager")
+    answer = answer_and_explain(model, processor, picture, "the red square")
+    assert answer.centre is None and answer.attention is not None and answer.drawing.width == 480
+
+
+def test_examples_are_the_pictures_of_the_models_folder_with_their_expressions(tmp_path, picture):
+    assert read_examples(tmp_path) == []
+    write_examples(tmp_path, [{"picture": "a.png", "expressions": ["the red square", "the man"]}])
+    picture.save(tmp_path / "examples" / "a.png")
+    assert read_examples(tmp_path) == [Example(tmp_path / "examples" / "a.png", ["the red square", "the man"])]
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ("{", r"examples\.json: no JSON"),
+        ({}, r"examples\.json: must be a list, got dict$"),
+        ([3], r"entry 0 must have a 'picture' and a list of 'expressions'$"),
+        ([{"picture": "a.png", "expressions": []}], "entry 0 must have"),
+        ([{"picture": "a.png", "expressions": "the man"}], "entry 0 must have"),
+        ([{"picture": "a.png", "expressions": [" "]}], "entry 0 must have"),
+        ([{"picture": "a.png", "expressions": ["x"]}], r"entry 0: the picture .*a\.png is missing$"),
+    ],
+)
+def test_wrong_examples_are_named_before_the_page_opens(model_folder, entries, message):
+    write_examples(model_folder, entries)
+    with pytest.raises(ValueError, match=message):
+        read_examples(model_folder)
+
+
+def test_without_gradio_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    with pytest.raises(SystemExit, match=r"^plvl demo: .*pip install 'plvl\[demo\]'$"):
+        main(["demo"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--port", "70000"], "--port must be from 1 to 65535, got 70000"),
+        (["--port", "0"], "--port must be from 1 to 65535, got 0"),
+        (["--host", "no host"], "--host no host: "),
+    ],
+)
+def test_an_address_that_is_none_is_named(monkeypatch, arguments, message):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    with pytest.raises(SystemExit, match=f"^plvl demo: {message}"):
+        main(["demo", *arguments])
+
+
+def test_without_a_model_the_error_is_one_line(monkeypatch, tmp_path):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    monkeypatch.setattr(plvl.checkpoints, "BUNDLED_CHECKPOINT", tmp_path / "gone")
+    with pytest.raises(SystemExit, match=r"^plvl demo: the bundled checkpoint is not there"):
+        main(["demo"])

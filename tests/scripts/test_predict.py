@@ -1,0 +1,241 @@
+import json
+import subprocess
+import sys
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import plvl.checkpoints
+from plvl.data.masks import decode_segmentation
+from plvl.modeling_plvl import PLVLModel
+from plvl.scripts.cli import main
+
+EXPRESSIONS = ["the red square", "the man in the red shirt"]
+
+
+@pytest.fixture
+def predict(model_folder, tmp_path, monkeypatch):
+    """Runs `plvl predict` in an empty folder with the small model, unless another is named."""
+    working_folder = tmp_path / "here"
+    working_folder.mkdir()
+    monkeypatch.chdir(working_folder)
+
+    def run(*arguments):
+        model = () if "--model" in arguments else ("--model", str(model_folder))
+        main(["predict", *map(str, arguments), *model])
+
+    return run
+
+
+@pytest.fixture
+def picture_file(picture, tmp_path):
+    file = tmp_path / "picture.png"
+    picture.save(file)
+    return file
+
+
+@pytest.fixture
+def pictures(picture, tmp_path):
+    """A folder of two pictures and something else."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    picture.save(folder / "a.jpg")
+    picture.resize((30, 50)).save(folder / "b.PNG")
+    (folder / "notes.txt").write_text("not a picture, and not called one")
+    return folder
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def url(tmp_path):
+    """Where `tmp_path` is served on the loopback address."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=tmp_path)) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture
+def embedded(monkeypatch):
+    """A list that gets, each time pictures are embedded, how many."""
+    counts, embed = [], PLVLModel.get_image_embeddings
+    monkeypatch.setattr(
+        PLVLModel, "get_image_embeddings", lambda model, pixels: counts.append(len(pixels)) or embed(model, pixels)
+    )
+    return counts
+
+
+def test_one_picture_is_drawn_and_told_with_confidence_box_and_mask(predict, picture_file, capsys):
+    predict(picture_file, "the red square")
+    told = capsys.readouterr()
+    assert "60 x 40 pixels" in told.out
+    assert '"the red square": confidence 0.' in told.out and "box: x " in told.out and "of the picture" in told.out
+    assert "drawn: grounded.png" in told.out
+    assert Image.open("grounded.png").width == 480
+    assert "bundled" not in told.err
+
+
+def test_several_expressions_are_drawn_together_and_the_picture_is_embedded_once(predict, picture_file, embedded):
+    predict(picture_file, *EXPRESSIONS, "--output", "new/both.jpg")
+    assert embedded == [1]
+    predict(picture_file, EXPRESSIONS[0], "--output", "one.jpg")
+    assert Image.open("new/both.jpg").height > Image.open("one.jpg").height
+
+
+def test_json_has_scores_boxes_and_masks_that_others_read_and_nothing_else_is_printed(predict, picture_file, capsys):
+    predict(picture_file, *EXPRESSIONS, "--json")
+    record = json.loads(capsys.readouterr().out)
+    assert (record["picture"], record["width"], record["height"]) == (str(picture_file), 60, 40)
+    assert [answer["expression"] for answer in record["answers"]] == EXPRESSIONS
+    for answer in record["answers"]:
+        x1, y1, x2, y2 = answer["box"]
+        assert 0 <= x1 <= x2 <= 60 and 0 <= y1 <= y2 <= 40
+        assert 0 < answer["score"] < 1
+        assert answer["mask"]["size"] == [40, 60]
+        decode_segmentation(answer["mask"], 40, 60)
+    assert not list(Path().iterdir())
+
+
+def test_the_masks_in_json_are_those_of_the_model(predict, picture_file, model, processor, picture, capsys):
+    # Nearly all of the picture, so that there is a mask to compare.
+    model.head.mask[-1].bias.data += 2.0
+    model.save_pretrained("lively")
+    processor.save_pretrained("lively")
+    predict(picture_file, EXPRESSIONS[0], "--json", "--model", "lively", "--output", "drawn.png")
+    told = capsys.readouterr()
+    [answer] = json.loads(told.out)["answers"]
+    outputs = model(**processor(images=picture, text=EXPRESSIONS[0], return_tensors="pt"))
+    [expected] = processor.post_process_grounding(outputs, target_sizes=[(40, 60)])
+    mask = decode_segmentation(answer["mask"], 40, 60)
+    assert mask.sum() > 100 and np.mean(mask != expected["mask"].numpy()) < 0.01
+    assert answer["box"] == pytest.approx(expected["box"].tolist(), abs=0.51)
+    assert "drawn: drawn.png" in told.err and Path("drawn.png").is_file()
+
+
+def test_a_folder_of_pictures_gives_a_folder_of_drawings(predict, pictures, embedded, capsys):
+    predict(pictures, *EXPRESSIONS)
+    assert sorted(file.name for file in Path("grounded").iterdir()) == ["a.png", "b.png"]
+    assert embedded == [1, 1]
+    predict(pictures, EXPRESSIONS[0], "--json")
+    lines = capsys.readouterr().out.splitlines()[-2:]
+    assert [Path(json.loads(line)["picture"]).name for line in lines] == ["a.jpg", "b.PNG"]
+
+
+def test_pictures_of_one_stem_keep_their_drawings_apart(predict, pictures, picture):
+    picture.save(pictures / "a.bmp")
+    predict(pictures, EXPRESSIONS[0], "--output", "drawings")
+    assert sorted(file.name for file in Path("drawings").iterdir()) == ["a.bmp.png", "a.jpg.png", "b.PNG.png"]
+
+
+def test_a_bad_picture_in_a_folder_is_named_and_the_others_are_done(predict, pictures, capsys):
+    (pictures / "aa.jpg").write_bytes((pictures / "a.jpg").read_bytes()[:200])
+    with pytest.raises(SystemExit, match=r"1 of the pictures could not be used: .*aa\.jpg$"):
+        predict(pictures, EXPRESSIONS[0], "--json", "--output", "drawings")
+    told = capsys.readouterr()
+    assert sorted(file.name for file in Path("drawings").iterdir()) == ["a.png", "b.png"]
+    records = [json.loads(line) for line in told.out.splitlines()]
+    assert [("error" in record) for record in records] == [False, True, False]
+    assert "picture unreadable" in records[1]["error"] and "aa.jpg" in told.err
+
+
+def test_a_picture_on_its_side_is_answered_upright(predict, tmp_path, picture, capsys):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture.save(tmp_path / "side.jpg", exif=exif)
+    predict(tmp_path / "side.jpg", EXPRESSIONS[0], "--json")
+    record = json.loads(capsys.readouterr().out)
+    assert (record["width"], record["height"]) == (40, 60)
+
+
+def test_a_picture_comes_from_a_url(predict, picture_file, url, capsys):
+    predict(f"{url}/picture.png", EXPRESSIONS[0], "--json")
+    predict(picture_file, EXPRESSIONS[0], "--json")
+    from_url, from_file = map(json.loads, capsys.readouterr().out.splitlines())
+    assert from_url == from_file | {"picture": f"{url}/picture.png"}
+    with pytest.raises(SystemExit, match=r"^plvl predict: picture missing: http://.*/gone\.png: HTTP Error 404"):
+        predict(f"{url}/gone.png", EXPRESSIONS[0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([" ", "x"], r"^plvl predict: the picture's name is empty$"),
+        (["http://127.0.0.1/a b.jpg", "x"], r"^plvl predict: picture missing: http://127\.0\.0\.1/a b\.jpg: "),
+        (["nowhere.jpg", "x"], r"^plvl predict: picture missing: nowhere\.jpg$"),
+        (["{folder}/notes.txt", "x"], r"^plvl predict: picture unreadable: .*notes\.txt"),
+        (["empty", "x"], r"^plvl predict: no pictures in the folder empty"),
+        (["{folder}/a.jpg", "x", " "], r"^plvl predict: expression 2 is empty$"),
+        (["{folder}/a.jpg", "x", "--model", "no/such/model"], r"^plvl predict: no model 'no/such/model': no such f"),
+        (
+            ["{folder}/a.jpg", "x", "--model", "empty"],
+            r"^plvl predict: empty is no whole model: it lacks config\.json",
+        ),
+        (["{folder}/a.jpg", "x", "--output", "drawn.doc"], r"drawn\.doc: drawings cannot be written in this format"),
+        (["{folder}/a.jpg", "x", "--output", "empty"], r"--output empty is a folder; for one picture name a file"),
+        (["{folder}", "x", "--output", "{folder}/notes.txt"], r"notes\.txt is a file; for a folder of pictures name"),
+        (["{folder}/a.jpg", "x", "--output", "{folder}/a.jpg"], r"would take the place of the picture .*a\.jpg$"),
+    ],
+)
+def test_what_cannot_be_done_ends_in_one_line_and_nothing_is_written(predict, pictures, arguments, message):
+    Path("empty").mkdir()
+    before = {file.name: file.read_bytes() for file in pictures.iterdir()}
+    with pytest.raises(SystemExit, match=message) as ended:
+        predict(*(argument.format(folder=pictures) for argument in arguments))
+    assert "\n" not in str(ended.value)
+    assert {file.name: file.read_bytes() for file in pictures.iterdir()} == before
+    assert [file.name for file in Path().rglob("*")] == ["empty"]
+
+
+def test_drawings_do_not_take_the_place_of_the_folders_own_pictures(predict, picture, tmp_path):
+    folder = tmp_path / "png"
+    folder.mkdir()
+    picture.save(folder / "a.png")
+    before = (folder / "a.png").read_bytes()
+    with pytest.raises(SystemExit, match=r"would take the place of the picture .*a\.png$"):
+        predict(folder, "x", "--output", folder)
+    assert (folder / "a.png").read_bytes() == before
+
+
+def test_without_a_model_the_bundled_checkpoint_is_used_and_said(
+    predict, picture_file, model_folder, monkeypatch, capsys
+):
+    monkeypatch.setattr(plvl.checkpoints, "BUNDLED_CHECKPOINT", model_folder)
+    main(["predict", str(picture_file), "the red square", "--json"])
+    told = capsys.readouterr()
+    assert f"using the bundled checkpoint trained ({model_folder})" in told.err
+    assert json.loads(told.out)["answers"]
+
+
+def test_without_a_model_and_without_the_bundled_checkpoint_the_error_says_what_to_do(
+    predict, picture_file, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(plvl.checkpoints, "BUNDLED_CHECKPOINT", tmp_path / "gone")
+    with pytest.raises(SystemExit, match=r"the bundled checkpoint is not there .*gone\): name a model with --model$"):
+        main(["predict", str(picture_file), "the red square"])
+
+
+def test_a_model_comes_from_the_hub_by_its_name(predict, picture_file, model_folder, local_hub, capsys):
+    from plvl.scripts.publish import main as publish
+
+    publish(["--model", str(model_folder), "--repo", "lab/tiny"])
+    predict(picture_file, "the red square", "--model", "lab/tiny", "--json")
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["answers"]
+    with pytest.raises(SystemExit, match="no model 'lab/other': no such folder, and the Hugging Face Hub"):
+        predict(picture_file, "the red square", "--model", "lab/other")
+
+
+def test_it_runs_as_a_file_and_as_the_console_command():
+    script = Path(__file__).parents[2] / "scripts" / "predict.py"
+    console_command = Path(sys.executable).with_name("plvl")
+    for command in ([sys.executable, script], [console_command, "predict"]):
+        finished = subprocess.run([*command, "--help"], capture_output=True, text=True)
+        assert "--json" in finished.stdout, finished.stderr
