@@ -40,6 +40,7 @@ from plvl.data.source_files import content_digest
 VERSION = 2
 SPLITS = ("train", "val", "testA", "testB")
 TYPO_RATE = 0.02
+JPEG = {"format": "JPEG", "quality": 90, "subsampling": 0}  # how pictures are written
 _OTHER_SPLITS = {3: "val", 7: "testA", 11: "testB", 16: "val", 21: "testA", 26: "testB"}
 _OTHER_SPLITS |= {31: "val", 36: "testA", 41: "testB", 46: "val"}
 _MAX_TARGETS = 5
@@ -192,8 +193,8 @@ def _make_picture(seed, typo_rate, photographs, folder, index):
     """Draws and writes picture `index`; returns its size, its annotations and its references, without numbers."""
     referred = make_referred_scene(seed, index, typo_rate, len(photographs))
     scene = referred.scene
-    draw_scene(scene, photographs).save(folder / _file_name(index), quality=90, subsampling=0)
-    annotations = [_annotation(scene, position) for position in range(len(scene.shapes))]
+    draw_scene(scene, photographs).save(folder / file_name_of(index), **JPEG)
+    annotations = [annotation_of(scene, position) for position in range(len(scene.shapes))]
     references = [
         (position, [(each.text, each.kind, each.difficulty) for each in expressions])
         for position, expressions in referred.references
@@ -201,11 +202,13 @@ def _make_picture(seed, typo_rate, photographs, folder, index):
     return (scene.width, scene.height), annotations, references
 
 
-def _file_name(index):
+def file_name_of(index: int) -> str:
+    """The file of picture `index` (from 0)."""
     return f"refshapes_{index + 1:06d}.jpg"
 
 
-def _annotation(scene: Scene, position: int) -> dict:
+def annotation_of(scene: Scene, position: int) -> dict:
+    """What instances.json says of a shape, but for its numbers."""
     shape = scene.shapes[position]
     rle = coco_mask.encode(scene.mask(position))
     return {
@@ -236,7 +239,7 @@ class _Records:
         """Adds picture `index`, as `_make_picture` returned it."""
         image_id, (width, height) = index + 1, size
         self.instances["images"].append(
-            {"id": image_id, "file_name": _file_name(index), "height": height, "width": width}
+            {"id": image_id, "file_name": file_name_of(index), "height": height, "width": width}
         )
         first_ann_id = len(self.instances["annotations"]) + 1
         for ann_id, annotation in enumerate(annotations, first_ann_id):
@@ -252,7 +255,7 @@ class _Records:
                     "category_id": annotations[position]["category_id"],
                     "split": split_of(index),
                     # As in RefCOCO, where the name here carries the annotation.
-                    "file_name": f"{Path(_file_name(index)).stem}_{ann_id}.jpg",
+                    "file_name": f"{Path(file_name_of(index)).stem}_{ann_id}.jpg",
                     "sent_ids": [sentence["sent_id"] for sentence in sentences],
                     "sentences": sentences,
                 }
