@@ -6,10 +6,17 @@ QUICKSTART := outputs/quickstart
 # The installed release, as its source distribution is called.
 TRANSFORMERS = transformers-$(shell $(BIN)/python -c 'from importlib.metadata import version; print(version("transformers"))')
 
-.PHONY: help install demo test test-transformers test-demo lint format clean
+TINY_DATA := outputs/refshapes_tiny
+TINY := outputs/plvl-tiny-refshapes
+# Where reproduce-tiny puts the checkpoint and what it makes of the typed expressions; what is there is replaced.
+BUNDLE ?= checkpoints/plvl-tiny-refshapes
+TYPED ?= docs/typed_expressions.md
+
+.PHONY: help install demo reproduce-tiny test test-transformers test-demo lint format clean
 
 help:
 	@echo "make demo    install, make RefShapes, train, evaluate and ground an expression (a few minutes on 2 cores)"
+	@echo "make reproduce-tiny  make the set, train the checkpoint that the project carries, evaluate and bundle it (hours)"
 	@echo "make test    install, check the style, run the tests"
 	@echo "make test-transformers  run Transformers' own tests of models, configurations and processors on PLVL"
 	@echo "make test-demo  run the page of plvl demo in Chromium (Debian: chromium and chromium-driver)"
@@ -39,6 +46,18 @@ demo: install
 	@echo "\"$(EXPRESSION)\", grounded:            $(QUICKSTART)/prediction.png"
 	@echo "The numbers:                                               $(QUICKSTART)/metrics.json"
 	@echo "Model and processor, for AutoModel.from_pretrained:        $(QUICKSTART)"
+
+# Each of two processes computes with one thread; a run that was stopped goes on where it was.
+TINY_RUN := $(BIN)/accelerate launch --config_file configuration/accelerate/2_cpu_processes.yaml \
+	--num_cpu_threads_per_process 1 scripts/run_grounding.py
+
+reproduce-tiny: install
+	$(BIN)/python scripts/make_refshapes.py --output $(TINY_DATA) --num_images 40000 --seed 0 --num_workers 2
+	$(TINY_RUN) configuration/recipes/refshapes_tiny.yaml
+	$(TINY_RUN) configuration/recipes/evaluate_refshapes_tiny.yaml
+	$(BIN)/python scripts/accuracy_by_kind.py --predictions $(TINY) --label_root $(TINY_DATA)/labels
+	$(BIN)/python scripts/bundle_checkpoint.py --model $(TINY) --output $(BUNDLE) --replace
+	$(BIN)/python scripts/typed_expressions.py --model $(BUNDLE) --output $(TYPED)
 
 lint: install
 	$(BIN)/ruff check .
