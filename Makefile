@@ -12,10 +12,17 @@ TINY := outputs/plvl-tiny-refshapes
 BUNDLE ?= checkpoints/plvl-tiny-refshapes
 TYPED ?= docs/typed_expressions.md
 
-.PHONY: help install demo reproduce-tiny test test-transformers test-demo lint format clean
+BENCHMARKS := outputs/benchmarks
+# Real pictures, if there are any, in a folder with images/ and labels/refcoco, and the model whose boxes are compared
+# on them: a trained one, or the weights of the reference run, whose boxes depend on picture and expression too.
+PICTURES ?= $(wildcard ../shared/mini_refer)
+MODEL ?= $(BENCHMARKS)/reference_model
+
+.PHONY: help install demo reproduce-tiny benchmark test test-transformers test-demo lint format clean
 
 help:
 	@echo "make demo    install, make RefShapes, train, evaluate and ground an expression (a few minutes on 2 cores)"
+	@echo "make benchmark  measure speed and memory, write docs/performance.md (about 15 minutes on 2 cores)"
 	@echo "make reproduce-tiny  make the set, train the checkpoint that the project carries, evaluate and bundle it (hours)"
 	@echo "make test    install, check the style, run the tests"
 	@echo "make test-transformers  run Transformers' own tests of models, configurations and processors on PLVL"
@@ -58,6 +65,21 @@ reproduce-tiny: install
 	$(BIN)/python scripts/accuracy_by_kind.py --predictions $(TINY) --label_root $(TINY_DATA)/labels
 	$(BIN)/python scripts/bundle_checkpoint.py --model $(TINY) --output $(BUNDLE) --replace
 	$(BIN)/python scripts/typed_expressions.py --model $(BUNDLE) --output $(TYPED)
+
+benchmark: install $(if $(PICTURES),$(MODEL)) $(BENCHMARKS)/refshapes
+	$(BIN)/python scripts/benchmark.py model --output $(BENCHMARKS)/model.json \
+		$(if $(PICTURES),--model $(MODEL) --pictures $(PICTURES))
+	$(BIN)/python scripts/benchmark.py train --output $(BENCHMARKS)/train.json
+	$(BIN)/python scripts/benchmark.py data --output $(BENCHMARKS)/data.json --dataset refshapes \
+		--image_root $(BENCHMARKS)/refshapes/images --label_root $(BENCHMARKS)/refshapes/labels
+	$(BIN)/python scripts/benchmark.py export --output $(BENCHMARKS)/export.json
+	$(BIN)/python scripts/benchmark.py report $(BENCHMARKS)/*.json --output docs/performance.md
+
+$(BENCHMARKS)/reference_model: | install
+	$(BIN)/python tests/reference_values.py --model $@
+
+$(BENCHMARKS)/refshapes: | install
+	$(BIN)/python scripts/make_refshapes.py --output $@ --num_images 200 --seed 0
 
 lint: install
 	$(BIN)/ruff check .

@@ -26,9 +26,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from pycocotools import mask as coco_mask
 from tqdm.auto import tqdm
 
+from plvl.data.masks import encode_mask
 from plvl.data.refshapes_backgrounds import find_photographs
 from plvl.data.refshapes_drawing import draw_scene
 from plvl.data.refshapes_expressions import Expression, make_expressions
@@ -41,8 +41,10 @@ VERSION = 2
 SPLITS = ("train", "val", "testA", "testB")
 TYPO_RATE = 0.02
 JPEG = {"format": "JPEG", "quality": 90, "subsampling": 0}  # how pictures are written
-_OTHER_SPLITS = {3: "val", 7: "testA", 11: "testB", 16: "val", 21: "testA", 26: "testB"}
-_OTHER_SPLITS |= {31: "val", 36: "testA", 41: "testB", 46: "val"}
+# By the number of the picture, modulo 50; all others are train.
+_OTHER_SPLITS = (
+    dict.fromkeys((3, 16, 31, 46), "val") | dict.fromkeys((7, 21, 36), "testA") | dict.fromkeys((11, 26, 41), "testB")
+)
 _MAX_TARGETS = 5
 _SENTENCES = (2, 4)  # proposed for a target, at least and at most
 _CATEGORIES = {name: number for number, name in enumerate(SHAPES, 1)}
@@ -125,9 +127,9 @@ def write_refshapes(
     Returns a summary: `pictures`, `objects`, `words` (size of the vocabulary), `expressions` ({split: {kind:
     number}}) and an example for each kind, `examples` ((file name, kind, expression)).
 
-    Raises ValueError when a number is out of its range, FileNotFoundError when there are no photographs, and
-    FileExistsError when `output` holds anything that this function did not write from the same arguments; then
-    nothing in it is changed.
+    Raises ValueError when a number is out of its range or a photograph cannot be read, FileNotFoundError when
+    there are no photographs, and FileExistsError when `output` holds anything that this function did not write
+    from the same arguments; then nothing in it is changed.
     """
     if num_images < 1:
         raise ValueError(f"num_images must be at least 1, got {num_images}")
@@ -210,10 +212,9 @@ def file_name_of(index: int) -> str:
 def annotation_of(scene: Scene, position: int) -> dict:
     """What instances.json says of a shape, but for its numbers."""
     shape = scene.shapes[position]
-    rle = coco_mask.encode(scene.mask(position))
     return {
         "category_id": _CATEGORIES[shape.name],
-        "segmentation": {"size": rle["size"], "counts": rle["counts"].decode("ascii")},
+        "segmentation": encode_mask(scene.mask(position)),
         "bbox": list(scene.boxes[position]),
         "area": float(scene.visible_areas[position]),
         "iscrowd": 0,

@@ -63,15 +63,29 @@ def choose_background(rng: random.Random, new: bool, photographs: int = 0) -> Ba
 def find_photographs(folder: str | Path) -> list[Path]:
     """The pictures in `folder`, in the order of their names.
 
-    Raises FileNotFoundError when there is no such folder or no picture in it.
+    Raises FileNotFoundError when there is no such folder or no picture in it, and ValueError, which names the
+    file, when one cannot be read.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is no folder: photographs for backgrounds are expected there")
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES and path.is_file())
     if not files:
         raise FileNotFoundError(f"{folder} has no picture ({', '.join(_SUFFIXES)})")
+    for path in files:
+        _require_readable(path)
     return files
+
+
+def _require_readable(path):
+    """Reads a photograph to its end, small: a broken one is not to end a long run in its middle."""
+    try:
+        with Image.open(path) as opened:
+            opened.draft("RGB", (64, 64))
+            opened.load()
+    # Pillow's readers raise these for files that are cut short or broken inside, the first for one too large.
+    except (Image.DecompressionBombError, OSError, SyntaxError, ValueError, EOFError) as error:
+        raise ValueError(f"{path} cannot be read as a photograph: {error}") from error
 
 
 def draw_background(background: Background, width: int, height: int, photographs: Sequence[Path] = ()) -> np.ndarray:

@@ -142,9 +142,8 @@ _QUESTIONS = ("can you", "could you", "where", "which")
 _AFTER = ("please", "in the picture", "in this picture", "in the image", "thanks", "here", "you see", "please")
 _NOISE = ("um", "uh", "well", "ok", "hmm", "so", "maybe", "just", "hey", "yes", "i think", "i guess")
 _PROTECTED = re.compile("left|right")
-_NEIGHBOURS = dict(
-    zip("abcdefghijklmnopqrstuvwxyz", "svxsrdhjkkljnmioqetyycdxtz", strict=True)
-)  # one key beside each on a keyboard
+# What is typed in place of a letter, mostly a key near it; q, x and z stay.
+_MISTAKEN = dict(zip("abcdefghijklmnopqrstuvwxyz", "svxsrdhjkkljnmioqetyycdxtz", strict=True))
 
 
 def word(meaning: Meaning, scene: Scene, rng: random.Random, typo_rate: float = 0.0) -> str:
@@ -186,14 +185,15 @@ def _dress(text, rng):
 
 
 def _mistype(text, rng):
-    """The text with one typing error, in a word of four letters or more that names no side."""
+    """The text with one typing error, in a word of four letters or more that names no side.
+
+    One time in forty nothing changes: two like letters are swapped, or the wrong letter is the right one.
+    """
     words = text.split(" ")
-    long_words = [
-        k for k, word in enumerate(words) if len(word) >= 4 and word.isalpha() and not _PROTECTED.search(word)
-    ]
-    if not long_words:
+    candidates = [k for k, word in enumerate(words) if _may_be_mistyped(word)]
+    if not candidates:
         return text
-    k = rng.choice(long_words)
+    k = rng.choice(candidates)
     word, at = words[k], rng.randrange(1, len(words[k]) - 1)
     way = rng.choice(("swap", "drop", "double", "neighbour"))
     if way == "swap":
@@ -203,7 +203,7 @@ def _mistype(text, rng):
     elif way == "double":
         word = word[:at] + word[at] + word[at:]
     else:
-        word = word[:at] + _NEIGHBOURS[word[at]] + word[at + 1 :]
+        word = word[:at] + _MISTAKEN[word[at]] + word[at + 1 :]
     words[k] = word
     return " ".join(words)
 

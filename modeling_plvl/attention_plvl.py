@@ -20,16 +20,20 @@ def eager_attention_forward(
     dropout: float = 0.0,
     **kwargs,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    scores = query @ key.transpose(-1, -2) * scaling
+    scores = (query * scaling) @ key.transpose(-1, -2)
     if attention_mask is not None:
         scores = scores + attention_mask
-    weights = F.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
+    # In the half types, too, PyTorch sums in float32.
+    weights = F.softmax(scores, dim=-1)
     weights = F.dropout(weights, p=dropout, training=module.training)
     return (weights @ value).transpose(1, 2).contiguous(), weights
 
 
 class PLVLAttention(nn.Module):
-    """Multi-head attention of queries over a memory (`key` = `value` = memory)."""
+    """
+    Multi-head attention of queries over a memory (`key` = `value` = memory). One sample of queries serves any number
+    of memories.
+    """
 
     def __init__(self, config: PLVLConfig, hidden_size: int, num_heads: int, dropout: float):
         super().__init__()
@@ -51,6 +55,7 @@ class PLVLAttention(nn.Module):
                 (self.v_proj, memory),
             )
         )
+        query = query.expand(len(key), -1, -1, -1)
         attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
         )

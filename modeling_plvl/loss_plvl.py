@@ -1,8 +1,8 @@
-"""PLVL's losses (arXiv 2504.16145): box, centre and mask. No loop over the batch, no host sync."""
+"""PLVL's losses (arXiv 2504.16145): box, centre and mask. No loop over the batch, no wait for the device."""
 
 import torch
 import torch.nn.functional as F
-from torchvision.ops import box_convert, generalized_box_iou_loss
+from torchvision.ops import box_convert
 
 GAUSSIAN_MIN_OVERLAP = 0.7
 
@@ -42,11 +42,10 @@ def center_heatmap(boxes: torch.Tensor, grid_size: tuple[int, int]) -> torch.Ten
         `torch.Tensor` of shape `(batch_size, rows, columns)`, in 0..1.
     """
     rows, columns = grid_size
-    scale = boxes.new_tensor([columns, rows, columns, rows])
-    center_x, center_y, width, height = (boxes * scale).unbind(-1)
-    radius = gaussian_radius(height, width)[:, None, None]
-    dx = torch.arange(columns, device=boxes.device) - center_x.round()[:, None, None]
-    dy = torch.arange(rows, device=boxes.device)[:, None] - center_y.round()[:, None, None]
+    center_x, center_y, width, height = boxes.unbind(-1)
+    radius = gaussian_radius(height * rows, width * columns)[:, None, None]
+    dx = torch.arange(columns, device=boxes.device) - (center_x * columns).round()[:, None, None]
+    dy = torch.arange(rows, device=boxes.device)[:, None] - (center_y * rows).round()[:, None, None]
     sigma = (2 * radius + 1) / 6
     heatmap = torch.exp(-(dx**2 + dy**2) / (2 * sigma**2))
     return heatmap * ((dx.abs() <= radius) & (dy.abs() <= radius))
@@ -89,6 +88,29 @@ def mask_dice_loss(probability: torch.Tensor, masks: torch.Tensor) -> torch.Tens
     return 1 - (overlap + 1) / (probability.sum((-2, -1)) + masks.sum((-2, -1)) + 1)
 
 
+def giou_loss(pred_corners: torch.Tensor, corners: torch.Tensor, epsilon: float = 1e-7) -> torch.Tensor:
+    """
+    1 - GIoU (arXiv 1902.09630) of each pair of boxes. torchvision's own picks out the pairs that overlap, for which
+    the host must wait for the device.
+
+    Args:
+        pred_corners, corners (`torch.Tensor` of shape `(batch_size, 4)`): x1, y1, x2, y2.
+
+    Returns:
+        `torch.Tensor` of shape `(batch_size,)`, in 0..2.
+    """
+
+    def area(top_left, bottom_right):
+        width, height = (bottom_right - top_left).clamp(min=0).unbind(-1)
+        return width * height
+
+    (top_left, bottom_right), (true_top_left, true_bottom_right) = pred_corners.split(2, -1), corners.split(2, -1)
+    overlap = area(torch.maximum(top_left, true_top_left), torch.minimum(bottom_right, true_bottom_right))
+    union = area(top_left, bottom_right) + area(true_top_left, true_bottom_right) - overlap
+    hull = area(torch.minimum(top_left, true_top_left), torch.maximum(bottom_right, true_bottom_right))
+    return 1 - overlap / (union + epsilon) + (hull - union) / (hull + epsilon)
+
+
 def box_losses(pred_boxes, center_probability, boxes, loss_alpha: float) -> dict[str, torch.Tensor]:
     """
     The three losses of REC, each times `loss_alpha`: GIoU and L1 on the corners of the box, focal on the centre.
@@ -102,7 +124,7 @@ def box_losses(pred_boxes, center_probability, boxes, loss_alpha: float) -> dict
     corners = box_convert(boxes.float(), "cxcywh", "xyxy").clamp(0, 1)
     heatmap = center_heatmap(boxes.float(), center_probability.shape[-2:])
     losses = {
-        "loss_giou": generalized_box_iou_loss(pred_corners, corners, reduction="mean"),
+        "loss_giou": giou_loss(pred_corners, corners).mean(),
         "loss_l1": F.l1_loss(pred_corners, corners),
         "loss_center": center_focal_loss(center_probability.float(), heatmap),
     }

@@ -51,8 +51,9 @@ class PLVLOutput(ModelOutput):
         text_last_hidden_state (`torch.FloatTensor` of shape `(batch_size, sequence_length, text_hidden_size)`).
         hidden_states (`tuple[torch.FloatTensor]`, *optional*, with `output_hidden_states=True`): what entered
             the first vision block and what left each, of shape `(batch_size, rows * columns, hidden_size)`, row
-            by row; with `image_embeddings`, what entered the first block that language enters, and what left it
-            and each one after.
+            by row; with `image_embeddings`, these, and what left the first block that language enters and each one
+            after. With one picture for many expressions, the states before language enters are the picture's, of
+            batch size 1.
         attentions (`tuple[torch.FloatTensor]`, *optional*, with `output_attentions=True`): of each vision block,
             `(batch_size, heads, tokens, tokens)`; blocks with windows have `batch_size * windows` first.
         cross_attentions (`tuple[torch.FloatTensor]`, *optional*, with `output_attentions=True`): of each vision
@@ -185,11 +186,10 @@ def read_boxes(center_logits: torch.Tensor, offset: torch.Tensor, size: torch.Te
     """The box at the best centre cell: `(batch_size, 4)`, cx, cy, w, h as shares of the picture."""
     rows, columns = center_logits.shape[-2:]
     best = clamped_sigmoid(center_logits).flatten(1).argmax(1)
-    offset, size = (
-        values.flatten(2).gather(2, best[:, None, None].expand(-1, 2, 1)).squeeze(2) for values in (offset, size)
-    )
-    cell = torch.stack([best % columns, best // columns], dim=1)
-    return torch.cat([(cell + offset) / offset.new_tensor([columns, rows]), size], dim=1)
+    values = torch.cat([offset, size], dim=1).flatten(2)
+    offset_x, offset_y, width, height = values.gather(2, best[:, None, None].expand(-1, 4, 1)).squeeze(2).unbind(1)
+    center_x, center_y = (best % columns + offset_x) / columns, (best // columns + offset_y) / rows
+    return torch.stack([center_x, center_y, width, height], dim=1)
 
 
 class PLVLPreTrainedModel(ModelCardMixin, PreTrainedModel):
@@ -245,8 +245,8 @@ class PLVLModel(PLVLPreTrainedModel):
     Progressive Language-guided Visual Learning: finds what an expression means in a picture.
 
     The text encoder reads the expression, the vision encoder lets it in block by block, the decoder and the head
-    give box and mask. The blocks before the first that language enters depend on the picture alone:
-    `get_image_embeddings` runs them once for many expressions.
+    give box and mask. What comes before language first enters a block, that block's self-attention included, depends
+    on the picture alone: `get_image_embeddings` runs it once for many expressions.
     """
 
     def __init__(self, config: PLVLConfig):
@@ -310,7 +310,7 @@ class PLVLModel(PLVLPreTrainedModel):
             raise ValueError(f"input_ids must have the shape (batch_size, sequence_length), got {given}")
         if image_embeddings is None:
             image_embeddings = self.get_image_embeddings(pixel_values)
-        image_embeddings = self._one_picture_each(image_embeddings, len(input_ids))
+        self._check_number_of_pictures(len(image_embeddings), len(input_ids))
         rows, columns = image_embeddings.shape[1:3]
 
         if attention_mask is None:
@@ -321,6 +321,8 @@ class PLVLModel(PLVLPreTrainedModel):
             inputs_embeds=image_embeddings.flatten(1, 2),
             attention_mask=attention_mask,
             encoder_hidden_states=text,
+            # To skip the mask where nothing is padded, its values would have to be fetched from the device.
+            allow_is_bidirectional_skip=False,
         )
         vision_text_mask = text_mask if self.config.mask_text_padding_in_vision else None
         image_tokens = self.vision_encoder(image_embeddings, text, vision_text_mask)
@@ -368,14 +370,12 @@ class PLVLModel(PLVLPreTrainedModel):
             raise ValueError(f"the sides of pixel_values must be multiples of {patch_size}, got {shape[2:]}")
 
     @staticmethod
-    def _one_picture_each(image_embeddings: torch.Tensor, num_expressions: int) -> torch.Tensor:
-        num_pictures = len(image_embeddings)
+    def _check_number_of_pictures(num_pictures: int, num_expressions: int):
         if num_pictures not in (1, num_expressions):
             raise ValueError(
                 f"got {num_pictures} pictures and {num_expressions} expressions; "
                 "give one picture for each expression, or one picture for all of them"
             )
-        return image_embeddings.expand(num_expressions, -1, -1, -1)
 
 
 def _label(labels: dict[str, torch.Tensor], name: str, shape) -> torch.Tensor:

@@ -7,23 +7,22 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision.ops import StochasticDepth
 from transformers.activations import ACT2FN
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from plvl.configuration.configuration_plvl import PLVLConfig, PLVLVisionConfig
 from plvl.modeling_plvl.attention_plvl import PLVLAttention, eager_attention_forward
+from plvl.modeling_plvl.position_plvl import (
+    TableCache,
+    absolute_position_table,
+    one_hot_positions,
+    relative_position_table,
+)
 
-
-def relative_position_table(table: torch.Tensor, size: int) -> torch.Tensor:
-    """
-    The rows of a relative position table by query and key coordinate: `(size, size, head_dim)`. A table of
-    another length than 2 * size - 1 is resized linearly.
-    """
-    length = 2 * size - 1
-    if table.shape[0] != length:
-        table = F.interpolate(table.T[None], size=length, mode="linear", align_corners=False)[0].T
-    coordinates = torch.arange(size, device=table.device)
-    return table[coordinates[:, None] - coordinates[None, :] + size - 1]
+# How many bytes of scores are made at once on a CPU: about what the C library's allocator keeps for the next request
+# (it gives larger pieces back to the system, and each page fetched anew costs more than the arithmetic in it).
+SCORES_AT_ONCE = 32 * 2**20
 
 
 class PLVLVisionAttention(nn.Module):
@@ -33,6 +32,10 @@ class PLVLVisionAttention(nn.Module):
     The position term of a pair, q·Rh[row - row'] + q·Rw[column - column'], is a dot product too: of q times the
     tables, and a one-hot row and column of the key. So query and key are widened by these, and any attention
     function gives the exact result without a bias tensor of tokens × tokens.
+
+    Where "sdpa" runs on a CPU and no gradient is wanted, it is faster to make the scores of a few rows of the grid at
+    a time: in float32 with the position term as the bias of the fused kernel, in the half types, whose fused kernel
+    is slow there, from widened queries and keys step by step.
     """
 
     def __init__(self, config: PLVLConfig, relative_grid_size: int):
@@ -42,35 +45,88 @@ class PLVLVisionAttention(nn.Module):
         self.is_causal = False
         self.num_heads = vision_config.num_attention_heads
         self.head_dim = vision_config.hidden_size // self.num_heads
+        self.scaling = self.head_dim**-0.5
         self.qkv = nn.Linear(vision_config.hidden_size, 3 * vision_config.hidden_size, bias=vision_config.qkv_bias)
         self.proj = nn.Linear(vision_config.hidden_size, vision_config.hidden_size)
         self.rel_pos_h = nn.Parameter(torch.zeros(2 * relative_grid_size - 1, self.head_dim))
         self.rel_pos_w = nn.Parameter(torch.zeros(2 * relative_grid_size - 1, self.head_dim))
+        self.row_tables, self.column_tables = TableCache(), TableCache()
+
+    def train(self, mode: bool = True):
+        self.row_tables.forget()
+        self.column_tables.forget()
+        return super().train(mode)
 
     def forward(self, hidden_states, rows: int, columns: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         """`hidden_states`: `(batch_size, rows * columns, hidden_size)`, the output too."""
         qkv = self.qkv(hidden_states).unflatten(-1, (3, self.num_heads, self.head_dim))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        query, key = self.add_positions(query, key, rows, columns)
-        attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
-            self.config._attn_implementation, eager_attention_forward
+        query = query.unflatten(2, (rows, columns))
+        tables = (
+            self.row_tables(relative_position_table, self.rel_pos_h, rows),
+            self.column_tables(relative_position_table, self.rel_pos_w, columns),
         )
-        # Fused kernels want heads of one width; the zeros added to the value are cut off again.
-        padded_value = F.pad(value, (0, query.shape[-1] - self.head_dim))
-        output, weights = attend(self, query, key, padded_value, None, scaling=1.0)
-        output = output[..., : self.head_dim].flatten(-2)
-        return self.proj(output), weights
+        implementation = self.config._attn_implementation
+        if implementation == "sdpa" and query.device.type == "cpu" and not in_graph_or_training():
+            output, weights = self.attend_in_pieces(query, key, value, *tables), None
+        else:
+            attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)
+            query, key = self.widen_query(query, *tables), self.widen_key(key, rows, columns)
+            # Fused kernels want heads of one width; the zeros added to the value are cut off again.
+            padded_value = F.pad(value, (0, query.shape[-1] - self.head_dim))
+            output, weights = attend(self, query, key, padded_value, None, scaling=1.0)
+            output = output[..., : self.head_dim]
+        return self.proj(output.flatten(-2)), weights
 
-    def add_positions(self, query, key, rows: int, columns: int):
-        """Scales the query and widens query and key: `(batch_size, heads, tokens, head_dim + rows + columns)`."""
-        grid_query = query.unflatten(2, (rows, columns))
-        by_row = torch.einsum("bnhwd,hkd->bnhwk", grid_query, relative_position_table(self.rel_pos_h, rows))
-        by_column = torch.einsum("bnhwd,wkd->bnhwk", grid_query, relative_position_table(self.rel_pos_w, columns))
-        query = torch.cat([query * self.head_dim**-0.5, by_row.flatten(2, 3), by_column.flatten(2, 3)], dim=-1)
-        one_hot_row = torch.eye(rows, dtype=key.dtype, device=key.device).repeat_interleave(columns, 0)
-        one_hot_column = torch.eye(columns, dtype=key.dtype, device=key.device).repeat(rows, 1)
-        position = torch.cat([one_hot_row, one_hot_column], dim=-1)
-        return query, torch.cat([key, position.expand(*key.shape[:2], -1, -1)], dim=-1)
+    def attend_in_pieces(self, query, key, value, row_table, column_table):
+        """`query`: `(batch_size, heads, rows, columns, head_dim)`; gives `(batch_size, tokens, heads, head_dim)`."""
+        batch_size, heads, rows, columns = query.shape[:4]
+        row_size = heads * columns * rows * columns * query.element_size()
+        samples_at_once = max(SCORES_AT_ONCE // (rows * row_size), 1)
+        rows_at_once = max(SCORES_AT_ONCE // row_size, 1)
+        in_float32 = query.dtype == torch.float32
+        attend_rows = self.attend_rows_with_bias if in_float32 else self.attend_rows_step_by_step
+        outputs = []
+        for one_query, one_key, one_value in zip(
+            query.split(samples_at_once), key.split(samples_at_once), value.split(samples_at_once), strict=True
+        ):
+            one_key = one_key if in_float32 else self.widen_key(one_key, rows, columns)
+            pieces = zip(one_query.split(rows_at_once, dim=2), row_table.split(rows_at_once), strict=True)
+            attended = [attend_rows(piece, one_key, one_value, table, column_table) for piece, table in pieces]
+            outputs.append(torch.cat(attended, dim=1))
+        return torch.cat(outputs)
+
+    def attend_rows_with_bias(self, query, key, value, row_table, column_table):
+        by_row, by_column = self.position_scores(query, row_table, column_table)
+        bias = (by_row[..., :, None] + by_column[..., None, :]).flatten(3)
+        query = query.flatten(2, 3)
+        return sdpa_attention_forward(self, query, key, value, bias, scaling=self.scaling)[0]
+
+    def attend_rows_step_by_step(self, query, wide_key, value, row_table, column_table):
+        query = self.widen_query(query, row_table, column_table)
+        return eager_attention_forward(self, query, wide_key, value, None, scaling=1.0)[0]
+
+    def position_scores(self, query, row_table, column_table):
+        """What the rows and the columns of the keys add: `(batch_size, heads, tokens, rows)` and `…, columns)`."""
+        by_row = torch.einsum("bnhwd,hkd->bnhwk", query, row_table)
+        by_column = torch.einsum("bnhwd,wkd->bnhwk", query, column_table)
+        return by_row.flatten(2, 3), by_column.flatten(2, 3)
+
+    def widen_query(self, query, row_table, column_table):
+        """Scaled and widened: `(batch_size, heads, tokens, head_dim + rows + columns)`."""
+        scores = self.position_scores(query, row_table, column_table)
+        return torch.cat([query.flatten(2, 3) * self.scaling, *scores], dim=-1)
+
+    @staticmethod
+    def widen_key(key, rows: int, columns: int):
+        """`(batch_size, heads, tokens, head_dim + rows + columns)`."""
+        position = one_hot_positions(rows, columns, key.dtype, key.device)
+        return torch.cat([key, position.expand(*key.shape[:2], -1, -1)], dim=-1)
+
+
+def in_graph_or_training() -> bool:
+    """Whether PyTorch traces a graph, of whatever size, or keeps what a backward pass needs."""
+    return torch.compiler.is_compiling() or torch.is_grad_enabled()
 
 
 class PLVLVisionEmbeddings(nn.Module):
@@ -85,14 +141,21 @@ class PLVLVisionEmbeddings(nn.Module):
         )
         num_positions = config.position_grid_size**2 + config.has_class_position
         self.position_embeddings = nn.Parameter(torch.zeros(1, num_positions, config.hidden_size))
+        self.tables = TableCache()
+
+    def train(self, mode: bool = True):
+        self.tables.forget()
+        return super().train(mode)
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        patches = self.projection(pixel_values)
-        table = self.position_embeddings[:, int(self.has_class_position) :].transpose(1, 2)
-        table = table.unflatten(-1, (self.position_grid_size, self.position_grid_size))
-        if table.shape[-2:] != patches.shape[-2:]:
-            table = F.interpolate(table, size=patches.shape[-2:], mode="bicubic", align_corners=False)
-        return (patches + table).permute(0, 2, 3, 1)
+        patches = self.projection(pixel_values).permute(0, 2, 3, 1)
+        table = self.tables(self.resized_table, self.position_embeddings, *patches.shape[1:3])
+        # Channels last in memory, too: every later block adds to these tokens.
+        return patches.contiguous() + table
+
+    def resized_table(self, position_embeddings, rows: int, columns: int):
+        table = position_embeddings[:, int(self.has_class_position) :]
+        return absolute_position_table(table, self.position_grid_size, rows, columns).unflatten(1, (rows, columns))
 
 
 class PLVLTextGuidance(nn.Module):
@@ -139,14 +202,31 @@ class PLVLVisionLayer(GradientCheckpointingLayer):
         depth_share = layer_idx / max(vision_config.num_hidden_layers - 1, 1)
         self.drop_path = StochasticDepth(vision_config.drop_path_rate * depth_share, mode="row")
 
-    def forward(self, hidden_states, rows: int, columns: int, text_hidden_states=None, attention_mask=None):
-        """`hidden_states`: `(batch_size, rows * columns, hidden_size)`, the output too."""
-        hidden_states = hidden_states + self.drop_path(self.attend(self.norm1(hidden_states), rows, columns))
+    def forward(
+        self,
+        hidden_states,
+        rows: int,
+        columns: int,
+        text_hidden_states=None,
+        attention_mask=None,
+        has_attended: bool = False,
+    ):
+        """
+        A block that language enters stops before it when it is given no text, and goes on from there when it is
+        given its own tokens back, with the text and `has_attended`. One picture's tokens then serve all expressions.
+
+        `hidden_states`: `(batch_size, rows * columns, hidden_size)`. Gives what leaves the block and what waits in it
+        for the text: one of the two, of the same shape, and None for the other.
+        """
+        if not has_attended:
+            hidden_states = hidden_states + self.drop_path(self.attend(self.norm1(hidden_states), rows, columns))
         if self.text_guidance is not None:
+            if text_hidden_states is None:
+                return None, hidden_states
             guidance = self.text_guidance(hidden_states, text_hidden_states, attention_mask)
             hidden_states = hidden_states + self.drop_path(guidance)
         mlp_output = self.fc2(self.activation(self.fc1(self.norm2(hidden_states))))
-        return hidden_states + self.drop_path(mlp_output)
+        return hidden_states + self.drop_path(mlp_output), None
 
     def attend(self, hidden_states, rows: int, columns: int):
         """Self-attention over the grid, or inside windows; the grid is padded to whole windows with zeros."""
@@ -162,7 +242,7 @@ class PLVLVisionLayer(GradientCheckpointingLayer):
 
 
 class PLVLVisionEncoder(nn.Module):
-    """The blocks before language enters, which depend on the picture alone, and those from there on."""
+    """What depends on the picture alone, up to where language first enters a block, and what comes after."""
 
     def __init__(self, config: PLVLConfig):
         super().__init__()
@@ -172,18 +252,24 @@ class PLVLVisionEncoder(nn.Module):
         self.layers = nn.ModuleList([PLVLVisionLayer(config, layer_idx) for layer_idx in range(num_layers)])
 
     def embed(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """`(batch_size, rows, columns, hidden_size)`, before the first block that language enters."""
+        """`(batch_size, rows, columns, hidden_size)`, after the self-attention of the first block with language."""
         embeddings = self.embeddings(pixel_values)
         rows, columns = embeddings.shape[1:3]
         hidden_states = embeddings.flatten(1, 2)
         for layer in self.layers[: self.first_guided_layer]:
-            hidden_states = layer(hidden_states, rows, columns)
+            hidden_states, _ = layer(hidden_states, rows, columns)
+        for layer in self.layers[self.first_guided_layer : self.first_guided_layer + 1]:
+            _, hidden_states = layer(hidden_states, rows, columns)
         return hidden_states.unflatten(1, (rows, columns))
 
     def forward(self, image_embeddings, text_hidden_states, attention_mask):
-        """`image_embeddings`: from `embed`; gives `(batch_size, rows * columns, hidden_size)`."""
+        """
+        `image_embeddings`: from `embed`, of as many pictures as expressions, or of one for all of them; gives
+        `(batch_size, rows * columns, hidden_size)`.
+        """
         rows, columns = image_embeddings.shape[1:3]
-        hidden_states = image_embeddings.flatten(1, 2)
+        hidden_states, has_attended = image_embeddings.flatten(1, 2), True
         for layer in self.layers[self.first_guided_layer :]:
-            hidden_states = layer(hidden_states, rows, columns, text_hidden_states, attention_mask)
+            hidden_states, _ = layer(hidden_states, rows, columns, text_hidden_states, attention_mask, has_attended)
+            has_attended = False
         return hidden_states

@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from plvl.processing.drawing import PREDICTED_COLOUR, draw_mask
 
@@ -18,8 +18,10 @@ COLOURS = (
     (255, 112, 32),
     (233, 30, 160),
 )
-# A narrower picture is enlarged so far, or its words could not be read.
+# A narrower picture is enlarged so far, or its words could not be read; but not beyond this height, which would cost
+# memory without end: there white beside it makes up for the rest.
 READABLE_WIDTH = 480
+HIGHEST_ENLARGED = 4 * READABLE_WIDTH
 MAX_LEGEND_LINES = 2
 HALO = (20, 20, 20)
 
@@ -35,9 +37,10 @@ def draw_answers(image: Image.Image, answers: list[dict]) -> Image.Image:
             `"box"` (x1, y1, x2, y2 in pixels) and `"mask"` (array of shape `(height, width)`, true inside).
 
     Returns:
-        `PIL.Image.Image`: as wide as the picture, or a whole number of times so wide where that is under 480 pixels.
+        `PIL.Image.Image`: at least 480 pixels wide. The picture is at its top left, enlarged a whole number of times
+        where it is narrower than that.
     """
-    enlargement = math.ceil(READABLE_WIDTH / image.width)
+    enlargement = _enlargement(*image.size)
     picture = image.convert("RGB")
     for answer, colour in _coloured(answers):
         if answer.get("mask") is not None:
@@ -45,6 +48,8 @@ def draw_answers(image: Image.Image, answers: list[dict]) -> Image.Image:
     if enlargement > 1:
         size = (picture.width * enlargement, picture.height * enlargement)
         picture = picture.resize(size, Image.Resampling.BICUBIC)
+    if picture.width < READABLE_WIDTH:
+        picture = ImageOps.expand(picture, (0, 0, READABLE_WIDTH - picture.width, 0), "white")
     font = ImageFont.load_default(min(max(picture.width // 36, 15), 64))
     _draw_boxes(picture, answers, enlargement, font)
     legend = _legend(picture.width, answers, font)
@@ -72,7 +77,11 @@ def fit_text(text: str, font: ImageFont.FreeTypeFont, width: float, max_lines: i
     return lines
 
 
-def percent(score: float) -> str:
+def _enlargement(width, height) -> int:
+    return max(min(math.ceil(READABLE_WIDTH / width), HIGHEST_ENLARGED // height), 1)
+
+
+def _percent(score) -> str:
     return f"{score:.0%}"
 
 
@@ -103,7 +112,7 @@ def _draw_boxes(picture, answers, enlargement, font):
 def _tag(answer, index, count) -> str:
     if count > 1:
         return str(index + 1)
-    return "" if answer.get("score") is None else percent(answer["score"])
+    return "" if answer.get("score") is None else _percent(answer["score"])
 
 
 def _draw_tag(draw, size, box, tag, colour, font, taken):
@@ -132,7 +141,7 @@ def _legend(width, answers, font) -> Image.Image:
     """A white panel: for each answer its colour and number, the expression, the confidence."""
     gap = font.size // 2
     chip = round(1.5 * font.size)
-    numbers_width = max(font.getlength("100%"), 1)
+    numbers_width = font.getlength("100%")
     text_left, text_right = gap + chip + gap, width - gap - numbers_width - gap
     texts = [fit_text(answer["label"], font, text_right - text_left, MAX_LEGEND_LINES) for answer in answers]
     line_height = round(1.25 * font.size)
@@ -149,7 +158,7 @@ def _legend(width, answers, font) -> Image.Image:
         for row, line in enumerate(lines):
             draw.text((text_left, first_line + row * line_height), line, fill="black", font=font, anchor="lm")
         if answer.get("score") is not None:
-            draw.text((width - gap, first_line), percent(answer["score"]), fill="black", font=font, anchor="rm")
+            draw.text((width - gap, first_line), _percent(answer["score"]), fill="black", font=font, anchor="rm")
         top += height
     return legend
 

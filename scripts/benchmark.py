@@ -1,28 +1,45 @@
-"""Measures this project's speed: python scripts/benchmark.py data --image_root IMAGES --label_root LABELS
+"""Measures this project's speed and memory: python scripts/benchmark.py SUBJECT [options]
 
-Each subject is a subcommand with its own options (`--help` lists them); it prints a table and writes JSON.
+    model     inference of the base model, against the plain network
+    train     its training step, against the plain network's
+    data      rows a second through the training transform, against the plain way
+    export    the network in ONNX, against PyTorch
+    report    writes docs/performance.md from what the others have written
+
+Each has its own options (`SUBJECT --help`); it prints tables and, but for the report, writes JSON.
 """
 
 import argparse
+import importlib
 import json
+import sys
 from pathlib import Path
 
-from plvl.scripts import benchmark_data
-
-# name: module with `add_arguments(parser)` and `measure(arguments)`, which prints its table and gives its numbers.
-SUBJECTS = {"data": benchmark_data}
+SUBJECTS = ("model", "train", "data", "export")
 
 
 def main(argv=None):
+    argv = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="subject", required=True)
-    for name, subject in SUBJECTS.items():
-        command = commands.add_parser(name, help=subject.__doc__.splitlines()[0], description=subject.__doc__)
-        command.add_argument("--output", default=f"benchmark_{name}.json", help="where the numbers go, as JSON")
-        subject.add_arguments(command)
-    arguments = parser.parse_args(argv)
-    numbers = SUBJECTS[arguments.subject].measure(arguments)
-    Path(arguments.output).write_text(json.dumps(numbers, indent=2) + "\n")
+    parser.add_argument("subject", choices=[*SUBJECTS, "report"])
+    subject = parser.parse_args(argv[:1]).subject
+
+    # Only the subject's own module: the network is measured where the data sets' libraries are not installed, too.
+    module = importlib.import_module(f"plvl.scripts.benchmarks.benchmark_{subject}")
+    parser = argparse.ArgumentParser(
+        prog=f"benchmark.py {subject}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    if subject == "report":
+        arguments = parser.parse_args(argv[1:])
+        text = module.page(arguments)
+    else:
+        parser.add_argument("--output", default=f"benchmark_{subject}.json", help="where the numbers go, as JSON")
+        arguments = parser.parse_args(argv[1:])
+        text = json.dumps({"subject": subject, **module.measure(arguments)}, indent=2, allow_nan=False) + "\n"
+    Path(arguments.output).write_text(text)
     print(f"written: {arguments.output}")
 
 

@@ -6,6 +6,8 @@ plvl demo [--model MODEL] [--host HOST] [--port PORT] [--open]
 import argparse
 import importlib.util
 import os
+import signal
+import socket
 import sys
 from tempfile import TemporaryDirectory
 
@@ -31,7 +33,13 @@ def run(arguments):
 
 
 def serve(arguments):
-    """Serves the page until it is interrupted."""
+    """Serves the page until it is interrupted.
+
+    Raises:
+        ValueError: there is no such address, port or model, or the model is not whole.
+        OSError: the port is taken.
+    """
+    _check_address(arguments.host, arguments.port)
     # Not at the top: --help and a misspelt flag need not wait for Transformers.
     from plvl.scripts.chosen_model import chosen_folder, load_chosen_model
     from plvl.scripts.demo_examples import read_examples
@@ -43,6 +51,8 @@ def serve(arguments):
     # Nor does a model that is not there wait for Gradio.
     from plvl.scripts.demo_page import build_page, launch_options
 
+    # What ends a service does what Ctrl+C does: the folder of what visitors brought goes too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     page = build_page(model, processor, examples, is_bundled=arguments.model is None)
     _, url, _ = page.launch(
         server_name=arguments.host,
@@ -53,6 +63,16 @@ def serve(arguments):
     )
     print(f"the demo is at {url} (Ctrl+C ends it)", flush=True)
     page.block_thread()
+
+
+def _check_address(host, port):
+    """For one line of an error: Gradio tries an unknown host at a hundred ports, and fails otherwise at port 70000."""
+    if port is not None and not 1 <= port <= 65535:
+        raise ValueError(f"--port must be from 1 to 65535, got {port}")
+    try:
+        socket.getaddrinfo(host, port)
+    except OSError as error:
+        raise ValueError(f"--host {host}: {error}") from error
 
 
 def main(argv=None):

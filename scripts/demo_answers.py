@@ -50,12 +50,12 @@ def answer_and_explain(model, processor, picture: Image.Image, expression: str) 
     if outputs.center_logits is not None:
         probability = outputs.center_logits[0].float().sigmoid().cpu().numpy()
         # The scale goes to the best region: a faint answer shows as well as a sure one, whose number stands beside.
-        centre = draw_heat_map(_of_width(picture, READABLE_WIDTH), probability, probability.max(), mark_best=True)
+        centre = draw_heat_map(_resized(picture, READABLE_WIDTH), probability, probability.max(), mark_best=True)
     return DemoAnswer(
         drawing=draw_answers(picture, [answer | {"label": expression}]),
         centre=centre,
         attention=word_attention(outputs, processor, expression),
-        tile=_of_width(picture, TILE_WIDTH),
+        tile=_resized(picture, TILE_WIDTH),
     )
 
 
@@ -76,6 +76,8 @@ def word_tiles(answer: DemoAnswer, block: int | None) -> list[tuple[str, float, 
     ]
 
 
-def _of_width(picture: Image.Image, width: int) -> Image.Image:
-    size = width, max(round(picture.height * width / picture.width), 1)
+def _resized(picture: Image.Image, width: int) -> Image.Image:
+    """The picture at a width, or narrower where it would be taller than LONGEST_SIDE."""
+    scale = min(width / picture.width, LONGEST_SIDE / picture.height)
+    size = max(round(picture.width * scale), 1), max(round(picture.height * scale), 1)
     return picture.resize(size, Image.Resampling.BICUBIC)

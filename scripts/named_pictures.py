@@ -1,5 +1,6 @@
 """The pictures that a person names on the command line, and where their drawings go."""
 
+from http.client import HTTPException
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -15,10 +16,13 @@ def find_pictures(name: str) -> tuple[bool, list[str | Path]]:
     Whether `name` is a folder, and the pictures it stands for: a file, a URL, or the folder's picture files, sorted.
 
     Raises:
-        ValueError: the folder holds no picture files (by their suffixes), or there is nothing of the name.
+        ValueError: the name is empty, there is nothing of the name, or the folder holds no picture files (by their
+            suffixes).
     """
     if _is_url(name):
         return False, [name]
+    if not name.strip():
+        raise ValueError("the picture's name is empty")  # as a path it would be the current folder
     path = Path(name)
     if not path.is_dir():
         if not path.exists():
@@ -47,7 +51,7 @@ def read_picture(picture: str | Path) -> Image.Image:
     try:
         with urlopen(picture, timeout=URL_TIMEOUT) as response:
             content = response.read()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         raise PictureError("picture missing", f"{picture}: {error}") from error
     return open_picture({"path": picture, "bytes": content})
 

@@ -15,6 +15,8 @@ REQUIRED_FILES = {
     "weights (model.safetensors)": ("model.safetensors", "model.safetensors.index.json"),
     "a processor (processor_config.json)": ("processor_config.json", "preprocessor_config.json"),
     "a tokenizer (tokenizer_config.json)": ("tokenizer_config.json",),
+    # Without it Transformers makes a tokenizer that knows no word, and says nothing.
+    "a vocabulary (tokenizer.json)": ("tokenizer.json", "vocab.txt"),
 }
 
 
@@ -44,4 +46,10 @@ def load_whole(folder: Path, dtype: str | torch.dtype = "auto", **options) -> tu
     half_loaded = sorted({*info["missing_keys"], *info["unexpected_keys"]})
     if half_loaded:
         raise ValueError(f"{folder} is no whole model: missing or left over in its weights: {', '.join(half_loaded)}")
-    return model, PLVLProcessor.from_pretrained(folder)
+    try:
+        processor = PLVLProcessor.from_pretrained(folder)
+    # Each kind of damage in its files fails with an exception of its own.
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"{folder} is no whole model: its processor does not load ({reason})") from error
+    return model, processor

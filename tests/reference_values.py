@@ -5,8 +5,10 @@ with made-up weights. Each function below compares one thing with them and gives
 demand that every row agrees, and this file, run as a program, writes the rows down:
 
 python tests/reference_values.py docs/fidelity.md
+python tests/reference_values.py --model FOLDER    # the network with these weights, and a processor, for AutoModel
 """
 
+import argparse
 import json
 import platform
 import sys
@@ -24,7 +26,9 @@ from plvl.modeling_plvl import PLVLOutput
 from plvl.modeling_plvl.checkpoint_conversion import build_model, plvl_weights
 from plvl.modeling_plvl.checkpoint_keys import plvl_keys, sort_names, split_stacked_projection
 from plvl.modeling_plvl.loss_plvl import center_heatmap
-from plvl.processing import PLVLImageProcessor, PLVLImageProcessorPil
+from plvl.processing import PLVLImageProcessor, PLVLImageProcessorPil, PLVLProcessor
+from plvl.processing.wordpiece import learn_wordpiece
+from plvl.scripts.whole_folder import whole_folder
 from plvl.training.metrics import grounding_metrics, grounding_statistics
 
 REFERENCE = Path(__file__).parent / "fixtures" / "reference"
@@ -315,13 +319,32 @@ How to read it:
 """
 
 
+def save_reference_model(folder: str):
+    """A model whose answers depend on picture and expression, where there is no trained one; its words are made up."""
+    tokenizer = learn_wordpiece(["abcdefghijklmnopqrstuvwxyz0123456789"])
+    with whole_folder(folder) as new:
+        ReferenceNetwork().model.save_pretrained(new)
+        PLVLProcessor(PLVLImageProcessor(), tokenizer).save_pretrained(new)
+
+
 def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("page", nargs="?", help="where the comparison goes")
+    parser.add_argument("--model", help="folder where the network goes")
+    arguments = parser.parse_args()
+    if arguments.model:
+        save_reference_model(arguments.model)
+    if arguments.page:
+        write_page(arguments.page)
+
+
+def write_page(path: str):
     rows = _table()
     versions = (
         f"torch {torch.__version__}, transformers {transformers.__version__}, Python {platform.python_version()}"
     )
     lines = [f"| {row.what} | {row.measure} | {row.tolerance:g} | {row.difference:.1e} |" for row in rows]
-    Path(sys.argv[1]).write_text(_PAGE.format(versions=versions, rows="\n".join(lines)))
+    Path(path).write_text(_PAGE.format(versions=versions, rows="\n".join(lines)))
     disagreeing = [row for row in rows if not row.agrees]
     sys.exit(f"beyond their tolerance: {disagreeing}" if disagreeing else 0)
 

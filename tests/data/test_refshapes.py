@@ -221,7 +221,11 @@ def test_a_number_out_of_its_range_is_an_error(arguments, message, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-def test_a_folder_of_photographs_that_is_missing_is_an_error(tmp_path):
+def test_photographs_that_are_missing_or_broken_are_an_error_before_anything_is_written(tmp_path):
     with pytest.raises(FileNotFoundError, match="is no folder"):
         write_refshapes(tmp_path / "new", 2, seed=0, backgrounds=tmp_path / "nowhere")
+    (tmp_path / "photographs").mkdir()
+    (tmp_path / "photographs" / "cut.jpg").write_bytes(b"cut")
+    with pytest.raises(ValueError, match=r"cut\.jpg cannot be read"):
+        write_refshapes(tmp_path / "new", 2, seed=0, backgrounds=tmp_path / "photographs")
     assert not (tmp_path / "new").exists()

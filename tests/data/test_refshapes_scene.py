@@ -205,3 +205,15 @@ def test_a_folder_without_photographs_is_an_error(tmp_path):
         find_photographs(tmp_path)
     with pytest.raises(FileNotFoundError, match="is no folder"):
         find_photographs(tmp_path / "nowhere")
+    (tmp_path / "a_folder.jpg").mkdir()
+    with pytest.raises(FileNotFoundError, match="has no picture"):
+        find_photographs(tmp_path)
+
+
+@pytest.mark.parametrize("broken", [lambda content: content[: len(content) // 2], lambda content: b"no picture"])
+def test_a_photograph_that_cannot_be_read_is_named(broken, tmp_path):
+    for name in ("a.jpg", "b.jpg"):
+        a_photograph(tmp_path / name)
+    (tmp_path / "b.jpg").write_bytes(broken((tmp_path / "b.jpg").read_bytes()))
+    with pytest.raises(ValueError, match=r"b\.jpg cannot be read as a photograph"):
+        find_photographs(tmp_path)

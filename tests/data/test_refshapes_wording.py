@@ -25,9 +25,15 @@ STAR, RING = Description(name="star"), Description(name="ring")
 
 
 @pytest.fixture(scope="module")
-def texts():
+def said():
+    """(scene, expression) of 300 pictures, without typing errors."""
     referred = [make_referred_scene(seed=11, index=index, typo_rate=0.0) for index in range(300)]
-    return [e.text for each in referred for _, expressions in each.references for e in expressions]
+    return [(each.scene, e) for each in referred for _, expressions in each.references for e in expressions]
+
+
+@pytest.fixture(scope="module")
+def texts(said):
+    return [expression.text for _, expression in said]
 
 
 @pytest.fixture
@@ -115,6 +121,17 @@ def test_typing_errors_come_at_their_rate_and_spare_the_sides(scene):
     assert with_errors(0.0) == 0.0
     assert 0.05 < with_errors(0.1) < 0.15
     assert with_errors(1.0) > 0.9
+
+
+def test_a_typing_error_never_makes_another_word_of_the_vocabulary(said, texts):
+    vocabulary = {token.strip("?.") for text in texts for token in text.split()}
+    became = set()
+    for seed, (scene, expression) in enumerate(said):
+        right, wrong = (word(expression.meaning, scene, random.Random(seed), rate).split() for rate in (0.0, 1.0))
+        became |= {pair for pair in zip(right, wrong, strict=True) if pair[0] != pair[1]}
+    assert len(became) > 1000
+    known = {(before, after) for before, after in became if after in vocabulary}
+    assert known <= {("center", "centre"), ("centre", "center"), ("stripey", "stripy")}  # other spellings
 
 
 # A second reader, who knows English and the written files and nothing of how they were made.

@@ -1,9 +1,11 @@
 """`plvl demo` as a person starts it, with a small model that answers at random, and a page of it in Chromium."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -63,6 +65,22 @@ class Demo:
         return Image.open(self.folder / "examples" / name)
 
 
+@contextmanager
+def served(folder: Path, **environment):
+    """`plvl demo` with the model of a folder: its process and its address."""
+    command = [str(Path(sys.executable).with_name("plvl")), "demo", "--model", str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | environment) as process:
+        line = process.stdout.readline()
+        assert line.startswith("the demo is at http://127.0.0.1:"), line
+        yield process, line.split()[4]
+        process.terminate()
+
+
+@pytest.fixture(scope="session")
+def serve():
+    return served
+
+
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
@@ -76,12 +94,8 @@ def demo(tmp_path_factory):
     entries = [{"picture": name, "expressions": expressions} for name, expressions in EXAMPLES.items()]
     (folder / "examples" / "examples.json").write_text(json.dumps(entries))
 
-    command = [str(Path(sys.executable).with_name("plvl")), "demo", "--model", str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        line = process.stdout.readline()
-        assert line.startswith("the demo is at http://127.0.0.1:"), line
-        yield Demo(line.split()[4], folder, *load_chosen_model(folder, attn_implementation="eager"))
-        process.terminate()
+    with served(folder) as (_, url):
+        yield Demo(url, folder, *load_chosen_model(folder, attn_implementation="eager"))
 
 
 @pytest.fixture

@@ -87,6 +87,15 @@ def test_a_taken_port_ends_in_one_line(demo):
     assert len(finished.stderr.splitlines()) == 1
 
 
+def test_what_visitors_brought_goes_when_the_demo_is_ended(serve, demo, tmp_path):
+    with serve(demo.folder, TMPDIR=str(tmp_path)) as (process, _):
+        [folder] = tmp_path.glob("plvl-demo-*")
+        (folder / "brought.png").write_bytes(b"a visitor's picture")
+        process.terminate()
+        assert process.wait(60) == 0
+    assert not folder.exists()
+
+
 @pytest.mark.parametrize("block", ["all", 0])
 def test_a_word_is_text_on_the_page_whatever_it_is(block):
     tile = Image.new("RGB", (30, 20))

@@ -2,11 +2,13 @@ import math
 
 import pytest
 import torch
+from torchvision.ops import generalized_box_iou_loss
 
 from plvl.modeling_plvl.loss_plvl import (
     box_losses,
     center_focal_loss,
     center_heatmap,
+    giou_loss,
     mask_dice_loss,
     mask_focal_loss,
     mask_losses,
@@ -51,6 +53,21 @@ def test_a_perfect_box_has_no_box_loss_and_the_losses_carry_their_weight():
     assert losses["loss_l1"].item() == 0
     tenth = box_losses(boxes, center, boxes, loss_alpha=0.1)
     assert tenth["loss_center"].item() == pytest.approx(losses["loss_center"].item() / 10, rel=1e-6)
+
+
+def test_the_giou_loss_is_torchvisions():
+    generator = torch.Generator().manual_seed(0)
+    top_left, sides = torch.rand(2, 50, 2, generator=generator), torch.rand(2, 50, 2, generator=generator)
+    boxes = torch.cat([top_left, top_left + 0.5 * sides], dim=-1)
+    boxes[1, :3] = boxes[0, :3]  # the same box,
+    boxes[0, 3] = 0  # an empty one,
+    boxes[1, 4] = boxes[0, 4] + 1  # and two that are apart
+    gradients = []
+    for loss in (giou_loss, generalized_box_iou_loss):
+        ours, truth = boxes.clone().requires_grad_()
+        values = loss(ours, truth)
+        gradients.append((values.detach(), *torch.autograd.grad(values.sum(), ours)))
+    torch.testing.assert_close(*gradients)
 
 
 def test_the_true_box_is_cut_at_the_picture():

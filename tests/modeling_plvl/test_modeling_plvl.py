@@ -1,12 +1,10 @@
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import nn
 from transformers import AutoModel
 
 from plvl.modeling_plvl import PLVLModel
 from plvl.modeling_plvl.modeling_plvl import PLVLHead, read_boxes
-from plvl.modeling_plvl.vision_plvl import PLVLVisionAttention, relative_position_table
 
 
 def test_the_outputs_have_the_documented_shapes(model, inputs):
@@ -17,31 +15,6 @@ def test_the_outputs_have_the_documented_shapes(model, inputs):
     assert outputs.center_logits.shape == (2, 4, 4)
     assert outputs.size.shape == outputs.offset.shape == (2, 2, 4, 4)
     assert len(outputs.hidden_states) == 4
-
-
-def test_attention_with_widened_queries_is_attention_with_a_position_bias(config):
-    torch.manual_seed(0)
-    attention = PLVLVisionAttention(config, relative_grid_size=4)
-    for table in (attention.rel_pos_h, attention.rel_pos_w):
-        nn.init.normal_(table)
-    hidden_states = torch.randn(2, 16, 32)
-
-    query, key, value = attention.qkv(hidden_states).view(2, 16, 3, 2, 16).permute(2, 0, 3, 1, 4)
-    scores = query @ key.transpose(-1, -2) / 4
-    for position in range(16):
-        for other in range(16):
-            row, column, other_row, other_column = position // 4, position % 4, other // 4, other % 4
-            bias = attention.rel_pos_h[row - other_row + 3] + attention.rel_pos_w[column - other_column + 3]
-            scores[:, :, position, other] += query[:, :, position] @ bias
-    expected = attention.proj((scores.softmax(-1) @ value).transpose(1, 2).reshape(2, 16, 32))
-    torch.testing.assert_close(attention(hidden_states, 4, 4)[0], expected, atol=1e-5, rtol=1e-5)
-
-
-def test_a_relative_table_of_another_length_is_resized_linearly():
-    table = torch.randn(9, 3)
-    resized = F.interpolate(table.T[None], size=5, mode="linear", align_corners=False)[0].T
-    assert torch.equal(relative_position_table(table, 3)[0, 2], resized[0])
-    assert torch.equal(relative_position_table(table, 5)[4, 0], table[8])
 
 
 def test_eager_and_sdpa_agree(model, inputs):
@@ -174,6 +147,48 @@ def test_one_picture_serves_many_expressions(model, inputs):
         repeated = model(**(inputs | {"pixel_values": one.expand(2, -1, -1, -1)}))
     torch.testing.assert_close(shared.pred_boxes, repeated.pred_boxes, atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(shared.pred_masks, repeated.pred_masks, atol=1e-5, rtol=1e-5)
+
+
+def test_what_comes_before_language_runs_once_for_all_expressions(model, inputs):
+    pictures = {}
+    for name, module in model.vision_encoder.named_modules(prefix="vision_encoder"):
+        module.register_forward_pre_hook(lambda _, args, name=name: pictures.update({name: len(args[0])}))
+    with torch.no_grad():
+        states = model(**(inputs | {"pixel_values": inputs["pixel_values"][:1]}), output_hidden_states=True)
+    # Two windows by two in the blocks with windows.
+    assert pictures["vision_encoder.layers.0.attention"] == 4
+    assert pictures["vision_encoder.layers.0.fc1"] == 1
+    assert pictures["vision_encoder.layers.1.attention"] == 1
+    assert pictures["vision_encoder.layers.1.text_guidance.attention.q_proj"] == 1
+    assert pictures["vision_encoder.layers.1.fc1"] == 2
+    assert [len(state) for state in states.hidden_states] == [1, 1, 2, 2]
+
+
+def test_many_expressions_about_one_picture_train_as_the_repeated_picture_does(make_config, inputs, labels):
+    config = make_config(cross_attention_dropout=0.0, decoder_dropout=0.0)
+    config.vision_config.drop_path_rate = 0.0
+    config.text_config.hidden_dropout_prob = config.text_config.attention_probs_dropout_prob = 0.0
+    model = PLVLModel(config).train()
+    one = inputs["pixel_values"][:1]
+    gradients = []
+    for pixel_values in (one, one.expand(2, -1, -1, -1)):
+        model.zero_grad()
+        model(**(inputs | {"pixel_values": pixel_values}), labels=labels).loss.backward()
+        gradients.append({name: parameter.grad.clone() for name, parameter in model.named_parameters()})
+    torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("use_reentrant", [True, False])
+def test_gradient_checkpointing_changes_no_gradient(use_reentrant, model, inputs, labels):
+    gradients = []
+    for checkpointing in (False, True):
+        if checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": use_reentrant})
+        torch.manual_seed(0)
+        model.zero_grad()
+        model.train()(**inputs, labels=labels).loss.backward()
+        gradients.append({name: parameter.grad.clone() for name, parameter in model.named_parameters()})
+    torch.testing.assert_close(*gradients)
 
 
 def test_a_model_without_language_in_its_vision_blocks_runs(make_config, inputs):

@@ -69,6 +69,16 @@ def test_a_small_picture_is_enlarged_until_its_words_can_be_read():
     assert draw_answers(Image.new("RGB", (600, 40)), []).width == 600
 
 
+def test_a_tall_narrow_picture_is_not_enlarged_without_end_and_its_legend_is_as_wide_as_any():
+    drawn = draw_answers(Image.new("RGB", (2, 3000)), [{"label": "x", "score": 0.5, "box": (0, 10, 2, 2900)}])
+    wide = draw_answers(Image.new("RGB", (480, 300)), [{"label": "x", "score": 0.5, "box": (0, 10, 2, 200)}])
+    assert drawn.size == (480, 3000 + wide.height - 300)
+    assert np.array_equal(np.array(drawn)[3000:], np.array(wide)[300:])
+    pixels = np.array(drawn)[:3000]
+    assert (pixels[:, 100:] == 255).all()  # but for the tag at the box, white
+    assert COLOURS[0] in colours_in(pixels[:, :2])
+
+
 def test_a_long_expression_is_wrapped_then_shortened_and_fits():
     font = ImageFont.load_default(16)
     for text in ("a small word " * 40, "x" * 3000, "short " + "y" * 400):

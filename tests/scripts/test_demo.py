@@ -63,6 +63,12 @@ def test_a_large_picture_is_reduced(listening):
     assert answer.drawing.width == 1280
 
 
+def test_a_picture_as_narrow_as_can_be_is_not_enlarged_without_end(listening):
+    answer = answer_and_explain(*listening, Image.new("RGB", (1, 2000)), "the red square")
+    sizes = [image.size for image in (answer.drawing, answer.centre, answer.tile)]
+    assert max(map(max, sizes)) < 1400
+
+
 def test_a_model_of_masks_alone_has_no_centre_map(make_config, processor, picture):
     model = PLVLModel(make_config(tasks=["res"])).eval()
     model.set_attn_implementation("eager")
@@ -99,6 +105,20 @@ def test_without_gradio_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
     with pytest.raises(SystemExit, match=r"^plvl demo: .*pip install 'plvl\[demo\]'$"):
         main(["demo"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--port", "70000"], "--port must be from 1 to 65535, got 70000"),
+        (["--port", "0"], "--port must be from 1 to 65535, got 0"),
+        (["--host", "no host"], "--host no host: "),
+    ],
+)
+def test_an_address_that_is_none_is_named(monkeypatch, arguments, message):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    with pytest.raises(SystemExit, match=f"^plvl demo: {message}"):
+        main(["demo", *arguments])
 
 
 def test_without_a_model_the_error_is_one_line(monkeypatch, tmp_path):

@@ -1,6 +1,9 @@
 import json
 import subprocess
 import sys
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +48,20 @@ def pictures(picture, tmp_path):
     picture.resize((30, 50)).save(folder / "b.PNG")
     (folder / "notes.txt").write_text("not a picture, and not called one")
     return folder
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def url(tmp_path):
+    """Where `tmp_path` is served on the loopback address."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=tmp_path)) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 @pytest.fixture
@@ -139,9 +156,20 @@ def test_a_picture_on_its_side_is_answered_upright(predict, tmp_path, picture, c
     assert (record["width"], record["height"]) == (40, 60)
 
 
+def test_a_picture_comes_from_a_url(predict, picture_file, url, capsys):
+    predict(f"{url}/picture.png", EXPRESSIONS[0], "--json")
+    predict(picture_file, EXPRESSIONS[0], "--json")
+    from_url, from_file = map(json.loads, capsys.readouterr().out.splitlines())
+    assert from_url == from_file | {"picture": f"{url}/picture.png"}
+    with pytest.raises(SystemExit, match=r"^plvl predict: picture missing: http://.*/gone\.png: HTTP Error 404"):
+        predict(f"{url}/gone.png", EXPRESSIONS[0])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ([" ", "x"], r"^plvl predict: the picture's name is empty$"),
+        (["http://127.0.0.1/a b.jpg", "x"], r"^plvl predict: picture missing: http://127\.0\.0\.1/a b\.jpg: "),
         (["nowhere.jpg", "x"], r"^plvl predict: picture missing: nowhere\.jpg$"),
         (["{folder}/notes.txt", "x"], r"^plvl predict: picture unreadable: .*notes\.txt"),
         (["empty", "x"], r"^plvl predict: no pictures in the folder empty"),

@@ -6,8 +6,8 @@ rows, augmentation, processor. The plain way (plain_data.py) has its annotations
 """
 
 import time
+from functools import partial
 from itertools import cycle, islice
-from statistics import median
 
 import torch
 
@@ -18,7 +18,9 @@ from plvl.processing import PLVLImageProcessor, PLVLProcessor
 from plvl.processing.augmentation import training_augmentation
 from plvl.processing.processing_plvl import MAX_TEXT_LENGTH
 from plvl.processing.wordpiece import learn_wordpiece
-from plvl.scripts.plain_data import plain_batch
+from plvl.scripts.benchmarks.comparisons import compare, print_table, speed
+from plvl.scripts.benchmarks.measuring import describe_machine
+from plvl.scripts.benchmarks.plain_data import plain_batch
 
 MAX_ROWS = 2000  # of the split; they come again and again
 
@@ -36,30 +38,28 @@ def add_arguments(parser):
 
 def measure(arguments) -> dict:
     torch.set_num_threads(1)
-    ways = {"plvl": plvl_batches(arguments), "plain": plain_batches(arguments)}
-    seconds = {name: [] for name in ways}
-    for batches in ways.values():
-        next(batches)  # starting up is no part of it
-    for _ in range(arguments.turns):
-        for name, batches in ways.items():
-            start = time.process_time()
-            for _ in range(arguments.batches):
-                next(batches)
-            seconds[name].append(time.process_time() - start)
-
-    rows = arguments.batches * arguments.batch_size
-    speeds = {name: sorted(rows / turn for turn in turns) for name, turns in seconds.items()}
-    numbers = {
-        name: {"median": median(speed), "slowest": speed[0], "fastest": speed[-1]} for name, speed in speeds.items()
+    ways = {
+        name: partial(take, batches, arguments.batches)
+        for name, batches in (("plain", plain_batches(arguments)), ("plvl", plvl_batches(arguments)))
     }
-    print(f"rows a second on one core, {arguments.turns} turns of {rows} rows each")
-    print(f"{'':<8}{'median':>10}{'slowest':>10}{'fastest':>10}")
-    for name, speed in numbers.items():
-        print(f"{name:<8}" + "".join(f"{value:>10.1f}" for value in speed.values()))
-    ratio = numbers["plvl"]["median"] / numbers["plain"]["median"]
-    print(f"{'ratio':<8}{ratio:>10.2f}")
-    settings = {name: getattr(arguments, name) for name in ("dataset", "split", "size", "batch_size", "turns")}
-    return {"rows_per_second": numbers, "ratio": ratio, **settings, "rows_per_turn": rows}
+    device = torch.device("cpu")
+    rows = arguments.batches * arguments.batch_size
+    comparison = compare(
+        f"{rows} rows of {arguments.dataset}, batches of {arguments.batch_size}, {arguments.size} × {arguments.size}",
+        ways,
+        arguments.turns,
+        device,
+        items=rows,
+        clock=time.process_time,
+    )
+    print_table(comparison)
+    figures = {"speed": speed(comparison, "plvl")}
+    return {"machine": describe_machine(device), "comparisons": [comparison], "figures": figures, "notes": []}
+
+
+def take(batches, number: int):
+    for _ in range(number):
+        next(batches)
 
 
 def plvl_batches(arguments):

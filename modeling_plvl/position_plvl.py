@@ -1,0 +1,82 @@
+"""Position tables of PLVL's vision encoder: resized to the grid of the picture, and kept while they stay true."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+
+SIZES_KEPT = 4
+
+
+def absolute_position_table(table: torch.Tensor, size: int, rows: int, columns: int) -> torch.Tensor:
+    """
+    A table of absolute positions, made for a grid of size × size, for one of rows × columns: another grid resizes it
+    bicubically.
+
+    Args:
+        table (`torch.Tensor` of shape `(1, size * size, hidden_size)`).
+
+    Returns:
+        `torch.Tensor` of shape `(1, rows * columns, hidden_size)`.
+    """
+    if (rows, columns) == (size, size):
+        return table
+    grid = table.transpose(1, 2).unflatten(-1, (size, size)).float()
+    grid = F.interpolate(grid, size=(rows, columns), mode="bicubic", align_corners=False)
+    return grid.flatten(2).transpose(1, 2).to(table.dtype).contiguous()
+
+
+def relative_position_table(table: torch.Tensor, size: int) -> torch.Tensor:
+    """
+    The rows of a relative position table by query and key coordinate: `(size, size, head_dim)`. A table of
+    another length than 2 * size - 1 is resized linearly.
+    """
+    length = 2 * size - 1
+    if table.shape[0] != length:
+        resized = F.interpolate(table.T[None].float(), size=length, mode="linear", align_corners=False)
+        table = resized[0].T.to(table.dtype)
+    coordinates = torch.arange(size, device=table.device)
+    return table[coordinates[:, None] - coordinates[None, :] + size - 1]
+
+
+def one_hot_positions(rows: int, columns: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """Row and column of each token as one-hot vectors, side by side: `(rows * columns, rows + columns)`."""
+    row = torch.eye(rows, dtype=dtype, device=device).repeat_interleave(columns, 0)
+    column = torch.eye(columns, dtype=dtype, device=device).repeat(rows, 1)
+    return torch.cat([row, column], dim=-1)
+
+
+class TableCache:
+    """
+    Keeps tables made from a weight for the last few grids, so that evaluation makes them once.
+
+    A change of the weight drops them, be it made in place, by loading, or by moving to another device or dtype. In
+    place edits of `weight.data` go unseen by PyTorch: the owner forgets the tables when its mode is set
+    (`train()`, `eval()`). Where gradients are wanted and in graphs that PyTorch traces, tables are made anew.
+    """
+
+    def __init__(self):
+        self.forget()
+
+    def forget(self):
+        self._weight, self._version, self._tables = None, None, {}
+
+    def __call__(self, make: Callable, weight: torch.Tensor, *grid: int) -> torch.Tensor:
+        """`make(weight, *grid)`, or what it gave before."""
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or weight.is_meta or weight.is_inference():
+            return make(weight, *grid)
+        # An alias of the weight: it keeps the memory, so that no later weight can be at the same place.
+        if self._weight is None or not self._weight.is_set_to(weight) or self._version != weight._version:
+            self.forget()
+            self._weight, self._version = weight.detach(), weight._version
+        if grid not in self._tables:
+            if len(self._tables) == SIZES_KEPT:
+                self._tables.clear()
+            self._tables[grid] = make(weight, *grid)
+        return self._tables[grid]
+
+    def __deepcopy__(self, memo):
+        return type(self)()
+
+    def __reduce__(self):
+        return type(self), ()

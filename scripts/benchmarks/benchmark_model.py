@@ -1,0 +1,162 @@
+"""Inference of the base model with random weights, against the plain network (plain_model.py).
+
+Time and memory of forward passes, pictures of twice the side, many expressions about one picture, and, with --model
+and --pictures, how far bfloat16 moves the boxes. Takes under 5 minutes on two CPU cores.
+"""
+
+from functools import partial
+from statistics import median
+
+import torch
+
+from plvl.configuration import PLVLConfig
+from plvl.scripts.benchmarks.comparisons import compare, memory_ratio, print_table, speed
+from plvl.scripts.benchmarks.contestants import Contestant, plain_flops, random_inputs
+from plvl.scripts.benchmarks.measuring import add_device_arguments, chosen_device, describe_machine
+from plvl.scripts.benchmarks.peak_memory import can_measure_memory, held_memory, in_own_process, peak_memory
+
+BF16 = torch.bfloat16
+PLAIN, PLVL, PLVL_BF16 = Contestant(plain=True), Contestant(plain=False), Contestant(plain=False, dtype=BF16)
+PLAIN_AUTOCAST = Contestant(plain=True, dtype=BF16, autocast=True)
+COMPILED = Contestant(plain=False, dtype=BF16, compiled="default")
+CUDA_GRAPHS = Contestant(plain=False, dtype=BF16, compiled="reduce-overhead")
+GPU_BATCH = 32
+EXPRESSIONS = 16
+
+
+def add_arguments(parser):
+    add_device_arguments(parser)
+    parser.add_argument("--model", help="a trained model's folder, to compare its boxes in bfloat16 and float32")
+    parser.add_argument(
+        "--pictures", help="folder with images/ and labels/refcoco in the REFER layout, for that comparison"
+    )
+
+
+def measure(arguments, config: PLVLConfig | None = None) -> dict:
+    if (arguments.model is None) != (arguments.pictures is None):
+        raise SystemExit("benchmark.py model: --model and --pictures go together")
+    device, turns = chosen_device(arguments)
+    on_device = measure_on_gpu if device.type == "cuda" else measure_on_cpu
+    comparisons, figures = on_device(config or PLVLConfig(), device, turns)
+    if arguments.model is None:
+        note = "IoU of bfloat16's boxes with float32's: not measured (--model and --pictures)."
+    else:
+        # The data sets' libraries are needed for this alone.
+        from plvl.scripts.benchmarks.box_agreement import box_agreement
+
+        overlaps = box_agreement(arguments.model, arguments.pictures, device)
+        figures["bfloat16_box_iou"] = sum(overlaps) / len(overlaps)
+        note = (
+            f"IoU of bfloat16's boxes with float32's for {len(overlaps)} expressions: mean "
+            f"{figures['bfloat16_box_iou']:.4f}, median {median(overlaps):.4f}, smallest {min(overlaps):.4f}."
+        )
+    print(note)
+    return {"machine": describe_machine(device), "comparisons": comparisons, "figures": figures, "notes": [note]}
+
+
+def measure_on_cpu(config: PLVLConfig, device: torch.device, turns: int) -> tuple[list[dict], dict]:
+    small, large = compare_passes([PLAIN, PLVL, PLVL_BF16], config, device, turns, batch_size=1, scales=(1, 2))
+    expressions = compare_expressions(PLVL, config, device, turns=2)
+    figures = {
+        "float32_speed": speed(small, PLVL.name),
+        "bfloat16_speed": speed(small, PLVL_BF16.name),
+        "shared_picture_speed": speed(expressions, "shared"),
+        "memory_growth": memory_growth(small, large, PLVL.name),
+    }
+    return [small, large, expressions], figures
+
+
+def measure_on_gpu(config: PLVLConfig, device: torch.device, turns: int) -> tuple[list[dict], dict]:
+    [batch] = compare_passes([PLAIN_AUTOCAST, PLVL_BF16, COMPILED], config, device, turns, GPU_BATCH)
+    [one] = compare_passes([PLAIN_AUTOCAST, PLVL_BF16, CUDA_GRAPHS], config, device, turns, batch_size=1)
+    small, large = compare_passes([PLAIN_AUTOCAST, PLVL_BF16], config, device, turns, batch_size=4, scales=(1, 2))
+    expressions = compare_expressions(PLVL_BF16, config, device, turns)
+    figures = {
+        "compiled_speed": speed(batch, COMPILED.name),
+        "compiled_memory": memory_ratio(batch, COMPILED.name),
+        "compiled_share": batch["ways"][COMPILED.name]["share_of_product"],
+        "shared_picture_speed": speed(expressions, "shared"),
+        "memory_growth": memory_growth(small, large, PLVL_BF16.name),
+    }
+    return [batch, one, small, large, expressions], figures
+
+
+def compare_passes(contestants, config, device, turns: int, batch_size: int, scales=(1,)) -> list[dict]:
+    """Forward passes of a batch: a comparison for each scale of the pictures' sides, larger ones in fewer turns."""
+    passes = {contestant: contestant.forward_pass(config, device) for contestant in contestants}
+    dtypes = {contestant.name: contestant.dtype for contestant in contestants}
+    comparisons = []
+    for scale in scales:
+        inputs = random_inputs(config, batch_size, device, scale)
+        side = inputs["pixel_values"].shape[-1]
+        comparisons.append(
+            compare(
+                f"forward pass, batch {batch_size}, {side} × {side}",
+                {contestant.name: partial(forward, **inputs) for contestant, forward in passes.items()},
+                turns if scale == 1 else max(turns // 4, 1),
+                device,
+                plain_flops(config, batch_size, scale),
+                dtypes,
+                items=batch_size,
+                warm_up=0 if scale > 1 and device.type == "cpu" else None,
+            )
+        )
+    del passes
+    for contestant in contestants if can_measure_memory(device) else []:
+        arguments = (contestant, config, batch_size, scales, device, torch.get_num_threads())
+        for comparison, memory in zip(comparisons, in_own_process(pass_memory, *arguments), strict=True):
+            comparison["ways"][contestant.name]["memory"] = memory
+    for comparison in comparisons:
+        print_table(comparison)
+    return comparisons
+
+
+def pass_memory(contestant, config, batch_size: int, scales, device, threads: int) -> list[dict]:
+    """Bytes held before a forward pass (mostly the weights) and at most during it, for each scale."""
+    torch.set_num_threads(threads)
+    empty = held_memory(device)
+    forward = contestant.forward_pass(config, device)
+    forward(**random_inputs(config, batch_size, device, scales[0]))  # what libraries keep is held from then on
+    memory = []
+    for scale in scales:
+        inputs = random_inputs(config, batch_size, device, scale)
+        held = held_memory(device) - empty
+        peak = peak_memory(partial(forward, **inputs), device) - empty
+        memory.append({"held": held, "peak": peak})
+    return memory
+
+
+def memory_growth(small: dict, large: dict, name: str) -> float | None:
+    """How many times the memory of a small picture's pass a large one needs, over that ratio of their tokens."""
+    needs = [comparison["ways"][name].get("memory") for comparison in (small, large)]
+    if None in needs:
+        return None
+    small_need, large_need = (need["peak"] - need["held"] for need in needs)
+    return large_need / small_need / 4  # twice the side is four times the tokens
+
+
+def compare_expressions(contestant: Contestant, config: PLVLConfig, device: torch.device, turns: int) -> dict:
+    """Many expressions about one picture: in calls of their own, and with what the picture alone decides shared."""
+    network = contestant.network(config, device).eval()
+    inputs = random_inputs(config, EXPRESSIONS, device)
+    picture = inputs.pop("pixel_values")[:1].to(contestant.dtype)
+
+    @torch.inference_mode()
+    def separate():
+        for row in range(EXPRESSIONS):
+            network(pixel_values=picture, **{name: values[row : row + 1] for name, values in inputs.items()})
+
+    @torch.inference_mode()
+    def shared():
+        network(image_embeddings=network.get_image_embeddings(picture), **inputs)
+
+    comparison = compare(
+        f"{EXPRESSIONS} expressions about one picture, {contestant.name}",
+        {"separate calls": separate, "shared": shared},
+        turns,
+        device,
+        items=EXPRESSIONS,
+        warm_up=0 if device.type == "cpu" else None,
+    )
+    print_table(comparison)
+    return comparison

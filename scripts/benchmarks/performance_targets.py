@@ -1,0 +1,72 @@
+"""What speed and memory are to reach, and why a figure was not reached: docs/performance.md takes both from here."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Target:
+    """
+    Args:
+        subject, device: of the measurement that has the figure.
+        figure: its name there.
+        what: what it says.
+        bound: what it is to reach, from below or, with `at_most`, from above; None where nothing was set.
+        unit: "×" for ratios, "%" for shares, "" for plain numbers.
+        reason: what was found out about a figure that is not reached; shown only then.
+    """
+
+    subject: str
+    device: str
+    figure: str
+    what: str
+    bound: float | None = None
+    at_most: bool = False
+    unit: str = "×"
+    reason: str = ""
+
+    def reached(self, value: float) -> bool:
+        return value <= self.bound if self.at_most else value >= self.bound
+
+
+IOU = "mean IoU of bfloat16's boxes with float32's, real pictures"
+GROWTH = "growth of a pass's memory from 448 × 448 to 896 × 896, over the growth of the number of tokens"
+STEP = "training step, batch 20, {} autocast, against the plain network"
+
+TARGETS = [
+    Target("model", "cpu", "float32_speed", "batch 1, float32, against the plain network", 1.15),
+    Target("model", "cpu", "bfloat16_speed", "batch 1, bfloat16, against the plain network in float32", 2.3),
+    Target("model", "cpu", "bfloat16_box_iou", IOU, 0.99, unit=""),
+    Target(
+        "model", "cpu", "shared_picture_speed", "16 expressions about one picture, against 16 calls, float32", 1.15
+    ),
+    Target("model", "cpu", "memory_growth", GROWTH, 1.0, at_most=True),
+    Target("train", "cpu", "speed", "training step, batch 2, float32, against the plain network", 1.3),
+    Target(
+        "train",
+        "cpu",
+        "memory",
+        "its peak memory, against the plain network's",
+        0.65,
+        at_most=True,
+        reason="Both hold weights and AdamW's two moments, 12 bytes a parameter; see the next line.",
+    ),
+    Target("train", "cpu", "own_memory", "the same beyond weights and AdamW's moments", 0.65, at_most=True),
+    Target("data", "cpu", "speed", "rows through the training transform, against the plain way"),
+    Target(
+        "export", "cpu", "difference", "largest difference of an output of onnxruntime", 1e-4, at_most=True, unit=""
+    ),
+    Target("export", "cpu", "speed", "onnxruntime, batch 1, float32, against PyTorch"),
+    Target("model", "cuda", "compiled_speed", "batch 32, bfloat16, compiled, against the plain under autocast", 3.0),
+    Target("model", "cuda", "compiled_memory", "its peak memory, against the plain network's", 0.5, at_most=True),
+    Target("model", "cuda", "compiled_share", "its share of the rate of a large bfloat16 product", unit="%"),
+    Target("model", "cuda", "bfloat16_box_iou", IOU, 0.99, unit=""),
+    Target("model", "cuda", "shared_picture_speed", "16 expressions about one picture, against 16 calls, bfloat16"),
+    Target("model", "cuda", "memory_growth", GROWTH, 1.0, at_most=True),
+    Target("train", "cuda", "bfloat16_speed", STEP.format("bfloat16"), 2.0),
+    Target("train", "cuda", "bfloat16_memory", "its peak memory, against the plain network's", 0.5, at_most=True),
+    Target("train", "cuda", "bfloat16_share", "its share of the rate of a large bfloat16 product", unit="%"),
+    Target("train", "cuda", "bfloat16_compiled_speed", "the same step compiled, against the plain network"),
+    Target("train", "cuda", "float16_speed", STEP.format("float16"), 2.0),
+    Target("train", "cuda", "float16_memory", "its peak memory, against the plain network's", 0.5, at_most=True),
+    Target("train", "cuda", "float16_share", "its share of the rate of a large float16 product", unit="%"),
+]
