@@ -6,17 +6,24 @@ QUICKSTART := outputs/quickstart
 # The installed release, as its source distribution is called.
 TRANSFORMERS = transformers-$(shell $(BIN)/python -c 'from importlib.metadata import version; print(version("transformers"))')
 
+TINY_DATA := outputs/refshapes_tiny
+TINY := outputs/plvl-tiny-refshapes
+# Where reproduce-tiny puts the checkpoint and what it makes of the typed expressions; what is there is replaced.
+BUNDLE ?= checkpoints/plvl-tiny-refshapes
+TYPED ?= docs/typed_expressions.md
+
 BENCHMARKS := outputs/benchmarks
 # Real pictures, if there are any, in a folder with images/ and labels/refcoco, and the model whose boxes are compared
 # on them: a trained one, or the weights of the reference run, whose boxes depend on picture and expression too.
 PICTURES ?= $(wildcard ../shared/mini_refer)
 MODEL ?= $(BENCHMARKS)/reference_model
 
-.PHONY: help install demo benchmark test test-transformers test-demo lint format clean
+.PHONY: help install demo reproduce-tiny benchmark test test-transformers test-demo lint format clean
 
 help:
 	@echo "make demo    install, make RefShapes, train, evaluate and ground an expression (a few minutes on 2 cores)"
 	@echo "make benchmark  measure speed and memory, write docs/performance.md (about 15 minutes on 2 cores)"
+	@echo "make reproduce-tiny  make the set, train the checkpoint that the project carries, evaluate and bundle it (hours)"
 	@echo "make test    install, check the style, run the tests"
 	@echo "make test-transformers  run Transformers' own tests of models, configurations and processors on PLVL"
 	@echo "make test-demo  run the page of plvl demo in Chromium (Debian: chromium and chromium-driver)"
@@ -46,6 +53,18 @@ demo: install
 	@echo "\"$(EXPRESSION)\", grounded:            $(QUICKSTART)/prediction.png"
 	@echo "The numbers:                                               $(QUICKSTART)/metrics.json"
 	@echo "Model and processor, for AutoModel.from_pretrained:        $(QUICKSTART)"
+
+# Each of two processes computes with one thread; a run that was stopped goes on where it was.
+TINY_RUN := $(BIN)/accelerate launch --config_file configuration/accelerate/2_cpu_processes.yaml \
+	--num_cpu_threads_per_process 1 scripts/run_grounding.py
+
+reproduce-tiny: install
+	$(BIN)/python scripts/make_refshapes.py --output $(TINY_DATA) --num_images 40000 --seed 0 --num_workers 2
+	$(TINY_RUN) configuration/recipes/refshapes_tiny.yaml
+	$(TINY_RUN) configuration/recipes/evaluate_refshapes_tiny.yaml
+	$(BIN)/python scripts/accuracy_by_kind.py --predictions $(TINY) --label_root $(TINY_DATA)/labels
+	$(BIN)/python scripts/bundle_checkpoint.py --model $(TINY) --output $(BUNDLE) --replace
+	$(BIN)/python scripts/typed_expressions.py --model $(BUNDLE) --output $(TYPED)
 
 benchmark: install $(if $(PICTURES),$(MODEL)) $(BENCHMARKS)/refshapes
 	$(BIN)/python scripts/benchmark.py model --output $(BENCHMARKS)/model.json \

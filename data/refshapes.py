@@ -40,6 +40,7 @@ from plvl.data.source_files import content_digest
 VERSION = 2
 SPLITS = ("train", "val", "testA", "testB")
 TYPO_RATE = 0.02
+JPEG = {"format": "JPEG", "quality": 90, "subsampling": 0}  # how pictures are written
 # By the number of the picture, modulo 50; all others are train.
 _OTHER_SPLITS = (
     dict.fromkeys((3, 16, 31, 46), "val") | dict.fromkeys((7, 21, 36), "testA") | dict.fromkeys((11, 26, 41), "testB")
@@ -194,8 +195,8 @@ def _make_picture(seed, typo_rate, photographs, folder, index):
     """Draws and writes picture `index`; returns its size, its annotations and its references, without numbers."""
     referred = make_referred_scene(seed, index, typo_rate, len(photographs))
     scene = referred.scene
-    draw_scene(scene, photographs).save(folder / _file_name(index), quality=90, subsampling=0)
-    annotations = [_annotation(scene, position) for position in range(len(scene.shapes))]
+    draw_scene(scene, photographs).save(folder / file_name_of(index), **JPEG)
+    annotations = [annotation_of(scene, position) for position in range(len(scene.shapes))]
     references = [
         (position, [(each.text, each.kind, each.difficulty) for each in expressions])
         for position, expressions in referred.references
@@ -203,11 +204,13 @@ def _make_picture(seed, typo_rate, photographs, folder, index):
     return (scene.width, scene.height), annotations, references
 
 
-def _file_name(index):
+def file_name_of(index: int) -> str:
+    """The file of picture `index` (from 0)."""
     return f"refshapes_{index + 1:06d}.jpg"
 
 
-def _annotation(scene: Scene, position: int) -> dict:
+def annotation_of(scene: Scene, position: int) -> dict:
+    """What instances.json says of a shape, but for its numbers."""
     shape = scene.shapes[position]
     return {
         "category_id": _CATEGORIES[shape.name],
@@ -237,7 +240,7 @@ class _Records:
         """Adds picture `index`, as `_make_picture` returned it."""
         image_id, (width, height) = index + 1, size
         self.instances["images"].append(
-            {"id": image_id, "file_name": _file_name(index), "height": height, "width": width}
+            {"id": image_id, "file_name": file_name_of(index), "height": height, "width": width}
         )
         first_ann_id = len(self.instances["annotations"]) + 1
         for ann_id, annotation in enumerate(annotations, first_ann_id):
@@ -253,7 +256,7 @@ class _Records:
                     "category_id": annotations[position]["category_id"],
                     "split": split_of(index),
                     # As in RefCOCO, where the name here carries the annotation.
-                    "file_name": f"{Path(_file_name(index)).stem}_{ann_id}.jpg",
+                    "file_name": f"{Path(file_name_of(index)).stem}_{ann_id}.jpg",
                     "sent_ids": [sentence["sent_id"] for sentence in sentences],
                     "sentences": sentences,
                 }

@@ -193,7 +193,9 @@ class Stretch:
         )
 
 
-def training_augmentation(size: dict, crop: bool = True, scale: bool = True, blur: bool = False) -> v2.Compose:
+def training_augmentation(
+    size: dict, crop: bool = True, scale: bool = True, color: bool = True, blur: bool = False
+) -> v2.Compose:
     """
     The authors' training transform for a network of any picture size.
 
@@ -201,6 +203,7 @@ def training_augmentation(size: dict, crop: bool = True, scale: bool = True, blu
         size (`dict`): `"height"` and `"width"` of the network's pictures, as the image processor's `size`.
         crop (`bool`): whether every other picture is cut to a part of it.
         scale (`bool`): whether the long side is drawn from seven sizes, or always the network's.
+        color (`bool`): whether brightness, contrast and saturation change.
         blur (`bool`): whether every other picture is blurred.
 
     Returns:
@@ -216,7 +219,7 @@ def training_augmentation(size: dict, crop: bool = True, scale: bool = True, blu
         [
             *([RandomCrop(scaled(CROP_SHORT_SIDES), *scaled(CROP_SIDES))] if crop else []),
             RandomLongSide(scaled(LONG_SIDES) if scale else (long_side,)),
-            RandomColors(),
+            *([RandomColors()] if color else []),
             *([RandomBlur(tuple(sigma * enlargement for sigma in BLUR_SIGMAS))] if blur else []),
             RandomMirror(),
             Stretch(size["height"], size["width"]),

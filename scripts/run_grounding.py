@@ -66,7 +66,9 @@ def main(argv=None):
 def make_augmentation(data_args: DataArguments, size):
     if not data_args.augmentation:
         return None
-    return training_augmentation(size, data_args.aug_crop, data_args.aug_scale, data_args.aug_blur)
+    return training_augmentation(
+        size, data_args.aug_crop, data_args.aug_scale, data_args.aug_color, data_args.aug_blur
+    )
 
 
 def train(trainer: PLVLTrainer):

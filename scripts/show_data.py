@@ -24,7 +24,9 @@ def main(argv=None):
     order = {"shuffle_buffer": arguments.shuffle_buffer, "seed": arguments.seed}
     dataset = load_grounding_dataset(arguments.dataset, arguments.split, *roots, split_by=arguments.split_by, **order)
     size = {"height": arguments.size, "width": arguments.size}
-    augmentation = training_augmentation(size, arguments.aug_crop, arguments.aug_scale, arguments.aug_blur)
+    augmentation = training_augmentation(
+        size, arguments.aug_crop, arguments.aug_scale, arguments.aug_color, arguments.aug_blur
+    )
 
     tiles = []
     for row in one_row_per_picture(dataset, arguments.num_samples):
@@ -66,6 +68,7 @@ def parse(argv):
     switch = {"action": argparse.BooleanOptionalAction}
     parser.add_argument("--aug_crop", default=True, **switch, help="cut every other picture to a part")
     parser.add_argument("--aug_scale", default=True, **switch, help="draw the size pictures are resized to")
+    parser.add_argument("--aug_color", default=True, **switch, help="change brightness, contrast and saturation")
     parser.add_argument("--aug_blur", default=False, **switch, help="blur every other picture")
     return parser.parse_args(argv)
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from accelerate.utils import send_to_device
 from datasets import Dataset, IterableDataset
 from datasets.distributed import split_dataset_by_node
 
-from plvl.data.collator import row_truth
+from plvl.data.collator import GroundingCollator, row_truth
 from plvl.data.masks import encode_mask
 from plvl.training.metrics import grounding_metrics, grounding_statistics, native_statistics
 
@@ -112,6 +113,25 @@ def evaluate_batches(batches, forward: Callable, processor, keep_answers: bool =
             evaluated.answers += [answer_record(row, answer) for row, answer in zip(rows, answers, strict=True)]
     evaluated.statistics = {dataset: np.stack(samples) for dataset, samples in statistics.items()}
     return evaluated
+
+
+def evaluate_rows(model, processor, rows: list[dict], batch_size: int = 32) -> Evaluated:
+    """
+    Grounds a few rows in this process, without a trainer; the answers are kept.
+
+    Args:
+        model, processor: a [`PLVLModel`] and its [`PLVLProcessor`].
+        rows (`list[dict]`): with `plvl.data.schema.ROW_FEATURES`.
+    """
+    model.eval()
+    collator = EvaluationCollator(GroundingCollator(processor))
+    batches = ((collator(rows[start : start + batch_size]), True) for start in range(0, len(rows), batch_size))
+
+    def forward(inputs):
+        inputs = send_to_device(inputs, model.device)
+        return model(**inputs), inputs["labels"]
+
+    return evaluate_batches(batches, forward, processor, keep_answers=True)
 
 
 def merge(parts: Iterable[Evaluated]) -> Evaluated:

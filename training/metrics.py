@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from pycocotools import mask as coco_mask
 from torchvision.ops import box_convert
 
 IOU_THRESHOLD = 0.5
@@ -79,6 +80,46 @@ def native_statistics(answers: list[dict], truths: list[dict]) -> torch.Tensor:
             true = torch.as_tensor(truth["mask"], device=answer["mask"].device) > 0
             sample[1], sample[2] = mask_overlap(answer["mask"], true)
     return statistics
+
+
+def answer_statistics(answers: list[dict], truths: list[dict]) -> np.ndarray:
+    """
+    What the metrics need to know of each sample, from answers as a predictions file has them.
+
+    Args:
+        answers, truths: of each sample `"box"` (x, y, w, h in pixels, or `None`) and `"mask"` (compressed RLE,
+            `{"size": [height, width], "counts": str}`; `None` or one without counts says that there is none).
+
+    Returns:
+        `(samples, 8)`: the columns are `STATISTICS`, of which the last four, which serve the centre box, are 0.
+
+    Raises:
+        ValueError: an answer's mask has another size than the true one.
+    """
+    statistics = np.zeros((len(answers), len(STATISTICS)))
+    for row, answer, truth in zip(statistics, answers, truths, strict=True):
+        row[0] = _pixel_box_iou(answer["box"], truth["box"])
+        if _has_mask(answer) and _has_mask(truth):
+            row[1:4] = *_rle_overlap(answer["mask"], truth["mask"]), 1
+    return statistics
+
+
+def _pixel_box_iou(answer, truth) -> float:
+    if not answer or not truth:
+        return float("nan")
+    return float(coco_mask.iou(np.array([answer], float), np.array([truth], float), [0])[0, 0])
+
+
+def _has_mask(sample) -> bool:
+    return bool(sample["mask"] and sample["mask"]["counts"])
+
+
+def _rle_overlap(answer, truth) -> tuple[float, float]:
+    if list(answer["size"]) != list(truth["size"]):
+        raise ValueError(f"a mask of {list(answer['size'])} was given for one of {list(truth['size'])}")
+    masks = [{"size": list(mask["size"]), "counts": mask["counts"].encode("ascii")} for mask in (answer, truth)]
+    either, both = (float(coco_mask.area(coco_mask.merge(masks, intersect=how))) for how in (False, True))
+    return both, either
 
 
 @dataclass

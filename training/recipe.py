@@ -39,6 +39,12 @@ class ModelArguments:
         default=None,
         metadata={"help": "What a new model's text encoder starts from, and its tokenizer: a folder or Hub name."},
     )
+    attn_implementation: str | None = field(
+        default=None,
+        metadata={
+            "help": "How attention is computed: eager, sdpa or another that Transformers knows; by default sdpa."
+        },
+    )
     tasks: list[str] | None = field(
         default=None, metadata={"help": "rec for boxes, res for masks, or both; of a new model or a given one."}
     )
@@ -60,6 +66,11 @@ class ModelArguments:
         given = {name: getattr(self, name) for name in ("tasks", "cross_attention_layers", "loss_alpha")}
         return {name: value for name, value in given.items() if value is not None}
 
+    @property
+    def attention(self) -> dict:
+        """How attention is computed, as far as it is said; it is no part of the model that is saved."""
+        return {"attn_implementation": self.attn_implementation} if self.attn_implementation else {}
+
 
 @dataclass
 class DataArguments:
@@ -73,10 +84,11 @@ class DataArguments:
     )
     eval_splits: list[str] = field(default_factory=lambda: ["val"], metadata={"help": "The splits to evaluate."})
     augmentation: bool = field(
-        default=False, metadata={"help": "Changes training pictures at random: colours, mirroring, and as follows."}
+        default=False, metadata={"help": "Changes training pictures at random: mirroring, and as follows."}
     )
     aug_crop: bool = field(default=True, metadata={"help": "Augmentation cuts every other picture to a part."})
     aug_scale: bool = field(default=True, metadata={"help": "Augmentation draws the size pictures are resized to."})
+    aug_color: bool = field(default=True, metadata={"help": "Augmentation changes brightness, contrast, saturation."})
     aug_blur: bool = field(default=False, metadata={"help": "Augmentation blurs every other picture."})
     shuffle_buffer_size: int = field(default=1000, metadata={"help": "Rows among which the next is drawn."})
     gallery_size: int = field(default=12, metadata={"help": "Pictures in the gallery; 0 draws none."})

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import torch
 from transformers import AutoModel, AutoProcessor, AutoTokenizer
 
 from plvl.configuration import PLVLConfig
@@ -43,7 +44,7 @@ def load_or_make_model(
         raise ValueError("model_name_or_path must name the model to evaluate: a new one has learned nothing")
     tokenizer_name = arguments.tokenizer_name_or_path or arguments.text_weights
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_name) if tokenizer_name else learn_wordpiece(expressions())
-    config = PLVLConfig(**(arguments.model_config | arguments.changes))
+    config = PLVLConfig(**(arguments.model_config | arguments.changes | arguments.attention))
     if not arguments.text_weights:
         config.text_config.vocab_size = len(tokenizer)
     weights = _initial_weights(arguments)
@@ -62,7 +63,9 @@ def _model_to_go_on_from(arguments: ModelArguments, is_trained: bool):
     for name in ("model_config", "tokenizer_name_or_path"):
         if getattr(arguments, name):
             logger.warning("%s is for a new model and changes nothing in %s", name, path)
-    model, info = AutoModel.from_pretrained(path, output_loading_info=True, **arguments.changes)
+    # Weights may be stored in half precision, in which nothing is trained.
+    options = {"dtype": torch.float32, "output_loading_info": True}
+    model, info = AutoModel.from_pretrained(path, **options, **arguments.changes, **arguments.attention)
     # A model of boxes that is to learn masks has that branch of the head new; all else must be there.
     missing = sorted(name for name in info["missing_keys"] if not (is_trained and name.startswith("head.")))
     if missing:

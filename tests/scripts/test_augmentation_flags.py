@@ -13,6 +13,7 @@ SIZE = {"height": 448, "width": 448}
     [
         (["--augmentation"], ["RandomCrop", "RandomLongSide", "RandomColors", "RandomMirror", "Stretch"]),
         (["--augmentation", "--no_aug_crop"], ["RandomLongSide", "RandomColors", "RandomMirror", "Stretch"]),
+        (["--augmentation", "--no_aug_color"], ["RandomCrop", "RandomLongSide", "RandomMirror", "Stretch"]),
         (
             ["--augmentation", "--no_aug_crop", "--aug_blur"],
             ["RandomLongSide", "RandomColors", "RandomBlur", "RandomMirror", "Stretch"],

@@ -6,11 +6,14 @@ import pytest
 import torch
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
+from transformers import get_scheduler
 
+from plvl.checkpoints import BUNDLED_CHECKPOINT
 from plvl.configuration import PLVLConfig
 from plvl.data.loading import _OPENERS
 from plvl.data.mixtures import MIXTURES
 from plvl.modeling_plvl import PLVLModel
+from plvl.scripts import bundle_checkpoint, run_grounding
 from plvl.training import PLVLTrainingArguments
 from plvl.training.arguments import divide_total_batch
 from plvl.training.recipe import DataArguments, ModelArguments, parse_recipe
@@ -88,6 +91,41 @@ def test_an_ablation_is_the_quickstart_but_for_one_thing(name, change):
     assert ablation_data == data
     arguments = training.to_dict()
     assert ablation_training.to_dict() == arguments | {"output_dir": f"outputs/ablation/{name}"}
+
+
+def test_the_carried_checkpoint_is_evaluated_bundled_and_gone_on_from_where_its_recipes_say():
+    _, trained, training = parse(CONFIGURATION / "recipes/refshapes_tiny.yaml")
+    model, evaluated, evaluation = parse(CONFIGURATION / "recipes/evaluate_refshapes_tiny.yaml")
+    assert model.model_name_or_path == evaluation.output_dir == training.output_dir
+    assert (evaluated.image_root, evaluated.label_root) == (trained.image_root, trained.label_root)
+    assert evaluated.eval_splits == ["val", "testA", "testB"] and evaluation.do_predict and not evaluation.bf16
+    makefile = (CONFIGURATION.parent / "Makefile").read_text()
+    carried = BUNDLED_CHECKPOINT.relative_to(CONFIGURATION.parent)
+    assert f"BUNDLE ?= {carried}\n" in makefile and f"TINY := {training.output_dir}\n" in makefile
+    assert str(carried) == bundle_checkpoint.NAME
+    demo, _, _ = parse(CONFIGURATION / "recipes/demo.yaml")
+    assert demo.model_name_or_path == str(carried)
+
+
+@pytest.mark.parametrize("name", ["refshapes_tiny", "demo"])
+def test_training_on_refshapes_leaves_expressions_true(name):
+    _, data, _ = parse(CONFIGURATION / f"recipes/{name}.yaml")
+    steps = [
+        type(step).__name__ for step in run_grounding.make_augmentation(data, {"height": 112, "width": 112}).transforms
+    ]
+    assert steps == ["RandomLongSide", "RandomMirror", "Stretch"]
+
+
+@pytest.mark.parametrize("name", ["refshapes_tiny", "demo"])
+def test_the_tiny_models_learning_rate_rises_and_falls_to_nothing(name):
+    _, _, training = parse(CONFIGURATION / f"recipes/{name}.yaml")
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    steps, warmup = training.max_steps, training.get_warmup_steps(training.max_steps)
+    schedule = {"num_warmup_steps": warmup, "num_training_steps": steps}
+    kwargs = training.lr_scheduler_kwargs
+    scheduler = get_scheduler(training.lr_scheduler_type, optimizer, **schedule, scheduler_specific_kwargs=kwargs)
+    [factor] = scheduler.lr_lambdas
+    assert factor(0) == 0 and factor(warmup) == 1 and factor(steps) < 1e-6
 
 
 def test_the_originals_choices_are_flags():

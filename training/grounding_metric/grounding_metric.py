@@ -7,10 +7,8 @@ PLVL's metrics for the `evaluate` library, at the picture's own size:
 
 import datasets
 import evaluate
-import numpy as np
-from pycocotools import mask as coco_mask
 
-from plvl.training.metrics import grounding_metrics
+from plvl.training.metrics import answer_statistics, grounding_metrics
 
 _DESCRIPTION = "Box accuracy, mask mIoU, oIoU and precision of referring expression comprehension and segmentation."
 _INPUTS = """
@@ -51,37 +49,12 @@ class GroundingMetric(evaluate.Metric):
         super().add(prediction=_samples([prediction])[0], reference=_samples([reference])[0], **kwargs)
 
     def _compute(self, predictions, references):
-        # Columns as plvl.training.metrics.STATISTICS has them; the last four serve the centre box alone.
-        statistics = np.zeros((len(predictions), 8))
-        for row, predicted, true in zip(statistics, predictions, references, strict=True):
-            row[0] = _box_iou(predicted["box"], true["box"])
-            if _has_mask(predicted) and _has_mask(true):
-                row[1:4] = *_overlap(predicted["mask"], true["mask"]), 1
-        metrics = grounding_metrics(statistics)
+        metrics = grounding_metrics(answer_statistics(predictions, references))
         metrics.pop("center_box_accuracy", None)
         return metrics
-
-
-def _box_iou(predicted, true) -> float:
-    if not predicted or not true:
-        return float("nan")
-    return float(coco_mask.iou(np.array([predicted], float), np.array([true], float), [0])[0, 0])
 
 
 def _samples(given: list[dict]) -> list[dict]:
     """Box and mask alone; a mask that is not there as an empty one, for `evaluate` takes no None in its place."""
     absent = {"size": [], "counts": ""}
     return [{"box": sample.get("box"), "mask": sample.get("mask") or absent} for sample in given]
-
-
-def _has_mask(sample) -> bool:
-    return bool(sample["mask"]["counts"])
-
-
-def _overlap(predicted, true) -> tuple[float, float]:
-    for mask in (predicted, true):
-        if list(mask["size"]) != list(true["size"]):
-            raise ValueError(f"a mask of {list(predicted['size'])} was given for one of {list(true['size'])}")
-    masks = [{"size": list(mask["size"]), "counts": mask["counts"].encode("ascii")} for mask in (predicted, true)]
-    either, both = (float(coco_mask.area(coco_mask.merge(masks, intersect=how))) for how in (False, True))
-    return both, either

@@ -1,0 +1,125 @@
+"""How well a model understands each kind of expression of RefShapes, from the answers that do_predict wrote.
+
+python scripts/accuracy_by_kind.py --predictions outputs/evaluation --label_root outputs/refshapes/labels
+
+Reads every predictions_<split>.jsonl of the folder, prints a table and writes metrics_by_kind.json beside them:
+
+    {"refshapes/val": {"all": METRICS, "by_kind": {"attribute": METRICS, ...}, "by_difficulty": {"1": METRICS, ...}}}
+
+METRICS are num_samples, box_accuracy, box_miou and mask_miou at the picture's own size.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from plvl.data.refer import label_files, read_index
+from plvl.data.refshapes import sentence_kinds
+from plvl.data.refshapes_language import KINDS
+from plvl.training.metrics import answer_statistics, grounding_metrics
+
+RESULT = "metrics_by_kind.json"
+COLUMNS = {"expressions": "num_samples", "box accuracy": "box_accuracy", "mask mIoU": "mask_miou"}
+FIGURES = ("num_samples", "box_accuracy", "box_miou", "mask_miou")
+
+
+class Truth(NamedTuple):
+    """What an expression says and means: `box` x, y, w, h in pixels, `mask` compressed RLE."""
+
+    text: str
+    box: list[float]
+    mask: dict
+    kind: str
+    difficulty: int
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--predictions", required=True, help="folder of predictions_<split>.jsonl")
+    parser.add_argument("--label_root", required=True, help="folder of the labels of the RefShapes set")
+    arguments = parser.parse_args(argv)
+    try:
+        measured = measure(Path(arguments.predictions), arguments.label_root)
+    except (ValueError, OSError) as error:
+        sys.exit(f"accuracy_by_kind: {error}")
+    Path(arguments.predictions, RESULT).write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
+    print_table(measured)
+
+
+def measure(folder: Path, label_root) -> dict[str, dict]:
+    """What goes into metrics_by_kind.json.
+
+    Raises:
+        FileNotFoundError: the folder has no predictions, or the labels are not there.
+        ValueError: a line of the predictions is about no expression of this set.
+    """
+    files = sorted(folder.glob("predictions_*.jsonl"))
+    if not files:
+        raise FileNotFoundError(f"{folder} has no predictions_<split>.jsonl: run run_grounding.py with do_predict")
+    truths = read_truths(label_root)
+    return {
+        f"refshapes/{file.stem.removeprefix('predictions_')}": metrics_by_group(*paired(file, truths))
+        for file in files
+    }
+
+
+def read_truths(label_root) -> dict[int, Truth]:
+    """By `sent_id`, every expression of the set."""
+    kinds, index = sentence_kinds(label_root), read_index(*label_files("refshapes", label_root, "unc"))
+    references = [each for pictures in index.references.values() for picture in pictures for each in picture]
+    truths = {}
+    for reference in references:
+        annotation = index.annotations[reference["ann_id"]]
+        for sentence in reference["sentences"]:
+            number = sentence["sent_id"]
+            truths[number] = Truth(sentence["sent"], annotation["bbox"], annotation["segmentation"], *kinds[number])
+    return truths
+
+
+def paired(file: Path, truths: dict[int, Truth]) -> tuple[list[dict], list[Truth]]:
+    """The answers in a file, and for each its truth."""
+    answers, matching = [], []
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        answer = json.loads(line)
+        truth = truths.get(answer["sent_id"])
+        if truth is None or truth.text != answer["text"]:
+            raise ValueError(
+                f"{file}, line {number}: the set has no expression {answer['sent_id']} {answer['text']!r}"
+            )
+        answers.append({"box": answer.get("box"), "mask": answer.get("mask")})
+        matching.append(truth)
+    return answers, matching
+
+
+def metrics_by_group(answers: list[dict], truths: list[Truth]) -> dict:
+    """The metrics of all the answers, of each kind and of each difficulty that there is."""
+    statistics = answer_statistics(answers, [{"box": truth.box, "mask": truth.mask} for truth in truths])
+    kinds, difficulties = (np.array([getattr(truth, name) for truth in truths]) for name in ("kind", "difficulty"))
+
+    def figures(chosen):
+        metrics = grounding_metrics(statistics[chosen])
+        return {name: metrics[name] for name in FIGURES if name in metrics}
+
+    return {
+        "all": figures(np.full(len(truths), True)),
+        "by_kind": {kind: figures(kinds == kind) for kind in KINDS if kind in kinds},
+        "by_difficulty": {str(level): figures(difficulties == level) for level in sorted(set(difficulties.tolist()))},
+    }
+
+
+def print_table(measured: dict[str, dict]):
+    for split, groups in measured.items():
+        print("\n" + f"{split:<20}" + "".join(f"{title:>14}" for title in COLUMNS))
+        rows = {"all": groups["all"], **groups["by_kind"]}
+        rows |= {f"difficulty {level}": values for level, values in groups["by_difficulty"].items()}
+        for name, values in rows.items():
+            cells = [values.get(metric) for metric in COLUMNS.values()]
+            print(f"{name:<20}" + "".join(f"{'-' if cell is None else format(cell, '.4g'):>14}" for cell in cells))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+import json
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from transformers import AutoModel
+
+from plvl.processing.pipeline_plvl import VisualGroundingPipeline
+from plvl.scripts import bundle_checkpoint
+from plvl.scripts.demo_examples import read_examples
+from plvl.scripts.whole_model import load_whole
+from plvl.training import recorded_slice
+from plvl.training.recorded_slice import check_slice
+
+BY_KIND = {"attribute": {"num_samples": 2, "box_accuracy": 0.875, "mask_miou": 0.5}}
+METRICS = {"refshapes/val": {"num_samples": 2, "box_accuracy": 0.75, "mask_miou": 0.25}}
+
+
+@pytest.fixture
+def trained(model_folder, monkeypatch):
+    """The folder of a small model, with metrics as evaluation leaves them; its slice will be of two pictures."""
+    monkeypatch.setattr(recorded_slice.record_slice, "__defaults__", (0, (3, 16)))
+    kinds = {"refshapes/val": {"all": {}, "by_kind": BY_KIND, "by_difficulty": {"1": {"num_samples": 2}}}}
+    (model_folder / "metrics.json").write_text(json.dumps(METRICS))
+    (model_folder / "metrics_by_kind.json").write_text(json.dumps(kinds))
+    (model_folder / "predictions_val.jsonl").write_text("stays behind")
+    return model_folder
+
+
+@pytest.fixture
+def bundle(trained, tmp_path):
+    """Bundles the model; gives the folder."""
+
+    def run(*flags):
+        output = tmp_path / "checkpoints" / "tiny"
+        bundle_checkpoint.main(["--model", str(trained), "--output", str(output), *flags])
+        return output
+
+    return run
+
+
+def test_a_bundle_has_model_processor_card_metrics_slice_and_examples(bundle, trained):
+    folder = bundle()
+    assert {path.name for path in folder.iterdir()} == {
+        "config.json",
+        "model.safetensors",
+        "processor_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "README.md",
+        "metrics.json",
+        "slice.json",
+        "examples",
+    }
+    metrics = json.loads((folder / "metrics.json").read_text())["refshapes/val"]
+    assert metrics == METRICS["refshapes/val"] | {"by_kind": BY_KIND, "by_difficulty": {"1": {"num_samples": 2}}}
+    card = (folder / "README.md").read_text()
+    assert "| refshapes/val | 75.00 | 25.00 |" in card and "| attribute | 87.50 | 50.00 |" in card
+    assert "license: apache-2.0" in card and "in single precision" in card
+    before, after = (load_file(each / "model.safetensors") for each in (trained, folder))
+    assert all(torch.equal(before[name], after[name]) for name in before.keys() | after.keys())
+    check_slice(folder, *load_whole(folder))
+
+
+def test_the_demo_reads_the_examples_and_the_model_answers_them(bundle):
+    folder = bundle()
+    examples = read_examples(folder)
+    assert len(examples) == 6
+    assert {example.picture.name.split("_")[0] for example in examples} == {"val", "testA", "testB"}
+    assert all(len(example.expressions) >= 3 for example in examples)
+    model, processor = load_whole(folder)
+    pipe = VisualGroundingPipeline(model=model, processor=processor)
+    answers = pipe(Image.open(examples[0].picture), examples[0].expressions)
+    assert len(answers) == len(examples[0].expressions)
+
+
+def test_half_precision_halves_the_file_and_loads_in_single(bundle, trained, monkeypatch):
+    folder = bundle("--half")
+    sizes = [(each / "model.safetensors").stat().st_size for each in (trained, folder)]
+    assert sizes[1] < 0.6 * sizes[0]
+    assert {tensor.dtype for tensor in load_file(folder / "model.safetensors").values()} == {
+        torch.float16,
+        torch.int64,
+    }
+    model = AutoModel.from_pretrained(folder)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert "stored in half precision" in (folder / "README.md").read_text()
+    check_slice(folder, model, load_whole(folder)[1])
+
+
+def test_half_precision_that_changes_the_answers_is_refused(bundle, tmp_path, monkeypatch):
+    def spoil(file):
+        tensors = load_file(file)
+        bundle_checkpoint.save_file(
+            {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}, file, {"format": "pt"}
+        )
+
+    monkeypatch.setattr(bundle_checkpoint, "store_in_half_precision", spoil)
+    with pytest.raises(SystemExit, match="slice.json"):
+        bundle("--half")
+    assert not (tmp_path / "checkpoints" / "tiny").exists()
+
+
+def test_a_checkpoint_that_is_too_large_is_refused(bundle, tmp_path, monkeypatch):
+    monkeypatch.setattr(bundle_checkpoint, "MOST_BYTES", 100_000)
+    with pytest.raises(SystemExit, match=r"bytes, [\d,]+ of them in model.safetensors; at most 100,000 are carried"):
+        bundle()
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+def test_the_project_carries_at_most_12_megabytes():
+    assert bundle_checkpoint.MOST_BYTES == 12 * 10**6
+
+
+def test_an_old_bundle_is_replaced_only_on_request(bundle, trained):
+    folder = bundle()
+    (folder / "old").write_text("of the old bundle")
+    with pytest.raises(SystemExit, match="is not an empty folder"):
+        bundle()
+    assert (folder / "old").exists()
+    bundle("--replace")
+    assert not (folder / "old").exists() and (folder / "slice.json").exists()
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_a_failed_replacement_leaves_the_old_bundle(bundle, trained):
+    folder = bundle()
+    (folder / "old").write_text("of the old bundle")
+    (trained / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(SystemExit, match="its weights do not load"):
+        bundle("--replace")
+    assert (folder / "old").exists()
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_a_model_that_was_not_evaluated_is_refused(bundle, trained):
+    (trained / "metrics_by_kind.json").unlink()
+    with pytest.raises(SystemExit, match="metrics_by_kind.json missing"):
+        bundle()
+
+
+def test_metrics_of_other_splits_are_refused(bundle, trained):
+    (trained / "metrics_by_kind.json").write_text(json.dumps({"refshapes/testA": {}}))
+    with pytest.raises(SystemExit, match=r"is about \['refshapes/val'\]"):
+        bundle()
