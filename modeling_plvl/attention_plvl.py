@@ -55,7 +55,7 @@ class PLVLAttention(nn.Module):
                 (self.v_proj, memory),
             )
         )
-        query = query.expand(len(key), -1, -1, -1)
+        query = query.expand(key.shape[0], -1, -1, -1)
         attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
         )

@@ -310,7 +310,7 @@ class PLVLModel(PLVLPreTrainedModel):
             raise ValueError(f"input_ids must have the shape (batch_size, sequence_length), got {given}")
         if image_embeddings is None:
             image_embeddings = self.get_image_embeddings(pixel_values)
-        self._check_number_of_pictures(len(image_embeddings), len(input_ids))
+        self._check_number_of_pictures(image_embeddings.shape[0], input_ids.shape[0])
         rows, columns = image_embeddings.shape[1:3]
 
         if attention_mask is None:
@@ -352,7 +352,7 @@ class PLVLModel(PLVLPreTrainedModel):
             mask_logits = outputs["pred_masks"]
             masks = _label(labels, "masks", mask_logits.shape)
             if labels.get("has_mask") is None:
-                has_mask = masks.new_ones(len(masks))
+                has_mask = masks.new_ones(masks.shape[0])
             else:
                 has_mask = _label(labels, "has_mask", mask_logits.shape[:1])
             losses |= mask_losses(mask_logits, masks, has_mask, self.config.mask_focal_input)

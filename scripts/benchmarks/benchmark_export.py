@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 
 from plvl.configuration import PLVLConfig
+from plvl.modeling_plvl.onnx_plvl import export_onnx
 from plvl.scripts.benchmarks.comparisons import compare, print_table, speed
 from plvl.scripts.benchmarks.contestants import Contestant, random_inputs
 from plvl.scripts.benchmarks.measuring import describe_machine
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
-OUTPUTS = ("pred_boxes", "pred_masks", "center_logits", "size", "offset")
 
 
 def add_arguments(parser):
@@ -34,22 +34,22 @@ def measure(arguments, config: PLVLConfig | None = None) -> dict:
     inputs = random_inputs(config, 1, device)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "plvl.onnx")
-        opset = export_network(network, inputs, path)
+        names = export_onnx(network, path)
         size = sum(file.stat().st_size for file in Path(folder).iterdir())
-        session = open_session(path)
+        session, opset = open_session(path), opset_of(path)
     arrays = {name: values.numpy() for name, values in inputs.items()}
 
     @torch.inference_mode()
     def pytorch():
         return network(**inputs)
 
-    ways = {"PyTorch, float32": pytorch, "onnxruntime, float32": lambda: session.run(OUTPUTS, arrays)}
+    ways = {"PyTorch, float32": pytorch, "onnxruntime, float32": lambda: session.run(names, arrays)}
     side = config.vision_config.image_size
     comparison = compare(f"forward pass, batch 1, {side} × {side}", ways, arguments.turns, device, items=1)
     print_table(comparison)
     differences = [
         (ours - torch.from_numpy(theirs)).abs().max().item()
-        for ours, theirs in zip((pytorch()[name] for name in OUTPUTS), session.run(OUTPUTS, arrays), strict=True)
+        for ours, theirs in zip((pytorch()[name] for name in names), session.run(names, arrays), strict=True)
     ]
     figures = {
         "speed": speed(comparison, "onnxruntime, float32"),
@@ -65,36 +65,16 @@ def measure(arguments, config: PLVLConfig | None = None) -> dict:
     }
 
 
-class _Outputs(torch.nn.Module):
-    """The network with a tuple for an output."""
-
-    def __init__(self, network):
-        super().__init__()
-        self.network = network
-
-    def forward(self, pixel_values, input_ids, attention_mask):
-        output = self.network(pixel_values=pixel_values, input_ids=input_ids, attention_mask=attention_mask)
-        return tuple(output[name] for name in OUTPUTS)
-
-
-def export_network(network, inputs: dict, path: Path) -> int:
-    """Writes the network for inputs of these shapes and gives the opset."""
-    with torch.no_grad():
-        program = torch.onnx.export(
-            _Outputs(network).eval(),
-            kwargs=inputs,
-            input_names=list(inputs),
-            output_names=list(OUTPUTS),
-            dynamo=True,
-            verbose=False,
-        )
-    program.save(path, external_data=True)
-    return program.model.opset_imports[""]
-
-
 def open_session(path: Path):
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def opset_of(path: Path) -> int:
+    import onnx
+
+    opsets = onnx.load(path, load_external_data=False).opset_import
+    return next(opset.version for opset in opsets if not opset.domain)

@@ -170,6 +170,7 @@ def test_the_code_comes_without_the_rooms(publish):
         "loss_plvl.py",
         "model_card_plvl.py",
         "modeling_plvl.py",
+        "position_plvl.py",
         "processing_plvl.py",
         "vision_plvl.py",
     }

@@ -80,8 +80,6 @@ def test_what_a_gpu_is_asked_runs(small_measurement, config):
 
 
 def test_onnx_is_measured(small_measurement, config):
-    pytest.importorskip("onnxscript")
-    pytest.importorskip("onnxruntime")
     numbers = benchmark_export.measure(small_measurement, config)
     assert_measured(numbers["comparisons"])
     assert set(numbers["figures"]) == target_figures("export", "cpu")

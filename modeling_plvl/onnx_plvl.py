@@ -1,0 +1,73 @@
+"""The network as an ONNX file, for runtimes without PyTorch."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from plvl.modeling_plvl.modeling_plvl import PLVLModel
+
+BOX_OUTPUTS = ("pred_boxes", "center_logits", "size", "offset")
+MASK_OUTPUTS = ("pred_masks",)
+# Traced with values that PyTorch does not take for constants, as it does 0 and 1.
+TRACED_BATCH_SIZE, TRACED_LENGTH = 2, 7
+
+
+class NamedOutputs(nn.Module):
+    """The answers of a model as a tuple; ONNX knows no `PLVLOutput`."""
+
+    def __init__(self, model: PLVLModel, names: tuple[str, ...]):
+        super().__init__()
+        self.model, self.names = model, names
+
+    def forward(self, pixel_values, input_ids, attention_mask):
+        outputs = self.model(pixel_values=pixel_values, input_ids=input_ids, attention_mask=attention_mask)
+        return tuple(outputs[name] for name in self.names)
+
+
+def export_onnx(model: PLVLModel, path, picture_size: tuple[int, int] | None = None) -> tuple[str, ...]:
+    """
+    Writes a model as ONNX, in the operator set that the installed exporter prefers (extra `onnx` of this project).
+
+    The file takes `pixel_values` (batch_size, channels, height, width), `input_ids` and `attention_mask` (both
+    batch_size, sequence_length; int64), of any batch size and length. Its outputs are named and shaped as in
+    [`PLVLOutput`].
+
+    Args:
+        model (`PLVLModel`): its weights' dtype becomes the file's.
+        path: of the file.
+        picture_size (`tuple[int, int]`, *optional*): height and width of the pictures, in pixels; the size that the
+            model was made for by default.
+
+    Returns:
+        `tuple[str, ...]`: the outputs' names.
+    """
+    names = BOX_OUTPUTS * model.head.has_boxes + MASK_OUTPUTS * model.head.has_masks
+    vision_config = model.config.vision_config
+    height, width = picture_size or 2 * (vision_config.image_size,)
+    ids = torch.ones(TRACED_BATCH_SIZE, TRACED_LENGTH, dtype=torch.long, device=model.device)
+    pixel_values = torch.zeros(
+        TRACED_BATCH_SIZE, vision_config.num_channels, height, width, dtype=model.dtype, device=model.device
+    )
+    was_training = model.training
+    graph = NamedOutputs(model, names).eval()
+    try:
+        with torch.no_grad():
+            program = torch.onnx.export(
+                graph,
+                # Two tensors: one given twice is traced as one input.
+                kwargs={"pixel_values": pixel_values, "input_ids": ids, "attention_mask": ids.clone()},
+                input_names=["pixel_values", "input_ids", "attention_mask"],
+                output_names=names,
+                dynamic_shapes={
+                    "pixel_values": {0: "batch_size"},
+                    "input_ids": {0: "batch_size", 1: "sequence_length"},
+                    "attention_mask": {0: "batch_size", 1: "sequence_length"},
+                },
+                dynamo=True,
+                verbose=False,
+            )
+    finally:
+        model.train(was_training)
+    program.save(Path(path))
+    return names
