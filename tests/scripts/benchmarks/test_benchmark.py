@@ -34,7 +34,8 @@ def assert_measured(comparisons):
             assert 0 < way["seconds"]["fastest"] <= way["seconds"]["median"] <= way["seconds"]["slowest"]
             if comparison["flops"]:
                 assert way["flops_per_second"] == pytest.approx(comparison["flops"] / way["seconds"]["median"])
-                assert 0 < way["memory"]["held"] <= way["memory"]["peak"]
+                # In this process other memory comes and goes: what is held says nothing (test_measuring.py does).
+                assert way["memory"]["held"] <= way["memory"]["peak"]
 
 
 def target_figures(subject, device):
