@@ -28,6 +28,9 @@ def run(arguments):
         os.environ["GRADIO_TEMP_DIR"] = folder
         try:
             serve(arguments)
+        except KeyboardInterrupt:
+            # Gradio takes it while it waits; it may come before, too.
+            return
         except (ValueError, OSError) as error:
             sys.exit(f"plvl demo: {error}")
 
