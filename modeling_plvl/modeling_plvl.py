@@ -19,7 +19,6 @@ from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from plvl.configuration.configuration_plvl import PLVLConfig
 from plvl.modeling_plvl.attention_plvl import PLVLAttention
-from plvl.modeling_plvl.cpu_plvl import PLVLLinear
 from plvl.modeling_plvl.loss_plvl import box_losses, mask_losses
 from plvl.modeling_plvl.model_card_plvl import ModelCardMixin
 from plvl.modeling_plvl.vision_plvl import (
@@ -89,8 +88,8 @@ class PLVLDecoderLayer(GradientCheckpointingLayer):
         self.norm1 = nn.LayerNorm(hidden_size, eps=eps)
         self.cross_attention = PLVLAttention(config, hidden_size, heads, dropout)
         self.norm2 = nn.LayerNorm(hidden_size, eps=eps)
-        self.fc1 = PLVLLinear(hidden_size, config.decoder_ffn_dim)
-        self.fc2 = PLVLLinear(config.decoder_ffn_dim, hidden_size)
+        self.fc1 = nn.Linear(hidden_size, config.decoder_ffn_dim)
+        self.fc2 = nn.Linear(config.decoder_ffn_dim, hidden_size)
         self.norm3 = nn.LayerNorm(hidden_size, eps=eps)
         self.dropout = nn.Dropout(dropout)
 
@@ -108,8 +107,8 @@ class PLVLDecoder(nn.Module):
 
     def __init__(self, config: PLVLConfig):
         super().__init__()
-        self.vision_proj = PLVLLinear(config.vision_config.hidden_size, config.decoder_hidden_size)
-        self.text_proj = PLVLLinear(config.text_config.hidden_size, config.decoder_hidden_size)
+        self.vision_proj = nn.Linear(config.vision_config.hidden_size, config.decoder_hidden_size)
+        self.text_proj = nn.Linear(config.text_config.hidden_size, config.decoder_hidden_size)
         self.layers = nn.ModuleList([PLVLDecoderLayer(config) for _ in range(config.decoder_layers)])
         self.norm = nn.LayerNorm(config.decoder_hidden_size, eps=config.decoder_layer_norm_eps)
 

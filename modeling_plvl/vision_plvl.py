@@ -1,5 +1,7 @@
 """PLVL's vision encoder: a plain ViT as in ViTDet, and the blocks of it that language enters."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -7,16 +9,20 @@ from torchvision.ops import StochasticDepth
 from transformers.activations import ACT2FN
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from plvl.configuration.configuration_plvl import PLVLConfig, PLVLVisionConfig
-from plvl.modeling_plvl.attention_plvl import PLVLAttention, attend
-from plvl.modeling_plvl.cpu_plvl import PLVLLinear, attend_in_pieces, attends_step_by_step, infers_on_cpu
+from plvl.modeling_plvl.attention_plvl import PLVLAttention, eager_attention_forward
 from plvl.modeling_plvl.position_plvl import (
     TableCache,
     absolute_position_table,
     one_hot_positions,
     relative_position_table,
 )
+
+# How many bytes of scores are made at once on a CPU: about what the C library's allocator keeps for the next request
+# (it gives larger pieces back to the system, and each page fetched anew costs more than the arithmetic in it).
+SCORES_AT_ONCE = 32 * 2**20
 
 
 class PLVLVisionAttention(nn.Module):
@@ -27,8 +33,9 @@ class PLVLVisionAttention(nn.Module):
     tables, and a one-hot row and column of the key. So query and key are widened by these, and any attention
     function gives the exact result without a bias tensor of tokens × tokens.
 
-    Where "sdpa" infers on a CPU, scores of a few queries at a time are faster: in float32 with the position term as
-    the bias of the fused kernel (784 tokens and 12 heads on one core: 33 ms to 48), in half types without that kernel.
+    Where "sdpa" runs on a CPU and no gradient is wanted, it is faster to make the scores of a few rows of the grid at
+    a time: in float32 with the position term as the bias of the fused kernel, in the half types, whose fused kernel
+    is slow there, from widened queries and keys step by step.
     """
 
     def __init__(self, config: PLVLConfig, relative_grid_size: int):
@@ -39,8 +46,8 @@ class PLVLVisionAttention(nn.Module):
         self.num_heads = vision_config.num_attention_heads
         self.head_dim = vision_config.hidden_size // self.num_heads
         self.scaling = self.head_dim**-0.5
-        self.qkv = PLVLLinear(vision_config.hidden_size, 3 * vision_config.hidden_size, bias=vision_config.qkv_bias)
-        self.proj = PLVLLinear(vision_config.hidden_size, vision_config.hidden_size)
+        self.qkv = nn.Linear(vision_config.hidden_size, 3 * vision_config.hidden_size, bias=vision_config.qkv_bias)
+        self.proj = nn.Linear(vision_config.hidden_size, vision_config.hidden_size)
         self.rel_pos_h = nn.Parameter(torch.zeros(2 * relative_grid_size - 1, self.head_dim))
         self.rel_pos_w = nn.Parameter(torch.zeros(2 * relative_grid_size - 1, self.head_dim))
         self.row_tables, self.column_tables = TableCache(), TableCache()
@@ -54,33 +61,72 @@ class PLVLVisionAttention(nn.Module):
         """`hidden_states`: `(batch_size, rows * columns, hidden_size)`, the output too."""
         qkv = self.qkv(hidden_states).unflatten(-1, (3, self.num_heads, self.head_dim))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        by_row, by_column = self.position_scores(query.unflatten(2, (rows, columns)))
+        query = query.unflatten(2, (rows, columns))
+        tables = (
+            self.row_tables(relative_position_table, self.rel_pos_h, rows),
+            self.column_tables(relative_position_table, self.rel_pos_w, columns),
+        )
         implementation = self.config._attn_implementation
-        if implementation == "sdpa" and infers_on_cpu(query) and not attends_step_by_step(query):
-            output = attend_in_pieces(self.attend_with_bias, (query, by_row, by_column), key, value)
-            return self.proj(output.flatten(-2)), None
-
-        query = torch.cat([query * self.scaling, by_row, by_column], dim=-1)
-        position = one_hot_positions(rows, columns, key.dtype, key.device)
-        key = torch.cat([key, position.expand(*key.shape[:2], -1, -1)], dim=-1)
-        output, weights = attend(self, implementation, query, key, value, scaling=1.0)
+        if implementation == "sdpa" and query.device.type == "cpu" and not in_graph_or_training():
+            output, weights = self.attend_in_pieces(query, key, value, *tables), None
+        else:
+            attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)
+            query, key = self.widen_query(query, *tables), self.widen_key(key, rows, columns)
+            # Fused kernels want heads of one width; the zeros added to the value are cut off again.
+            padded_value = F.pad(value, (0, query.shape[-1] - self.head_dim))
+            output, weights = attend(self, query, key, padded_value, None, scaling=1.0)
+            output = output[..., : self.head_dim]
         return self.proj(output.flatten(-2)), weights
 
-    def attend_with_bias(self, query, by_row, by_column, key, value):
+    def attend_in_pieces(self, query, key, value, row_table, column_table):
+        """`query`: `(batch_size, heads, rows, columns, head_dim)`; gives `(batch_size, tokens, heads, head_dim)`."""
+        batch_size, heads, rows, columns = query.shape[:4]
+        row_size = heads * columns * rows * columns * query.element_size()
+        samples_at_once = max(SCORES_AT_ONCE // (rows * row_size), 1)
+        rows_at_once = max(SCORES_AT_ONCE // row_size, 1)
+        in_float32 = query.dtype == torch.float32
+        attend_rows = self.attend_rows_with_bias if in_float32 else self.attend_rows_step_by_step
+        outputs = []
+        for one_query, one_key, one_value in zip(
+            query.split(samples_at_once), key.split(samples_at_once), value.split(samples_at_once), strict=True
+        ):
+            one_key = one_key if in_float32 else self.widen_key(one_key, rows, columns)
+            pieces = zip(one_query.split(rows_at_once, dim=2), row_table.split(rows_at_once), strict=True)
+            attended = [attend_rows(piece, one_key, one_value, table, column_table) for piece, table in pieces]
+            outputs.append(torch.cat(attended, dim=1))
+        return torch.cat(outputs)
+
+    def attend_rows_with_bias(self, query, key, value, row_table, column_table):
+        by_row, by_column = self.position_scores(query, row_table, column_table)
         bias = (by_row[..., :, None] + by_column[..., None, :]).flatten(3)
+        query = query.flatten(2, 3)
         return sdpa_attention_forward(self, query, key, value, bias, scaling=self.scaling)[0]
 
-    def position_scores(self, query):
-        """
-        What row and column of a key add to its scores: `(batch_size, heads, tokens, rows)` and `…, columns)`, for
-        `query` of shape `(batch_size, heads, rows, columns, head_dim)`, not scaled.
-        """
-        rows, columns = query.shape[2:4]
-        row_table = self.row_tables(relative_position_table, self.rel_pos_h, rows)
-        column_table = self.column_tables(relative_position_table, self.rel_pos_w, columns)
+    def attend_rows_step_by_step(self, query, wide_key, value, row_table, column_table):
+        query = self.widen_query(query, row_table, column_table)
+        return eager_attention_forward(self, query, wide_key, value, None, scaling=1.0)[0]
+
+    def position_scores(self, query, row_table, column_table):
+        """What the rows and the columns of the keys add: `(batch_size, heads, tokens, rows)` and `…, columns)`."""
         by_row = torch.einsum("bnhwd,hkd->bnhwk", query, row_table)
         by_column = torch.einsum("bnhwd,wkd->bnhwk", query, column_table)
         return by_row.flatten(2, 3), by_column.flatten(2, 3)
+
+    def widen_query(self, query, row_table, column_table):
+        """Scaled and widened: `(batch_size, heads, tokens, head_dim + rows + columns)`."""
+        scores = self.position_scores(query, row_table, column_table)
+        return torch.cat([query.flatten(2, 3) * self.scaling, *scores], dim=-1)
+
+    @staticmethod
+    def widen_key(key, rows: int, columns: int):
+        """`(batch_size, heads, tokens, head_dim + rows + columns)`."""
+        position = one_hot_positions(rows, columns, key.dtype, key.device)
+        return torch.cat([key, position.expand(*key.shape[:2], -1, -1)], dim=-1)
+
+
+def in_graph_or_training() -> bool:
+    """Whether PyTorch traces a graph, of whatever size, or keeps what a backward pass needs."""
+    return torch.compiler.is_compiling() or torch.is_grad_enabled()
 
 
 class PLVLVisionEmbeddings(nn.Module):
@@ -120,9 +166,9 @@ class PLVLTextGuidance(nn.Module):
         text_size = config.text_config.hidden_size
         vision_size = config.vision_config.hidden_size
         self.norm = nn.LayerNorm(text_size, eps=config.vision_config.layer_norm_eps)
-        self.down_proj = PLVLLinear(text_size, config.adapter_size)
-        self.up_proj = PLVLLinear(config.adapter_size, text_size)
-        self.to_vision = PLVLLinear(text_size, vision_size) if text_size != vision_size else nn.Identity()
+        self.down_proj = nn.Linear(text_size, config.adapter_size)
+        self.up_proj = nn.Linear(config.adapter_size, text_size)
+        self.to_vision = nn.Linear(text_size, vision_size) if text_size != vision_size else nn.Identity()
         self.attention = PLVLAttention(
             config, vision_size, config.cross_attention_heads, config.cross_attention_dropout
         )
@@ -150,9 +196,9 @@ class PLVLVisionLayer(GradientCheckpointingLayer):
         self.text_guidance = PLVLTextGuidance(config) if layer_idx in config.cross_attention_layers else None
         self.norm2 = nn.LayerNorm(hidden_size, eps=eps)
         intermediate_size = int(hidden_size * vision_config.mlp_ratio)
-        self.fc1 = PLVLLinear(hidden_size, intermediate_size)
+        self.fc1 = nn.Linear(hidden_size, intermediate_size)
         self.activation = ACT2FN[vision_config.hidden_act]
-        self.fc2 = PLVLLinear(intermediate_size, hidden_size)
+        self.fc2 = nn.Linear(intermediate_size, hidden_size)
         depth_share = layer_idx / max(vision_config.num_hidden_layers - 1, 1)
         self.drop_path = StochasticDepth(vision_config.drop_path_rate * depth_share, mode="row")
 

@@ -166,7 +166,6 @@ def test_the_code_comes_without_the_rooms(publish):
     modules = {
         "attention_plvl.py",
         "configuration_plvl.py",
-        "cpu_plvl.py",
         "image_processing_plvl.py",
         "loss_plvl.py",
         "model_card_plvl.py",
