@@ -46,6 +46,11 @@ def one_hot_positions(rows: int, columns: int, dtype: torch.dtype, device: torch
     return torch.cat([row, column], dim=-1)
 
 
+def in_graph_or_training() -> bool:
+    """Whether PyTorch traces a graph, of whatever size, or keeps what a backward pass needs."""
+    return torch.compiler.is_compiling() or torch.is_grad_enabled()
+
+
 class TableCache:
     """
     Keeps tables made from a weight for the last few grids, so that evaluation makes them once.
@@ -63,7 +68,7 @@ class TableCache:
 
     def __call__(self, make: Callable, weight: torch.Tensor, *grid: int) -> torch.Tensor:
         """`make(weight, *grid)`, or what it gave before."""
-        if torch.is_grad_enabled() or torch.compiler.is_compiling() or weight.is_meta or weight.is_inference():
+        if in_graph_or_training() or weight.is_meta or weight.is_inference():
             return make(weight, *grid)
         # An alias of the weight: it keeps the memory, so that no later weight can be at the same place.
         if self._weight is None or not self._weight.is_set_to(weight) or self._version != weight._version:

@@ -16,6 +16,7 @@ from plvl.modeling_plvl.attention_plvl import PLVLAttention, eager_attention_for
 from plvl.modeling_plvl.position_plvl import (
     TableCache,
     absolute_position_table,
+    in_graph_or_training,
     one_hot_positions,
     relative_position_table,
 )
@@ -122,11 +123,6 @@ class PLVLVisionAttention(nn.Module):
         """`(batch_size, heads, tokens, head_dim + rows + columns)`."""
         position = one_hot_positions(rows, columns, key.dtype, key.device)
         return torch.cat([key, position.expand(*key.shape[:2], -1, -1)], dim=-1)
-
-
-def in_graph_or_training() -> bool:
-    """Whether PyTorch traces a graph, of whatever size, or keeps what a backward pass needs."""
-    return torch.compiler.is_compiling() or torch.is_grad_enabled()
 
 
 class PLVLVisionEmbeddings(nn.Module):

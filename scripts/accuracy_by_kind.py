@@ -21,6 +21,7 @@ from plvl.data.refer import label_files, read_index
 from plvl.data.refshapes import sentence_kinds
 from plvl.data.refshapes_language import KINDS
 from plvl.training.metrics import answer_statistics, grounding_metrics
+from plvl.training.results import print_metrics
 
 RESULT = "metrics_by_kind.json"
 COLUMNS = {"expressions": "num_samples", "box accuracy": "box_accuracy", "mask mIoU": "mask_miou"}
@@ -113,12 +114,9 @@ def metrics_by_group(answers: list[dict], truths: list[Truth]) -> dict:
 
 def print_table(measured: dict[str, dict]):
     for split, groups in measured.items():
-        print("\n" + f"{split:<20}" + "".join(f"{title:>14}" for title in COLUMNS))
         rows = {"all": groups["all"], **groups["by_kind"]}
         rows |= {f"difficulty {level}": values for level, values in groups["by_difficulty"].items()}
-        for name, values in rows.items():
-            cells = [values.get(metric) for metric in COLUMNS.values()]
-            print(f"{name:<20}" + "".join(f"{'-' if cell is None else format(cell, '.4g'):>14}" for cell in cells))
+        print_metrics(split, COLUMNS, rows)
 
 
 if __name__ == "__main__":

@@ -49,8 +49,15 @@ def print_summary(log_history: list[dict], metrics: dict[str, dict[str, float]])
         print("\nstep        loss")
     for step, loss in losses[:: max(len(losses) // 8, 1)]:
         print(f"{step:>6}  {loss:>8.4f}")
-    print("\n" + f"{'split':<20}" + "".join(f"{title:>14}" for title in COLUMNS))
-    for split, values in metrics.items():
-        cells = [values.get(name) for name in COLUMNS.values()]
-        print(f"{split:<20}" + "".join(f"{'-' if cell is None else format(cell, '.4g'):>14}" for cell in cells))
+    print_metrics("split", COLUMNS, metrics)
     print("(centre box: what a box in the middle of each picture, of the split's mean size, would get)")
+
+
+def print_metrics(title: str, columns: dict[str, str], rows: dict[str, dict[str, float]]):
+    """
+    A table: `title` over the names of the rows, and for each of `columns` (its head: the metric) what a row has of it.
+    """
+    print("\n" + f"{title:<20}" + "".join(f"{head:>14}" for head in columns))
+    for name, values in rows.items():
+        cells = [values.get(metric) for metric in columns.values()]
+        print(f"{name:<20}" + "".join(f"{'-' if cell is None else format(cell, '.4g'):>14}" for cell in cells))
