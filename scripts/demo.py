@@ -78,11 +78,7 @@ def _check_address(host, port):
         raise ValueError(f"--host {host}: {error}") from error
 
 
-def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    add_arguments(parser)
-    run(parser.parse_args(argv))
-
-
 if __name__ == "__main__":
-    main()
+    from plvl.scripts.cli import main
+
+    main(["demo", *sys.argv[1:]])

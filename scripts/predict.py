@@ -117,11 +117,7 @@ def _line(answer, image) -> str:
     return f'"{answer["label"]}": {"; ".join(parts)}'
 
 
-def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    add_arguments(parser)
-    run(parser.parse_args(argv))
-
-
 if __name__ == "__main__":
-    main()
+    from plvl.scripts.cli import main
+
+    main(["predict", *sys.argv[1:]])
