@@ -78,7 +78,11 @@ def _check_address(host, port):
         raise ValueError(f"--host {host}: {error}") from error
 
 
-if __name__ == "__main__":
-    from plvl.scripts.cli import main
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_arguments(parser)
+    run(parser.parse_args(argv))
 
-    main(["demo", *sys.argv[1:]])
+
+if __name__ == "__main__":
+    main()

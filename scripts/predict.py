@@ -117,7 +117,11 @@ def _line(answer, image) -> str:
     return f'"{answer["label"]}": {"; ".join(parts)}'
 
 
-if __name__ == "__main__":
-    from plvl.scripts.cli import main
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_arguments(parser)
+    run(parser.parse_args(argv))
 
-    main(["predict", *sys.argv[1:]])
+
+if __name__ == "__main__":
+    main()
