@@ -18,8 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from plvl.data.refer import label_files, read_index
-from plvl.data.refshapes import sentence_kinds
-from plvl.data.refshapes_language import KINDS
+from plvl.data.refshapes import KINDS, sentence_kinds
 from plvl.training.metrics import answer_statistics, grounding_metrics
 from plvl.training.results import print_metrics
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from plvl.data.refshapes import JPEG, file_name_of, make_referred_scene, split_of
-from plvl.data.refshapes_drawing import draw_scene
+from plvl.data.refshapes.drawing import draw_scene
+from plvl.data.refshapes.refer_set import JPEG, file_name_of, make_referred_scene, split_of
 from plvl.scripts.accuracy_by_kind import RESULT as METRICS_BY_KIND
 from plvl.scripts.release_folder import build_release_folder
 from plvl.scripts.whole_folder import whole_folder

@@ -45,14 +45,14 @@ def serve(arguments):
     _check_address(arguments.host, arguments.port)
     # Not at the top: --help and a misspelt flag need not wait for Transformers.
     from plvl.scripts.chosen_model import chosen_folder, load_chosen_model
-    from plvl.scripts.demo_examples import read_examples
+    from plvl.scripts.demo_page.examples import read_examples
 
     folder = chosen_folder(arguments.model)
     examples = read_examples(folder)
     model, processor = load_chosen_model(folder, attn_implementation="eager")
 
     # Nor does a model that is not there wait for Gradio.
-    from plvl.scripts.demo_page import build_page, launch_options
+    from plvl.scripts.demo_page.page import build_page, launch_options
 
     # What ends a service does what Ctrl+C does: the folder of what visitors brought goes too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -6,8 +6,7 @@ python scripts/make_refshapes.py --output outputs/refshapes --num_images 1200 --
 import argparse
 import sys
 
-from plvl.data.refshapes import TYPO_RATE, write_refshapes
-from plvl.data.refshapes_language import KINDS
+from plvl.data.refshapes import KINDS, TYPO_RATE, write_refshapes
 
 
 def main(argv=None):

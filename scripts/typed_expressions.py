@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from plvl.data.refshapes import VERSION, make_referred_scene
-from plvl.data.refshapes_rows import object_row, set_picture
+from plvl.data.refshapes.rows import object_row, set_picture
 
 EXPRESSIONS = "docs/typed_expressions.json"
 RIGHT = 0.5  # IoU of a box from which it counts as right

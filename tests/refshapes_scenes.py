@@ -1,8 +1,8 @@
 """Scenes put together by hand, for tests of what is said about them."""
 
-from plvl.data.refshapes_backgrounds import Background
-from plvl.data.refshapes_scene import Light, Scene
-from plvl.data.refshapes_shapes import COLOURS, SIZES, Shape
+from plvl.data.refshapes.backgrounds import Background
+from plvl.data.refshapes.scene import Light, Scene
+from plvl.data.refshapes.shapes import COLOURS, SIZES, Shape
 
 
 def a_shape(name, colour, center, size="small", texture="plain"):

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from plvl.data.refshapes import VERSION
-from plvl.data.refshapes_rows import set_rows
+from plvl.data.refshapes.rows import set_rows
 from plvl.training.evaluation import evaluate_rows
 
 FILE = "slice.json"

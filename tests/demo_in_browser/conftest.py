@@ -25,7 +25,7 @@ from plvl.modeling_plvl import PLVLModel
 from plvl.processing import PLVLImageProcessor, PLVLProcessor
 from plvl.processing.wordpiece import learn_wordpiece
 from plvl.scripts.chosen_model import load_chosen_model
-from plvl.scripts.demo_answers import answer_and_explain
+from plvl.scripts.demo_page.answers import answer_and_explain
 
 PATIENCE = 60  # seconds, for a machine that does other things too
 CHROMIUM_FLAGS = (

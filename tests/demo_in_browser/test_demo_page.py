@@ -10,8 +10,8 @@ from PIL import Image
 from selenium.webdriver.common.keys import Keys
 
 from plvl.processing.word_attention import WordAttention
-from plvl.scripts.demo_answers import DemoAnswer
-from plvl.scripts.demo_page import words_html
+from plvl.scripts.demo_page.answers import DemoAnswer
+from plvl.scripts.demo_page.page import words_html
 
 
 def test_the_page_opens_with_an_answered_example_and_asks_nobody_else(page, demo):

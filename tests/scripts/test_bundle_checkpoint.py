@@ -8,7 +8,7 @@ from transformers import AutoModel
 
 from plvl.processing.pipeline_plvl import VisualGroundingPipeline
 from plvl.scripts import bundle_checkpoint
-from plvl.scripts.demo_examples import read_examples
+from plvl.scripts.demo_page.examples import read_examples
 from plvl.scripts.whole_model import load_whole
 from plvl.training import recorded_slice
 from plvl.training.recorded_slice import check_slice

@@ -12,8 +12,8 @@ import plvl.checkpoints
 from plvl.modeling_plvl import PLVLModel
 from plvl.scripts.chosen_model import load_chosen_model
 from plvl.scripts.cli import main
-from plvl.scripts.demo_answers import answer_and_explain, word_tiles
-from plvl.scripts.demo_examples import Example, read_examples
+from plvl.scripts.demo_page.answers import answer_and_explain, word_tiles
+from plvl.scripts.demo_page.examples import Example, read_examples
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from plvl.data.refshapes_language import KINDS
+from plvl.data.refshapes import KINDS
 from plvl.scripts.make_refshapes import main
 
 

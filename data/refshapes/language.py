@@ -2,14 +2,14 @@
 
 A meaning is evaluated on a whole scene, once with borderline cases out (`strict`) and once with them in: only
 when both times the target alone is left, it may be said. How it is said is another matter
-(plvl.data.refshapes_wording). Positions are those of what is seen of a shape: the middle of its box.
+(plvl.data.refshapes.wording). Positions are those of what is seen of a shape: the middle of its box.
 """
 
 import math
 from dataclasses import dataclass
 
-from plvl.data.refshapes_scene import Scene
-from plvl.data.refshapes_shapes import Shape
+from plvl.data.refshapes.scene import Scene
+from plvl.data.refshapes.shapes import Shape
 
 KINDS = ("attribute", "place", "order", "comparison", "relation", "exclusion")
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
-from plvl.data.refshapes_backgrounds import draw_background
-from plvl.data.refshapes_scene import Light, Scene
-from plvl.data.refshapes_shapes import Shape
+from plvl.data.refshapes.backgrounds import draw_background
+from plvl.data.refshapes.scene import Light, Scene
+from plvl.data.refshapes.shapes import Shape
 
 _SHADOW_REACH = 5  # pixels from a shape to where its shadow ends
 _DARK_INK = 0.6  # how far a fill's pattern is from the shape's colour towards black

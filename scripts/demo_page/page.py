@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import gradio as gr
 from PIL import Image
 
-from plvl.scripts.demo_answers import DemoAnswer, answer_and_explain, word_tiles
-from plvl.scripts.demo_examples import Example
+from plvl.scripts.demo_page.answers import DemoAnswer, answer_and_explain, word_tiles
+from plvl.scripts.demo_page.examples import Example
 
 ALL_BLOCKS = "all"
 LARGEST_UPLOAD = "32mb"

@@ -8,7 +8,7 @@ import pytest
 from refshapes_scenes import a_scene, a_shape
 
 from plvl.data.refshapes import make_referred_scene, write_refshapes
-from plvl.data.refshapes_language import (
+from plvl.data.refshapes.language import (
     Attribute,
     Comparison,
     Description,
@@ -17,8 +17,8 @@ from plvl.data.refshapes_language import (
     Place,
     Relation,
 )
-from plvl.data.refshapes_shapes import COLOURS, SHAPES, TEXTURES
-from plvl.data.refshapes_wording import MAX_WORDS, word
+from plvl.data.refshapes.shapes import COLOURS, SHAPES, TEXTURES
+from plvl.data.refshapes.wording import MAX_WORDS, word
 from plvl.processing.expression_words import swap_sides
 
 STAR, RING = Description(name="star"), Description(name="ring")

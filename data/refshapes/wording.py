@@ -7,7 +7,7 @@ sides are said by words that it knows, and those get no typing errors.
 import random
 import re
 
-from plvl.data.refshapes_language import (
+from plvl.data.refshapes.language import (
     Attribute,
     Between,
     Comparison,
@@ -18,7 +18,7 @@ from plvl.data.refshapes_language import (
     Place,
     Relation,
 )
-from plvl.data.refshapes_scene import Scene
+from plvl.data.refshapes.scene import Scene
 
 MAX_WORDS = 20
 _CORNER = 0.27  # of the picture's width and height: what is farther from the edge is in no corner

@@ -4,7 +4,7 @@ import numpy as np
 
 from plvl.data.loading import load_grounding_dataset
 from plvl.data.refshapes import split_of, write_refshapes
-from plvl.data.refshapes_rows import set_rows
+from plvl.data.refshapes.rows import set_rows
 
 NUMBERS_OF_THE_SET = {"image", "ref_id", "sent_id"}
 

@@ -12,8 +12,8 @@ from functools import cached_property
 
 import numpy as np
 
-from plvl.data.refshapes_backgrounds import Background, choose_background
-from plvl.data.refshapes_shapes import COLOURS, MAX_TILT, SHAPES, SIZES, TEXTURES, Shape
+from plvl.data.refshapes.backgrounds import Background, choose_background
+from plvl.data.refshapes.shapes import COLOURS, MAX_TILT, SHAPES, SIZES, TEXTURES, Shape
 
 MIN_VISIBLE = 0.65  # of a shape's pixels
 _MARGIN = 3  # pixels kept free between a shape and the picture's edge

@@ -6,9 +6,9 @@ from io import BytesIO
 from PIL import Image
 
 from plvl.data.masks import encode_segmentation
-from plvl.data.refshapes import JPEG, annotation_of, file_name_of, make_referred_scene, split_of
-from plvl.data.refshapes_drawing import draw_scene
-from plvl.data.refshapes_scene import Scene
+from plvl.data.refshapes.drawing import draw_scene
+from plvl.data.refshapes.refer_set import JPEG, annotation_of, file_name_of, make_referred_scene, split_of
+from plvl.data.refshapes.scene import Scene
 
 
 def set_rows(seed: int, indices: Iterable[int]) -> list[dict]:

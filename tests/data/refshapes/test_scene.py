@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from plvl.data.refshapes_backgrounds import (
+from plvl.data.refshapes.backgrounds import (
     KNOWN,
     NEW,
     PHOTOGRAPH,
@@ -15,9 +15,9 @@ from plvl.data.refshapes_backgrounds import (
     draw_background,
     find_photographs,
 )
-from plvl.data.refshapes_drawing import draw_scene
-from plvl.data.refshapes_scene import MIN_VISIBLE, RULES, Light, Scene, has_held_out_pair, make_scene
-from plvl.data.refshapes_shapes import COLOURS, MAX_TILT, SHAPES, SIZES, TEXTURES, Shape
+from plvl.data.refshapes.drawing import draw_scene
+from plvl.data.refshapes.scene import MIN_VISIBLE, RULES, Light, Scene, has_held_out_pair, make_scene
+from plvl.data.refshapes.shapes import COLOURS, MAX_TILT, SHAPES, SIZES, TEXTURES, Shape
 
 DAYLIGHT = Light(direction=(0.0, -1.0), brightness=1.0, warmth=0.0, falloff=0.0, shadow=0.0, blur=0.0, grain=0.0)
 WHITE = Background("flat", ((255, 255, 255), (255, 255, 255)), 0)

@@ -4,7 +4,7 @@ import pytest
 from refshapes_scenes import a_scene, a_shape
 
 from plvl.data.refshapes import make_referred_scene
-from plvl.data.refshapes_language import (
+from plvl.data.refshapes.language import (
     KINDS,
     Attribute,
     Between,

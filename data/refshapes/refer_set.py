@@ -1,4 +1,4 @@
-"""RefShapes: a made-up set of pictures and expressions about them, written in the REFER layout.
+"""The set made from a seed, written in the REFER layout.
 
     <output>/labels/refshapes/refs(unc).p      references with their sentences (pickle)
     <output>/labels/refshapes/instances.json   pictures and objects in COCO form, masks as compressed RLE
@@ -12,7 +12,7 @@ REFER keys, a sentence has its `kind` (one of KINDS) and `difficulty` (1 to 3), 
 Picture i is made from (seed, i) alone: sets of different sizes with one seed share their first pictures. So
 does its split: of every 50 pictures 40 are train, 4 val, 3 testA and 3 testB. val is drawn like train; testA
 asks for pairs of attributes, and testB shows numbers of objects, sizes of pictures and backgrounds, that are
-in no other split (plvl.data.refshapes_scene).
+in no other split (plvl.data.refshapes.scene).
 """
 
 import json
@@ -29,11 +29,11 @@ from typing import NamedTuple
 from tqdm.auto import tqdm
 
 from plvl.data.masks import encode_mask
-from plvl.data.refshapes_backgrounds import find_photographs
-from plvl.data.refshapes_drawing import draw_scene
-from plvl.data.refshapes_expressions import Expression, make_expressions
-from plvl.data.refshapes_scene import RULES, Scene, has_held_out_pair, make_scene
-from plvl.data.refshapes_shapes import SHAPES
+from plvl.data.refshapes.backgrounds import find_photographs
+from plvl.data.refshapes.drawing import draw_scene
+from plvl.data.refshapes.expressions import Expression, make_expressions
+from plvl.data.refshapes.scene import RULES, Scene, has_held_out_pair, make_scene
+from plvl.data.refshapes.shapes import SHAPES
 from plvl.data.safe_pickle import load_label_pickle
 from plvl.data.source_files import content_digest
 

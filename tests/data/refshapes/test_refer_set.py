@@ -9,10 +9,9 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from plvl.data import load_grounding_dataset
-from plvl.data.refshapes import SPLITS, VERSION, make_referred_scene, sentence_kinds, split_of, write_refshapes
-from plvl.data.refshapes_language import KINDS
-from plvl.data.refshapes_scene import has_held_out_pair
-from plvl.data.refshapes_shapes import SHAPES
+from plvl.data.refshapes import KINDS, SPLITS, VERSION, make_referred_scene, sentence_kinds, split_of, write_refshapes
+from plvl.data.refshapes.scene import has_held_out_pair
+from plvl.data.refshapes.shapes import SHAPES
 
 NUM_IMAGES = 100
 

@@ -3,7 +3,7 @@
 import random
 from dataclasses import dataclass
 
-from plvl.data.refshapes_language import (
+from plvl.data.refshapes.language import (
     KINDS,
     MAX_RANK,
     PLACES,
@@ -21,8 +21,8 @@ from plvl.data.refshapes_language import (
     gap,
     is_unambiguous,
 )
-from plvl.data.refshapes_scene import Scene
-from plvl.data.refshapes_wording import word
+from plvl.data.refshapes.scene import Scene
+from plvl.data.refshapes.wording import word
 
 _KIND_WEIGHTS = {
     "attribute": 0.23,

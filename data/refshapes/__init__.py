@@ -1,0 +1,31 @@
+"""RefShapes: a made-up set of pictures and expressions about them.
+
+shapes, backgrounds              what there is to draw
+scene                            what stands where in a picture
+drawing                          a scene as pixels
+language, wording, expressions   what can be said of a shape, in which words, and what of it is said
+refer_set                        the whole set from a seed, written in the REFER layout
+rows                             its rows without writing it
+"""
+
+from plvl.data.refshapes.language import KINDS
+from plvl.data.refshapes.refer_set import (
+    SPLITS,
+    TYPO_RATE,
+    VERSION,
+    make_referred_scene,
+    sentence_kinds,
+    split_of,
+    write_refshapes,
+)
+
+__all__ = [
+    "KINDS",
+    "SPLITS",
+    "TYPO_RATE",
+    "VERSION",
+    "make_referred_scene",
+    "sentence_kinds",
+    "split_of",
+    "write_refshapes",
+]
