@@ -1,4 +1,4 @@
-"""Multi-head attention as Transformers dispatches it: the eager form, and attention of queries over a memory."""
+"""Multi-head attention as Transformers dispatches it, its eager form, and attention of queries over a memory."""
 
 from collections.abc import Callable
 
@@ -29,6 +29,38 @@ def eager_attention_forward(
     return (weights @ value).transpose(1, 2).contiguous(), weights
 
 
+def attend(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None = None,
+    *,
+    scaling: float,
+    dropout: float = 0.0,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """
+    Attention by the implementation that `module.config` names.
+
+    Args:
+        query, key, value (`torch.Tensor` of shape `(batch_size, heads, tokens, width)`): query and key may be wider
+            than the value.
+        attention_mask (`torch.Tensor`, *optional*): in the form that the implementation takes.
+
+    Returns:
+        The output, `(batch_size, queries, heads, width of the value)`, and the weights where the implementation
+        makes them.
+    """
+    implementation = module.config._attn_implementation
+    function: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)
+    width, widening = value.shape[-1], query.shape[-1] - value.shape[-1]
+    if widening:
+        # Fused kernels want heads of one width; the zeros added to the value are cut off again.
+        value = F.pad(value, (0, widening))
+    output, weights = function(module, query, key, value, attention_mask, scaling=scaling, dropout=dropout)
+    return output[..., :width], weights
+
+
 class PLVLAttention(nn.Module):
     """
     Multi-head attention of queries over a memory (`key` = `value` = memory). One sample of queries serves any number
@@ -55,13 +87,9 @@ class PLVLAttention(nn.Module):
                 (self.v_proj, memory),
             )
         )
-        query = query.expand(key.shape[0], -1, -1, -1)
-        attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
-            self.config._attn_implementation, eager_attention_forward
-        )
         output, weights = attend(
             self,
-            query,
+            query.expand(key.shape[0], -1, -1, -1),
             key,
             value,
             attention_mask,

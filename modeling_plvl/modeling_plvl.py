@@ -200,6 +200,8 @@ class PLVLPreTrainedModel(ModelCardMixin, PreTrainedModel):
     supports_gradient_checkpointing = True
     _no_split_modules = ["PLVLVisionEmbeddings", "PLVLVisionLayer", "PLVLDecoderLayer", "PLVLHead"]
     _supports_sdpa = True
+    # Transformers' flash attention drops queries by the padding mask of the keys: of image tokens by the text's.
+    _supports_flash_attn = False
     _supports_attention_backend = True
     _can_record_outputs = {
         "hidden_states": OutputRecorder(PLVLVisionLayer),

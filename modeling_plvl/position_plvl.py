@@ -1,4 +1,7 @@
-"""Position tables of PLVL's vision encoder: resized to the grid of the picture, and kept while they stay true."""
+"""
+Positions in PLVL's vision encoder: tables, resized to the grid of the picture and kept while they stay true, and what
+the relative ones add to attention.
+"""
 
 from collections.abc import Callable
 
@@ -44,6 +47,37 @@ def one_hot_positions(rows: int, columns: int, dtype: torch.dtype, device: torch
     row = torch.eye(rows, dtype=dtype, device=device).repeat_interleave(columns, 0)
     column = torch.eye(columns, dtype=dtype, device=device).repeat(rows, 1)
     return torch.cat([row, column], dim=-1)
+
+
+def position_scores(query, row_table, column_table) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    What row and column of a key add to a query's scores: q·Rh[row - row'] and q·Rw[column - column'] (ViTDet).
+
+    Args:
+        query (`torch.Tensor` of shape `(batch_size, heads, rows, columns, head_dim)`): not scaled.
+        row_table, column_table: from `relative_position_table`; of the first, the part for the query's rows.
+
+    Returns:
+        Two `torch.Tensor` of shape `(batch_size, heads, queries, rows)` and `(batch_size, heads, queries, columns)`.
+    """
+    by_row = torch.einsum("bnhwd,hkd->bnhwk", query, row_table)
+    by_column = torch.einsum("bnhwd,wkd->bnhwk", query, column_table)
+    return by_row.flatten(2, 3), by_column.flatten(2, 3)
+
+
+def widen_query(query, row_table, column_table, scaling: float) -> torch.Tensor:
+    """
+    Scaled and widened by the position scores, `(batch_size, heads, queries, head_dim + rows + columns)`: its product
+    with a widened key is the score with the position term.
+    """
+    scores = position_scores(query, row_table, column_table)
+    return torch.cat([query.flatten(2, 3) * scaling, *scores], dim=-1)
+
+
+def widen_key(key, rows: int, columns: int) -> torch.Tensor:
+    """Widened by its one-hot row and column: `(batch_size, heads, tokens, head_dim + rows + columns)`."""
+    position = one_hot_positions(rows, columns, key.dtype, key.device)
+    return torch.cat([key, position.expand(*key.shape[:2], -1, -1)], dim=-1)
 
 
 def in_graph_or_training() -> bool:

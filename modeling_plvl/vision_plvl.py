@@ -1,29 +1,23 @@
 """PLVL's vision encoder: a plain ViT as in ViTDet, and the blocks of it that language enters."""
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torchvision.ops import StochasticDepth
 from transformers.activations import ACT2FN
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from plvl.configuration.configuration_plvl import PLVLConfig, PLVLVisionConfig
-from plvl.modeling_plvl.attention_plvl import PLVLAttention, eager_attention_forward
+from plvl.modeling_plvl.attention_in_pieces_plvl import attend_in_pieces
+from plvl.modeling_plvl.attention_plvl import PLVLAttention, attend
 from plvl.modeling_plvl.position_plvl import (
     TableCache,
     absolute_position_table,
     in_graph_or_training,
-    one_hot_positions,
     relative_position_table,
+    widen_key,
+    widen_query,
 )
-
-# How many bytes of scores are made at once on a CPU: about what the C library's allocator keeps for the next request
-# (it gives larger pieces back to the system, and each page fetched anew costs more than the arithmetic in it).
-SCORES_AT_ONCE = 32 * 2**20
 
 
 class PLVLVisionAttention(nn.Module):
@@ -34,9 +28,7 @@ class PLVLVisionAttention(nn.Module):
     tables, and a one-hot row and column of the key. So query and key are widened by these, and any attention
     function gives the exact result without a bias tensor of tokens × tokens.
 
-    Where "sdpa" runs on a CPU and no gradient is wanted, it is faster to make the scores of a few rows of the grid at
-    a time: in float32 with the position term as the bias of the fused kernel, in the half types, whose fused kernel
-    is slow there, from widened queries and keys step by step.
+    Where "sdpa" runs on a CPU and no gradient is wanted, it is faster to attend in pieces.
     """
 
     def __init__(self, config: PLVLConfig, relative_grid_size: int):
@@ -67,62 +59,13 @@ class PLVLVisionAttention(nn.Module):
             self.row_tables(relative_position_table, self.rel_pos_h, rows),
             self.column_tables(relative_position_table, self.rel_pos_w, columns),
         )
-        implementation = self.config._attn_implementation
-        if implementation == "sdpa" and query.device.type == "cpu" and not in_graph_or_training():
-            output, weights = self.attend_in_pieces(query, key, value, *tables), None
+        uses_sdpa = self.config._attn_implementation == "sdpa"
+        if uses_sdpa and query.device.type == "cpu" and not in_graph_or_training():
+            output, weights = attend_in_pieces(self, query, key, value, *tables, self.scaling), None
         else:
-            attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)
-            query, key = self.widen_query(query, *tables), self.widen_key(key, rows, columns)
-            # Fused kernels want heads of one width; the zeros added to the value are cut off again.
-            padded_value = F.pad(value, (0, query.shape[-1] - self.head_dim))
-            output, weights = attend(self, query, key, padded_value, None, scaling=1.0)
-            output = output[..., : self.head_dim]
+            query, key = widen_query(query, *tables, self.scaling), widen_key(key, rows, columns)
+            output, weights = attend(self, query, key, value, scaling=1.0)
         return self.proj(output.flatten(-2)), weights
-
-    def attend_in_pieces(self, query, key, value, row_table, column_table):
-        """`query`: `(batch_size, heads, rows, columns, head_dim)`; gives `(batch_size, tokens, heads, head_dim)`."""
-        batch_size, heads, rows, columns = query.shape[:4]
-        row_size = heads * columns * rows * columns * query.element_size()
-        samples_at_once = max(SCORES_AT_ONCE // (rows * row_size), 1)
-        rows_at_once = max(SCORES_AT_ONCE // row_size, 1)
-        in_float32 = query.dtype == torch.float32
-        attend_rows = self.attend_rows_with_bias if in_float32 else self.attend_rows_step_by_step
-        outputs = []
-        for one_query, one_key, one_value in zip(
-            query.split(samples_at_once), key.split(samples_at_once), value.split(samples_at_once), strict=True
-        ):
-            one_key = one_key if in_float32 else self.widen_key(one_key, rows, columns)
-            pieces = zip(one_query.split(rows_at_once, dim=2), row_table.split(rows_at_once), strict=True)
-            attended = [attend_rows(piece, one_key, one_value, table, column_table) for piece, table in pieces]
-            outputs.append(torch.cat(attended, dim=1))
-        return torch.cat(outputs)
-
-    def attend_rows_with_bias(self, query, key, value, row_table, column_table):
-        by_row, by_column = self.position_scores(query, row_table, column_table)
-        bias = (by_row[..., :, None] + by_column[..., None, :]).flatten(3)
-        query = query.flatten(2, 3)
-        return sdpa_attention_forward(self, query, key, value, bias, scaling=self.scaling)[0]
-
-    def attend_rows_step_by_step(self, query, wide_key, value, row_table, column_table):
-        query = self.widen_query(query, row_table, column_table)
-        return eager_attention_forward(self, query, wide_key, value, None, scaling=1.0)[0]
-
-    def position_scores(self, query, row_table, column_table):
-        """What the rows and the columns of the keys add: `(batch_size, heads, tokens, rows)` and `…, columns)`."""
-        by_row = torch.einsum("bnhwd,hkd->bnhwk", query, row_table)
-        by_column = torch.einsum("bnhwd,wkd->bnhwk", query, column_table)
-        return by_row.flatten(2, 3), by_column.flatten(2, 3)
-
-    def widen_query(self, query, row_table, column_table):
-        """Scaled and widened: `(batch_size, heads, tokens, head_dim + rows + columns)`."""
-        scores = self.position_scores(query, row_table, column_table)
-        return torch.cat([query.flatten(2, 3) * self.scaling, *scores], dim=-1)
-
-    @staticmethod
-    def widen_key(key, rows: int, columns: int):
-        """`(batch_size, heads, tokens, head_dim + rows + columns)`."""
-        position = one_hot_positions(rows, columns, key.dtype, key.device)
-        return torch.cat([key, position.expand(*key.shape[:2], -1, -1)], dim=-1)
 
 
 class PLVLVisionEmbeddings(nn.Module):

@@ -134,12 +134,15 @@ class ReferenceNetwork:
         output.loss.backward()
         return output
 
-    def outputs(self, attention: str) -> list[Row]:
-        """Boxes, maps and masks, with one of Transformers' attention implementations."""
-        if attention == self.model.config._attn_implementation:
-            output = self.trained
+    def outputs(self, attention: str | None = None) -> list[Row]:
+        """
+        Boxes, maps and masks: of the pass with gradients, or of one without by one of Transformers' attention
+        implementations ("sdpa", the default, is computed in another way then: in pieces).
+        """
+        if attention is None:
+            output, way = self.trained, f"{self.model.config._attn_implementation} attention with gradients"
         else:
-            output = self._output_with(attention)
+            output, way = self._output_with(attention), f"{attention} attention"
         masks = output.pred_masks.sigmoid()
         pairs = {
             "pred_boxes": output.pred_boxes,
@@ -149,11 +152,11 @@ class ReferenceNetwork:
             "pred_mask_row200": masks[:, 200],
         }
         rows = [
-            Row(f"output {name}, {attention} attention", "absolute", 1e-4, self._difference(f"out.{name}", ours))
+            Row(f"output {name}, {way}", "absolute", 1e-4, self._difference(f"out.{name}", ours))
             for name, ours in pairs.items()
         ]
         offset = self._difference("out.offset_map", output.offset, relative=True)
-        return [*rows, Row(f"output offset_map, {attention} attention", "of its maximum", 1e-4, offset)]
+        return [*rows, Row(f"output offset_map, {way}", "of its maximum", 1e-4, offset)]
 
     @torch.no_grad()
     def _output_with(self, attention: str):
@@ -282,6 +285,7 @@ def _table() -> list[Row]:
     sizeable = [row for row in gradients if row.measure == "relative"]
     negligible = [row for row in gradients if row.measure == "absolute"]
     return [
+        *network.outputs(),
         *network.outputs("sdpa"),
         *network.outputs("eager"),
         *(row for row in stages if "vision_block" not in row.what),
@@ -313,6 +317,8 @@ Measured with {versions}.
 How to read it:
 
 - "Of its maximum" divides the largest difference by the largest value of the original's map.
+- "With gradients" is the pass that losses and gradients come from. Where none are wanted, sdpa attention in the
+  vision blocks goes another way on a CPU, in pieces.
 - Fused tensors (the attention's stacked query, key and value) are compared by the norm of all their parts. The
   gradients of BERT's key biases are zero but for rounding, in both programs, and so compared absolutely.
 - With torchvision the pixels differ by the resampling's rounding; Pillow gives the original's.

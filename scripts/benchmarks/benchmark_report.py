@@ -19,7 +19,7 @@ INTRODUCTION = """\
 Written by `python scripts/benchmark.py report`; `make benchmark` measures everything anew and writes it (JSON of a GPU
 machine is given to `report` beside the others).
 
-The base model (218 million parameters, random weights of one seed) at 448 × 448 is measured against a plain network
+The base model (217 million parameters, random weights of one seed) at 448 × 448 is measured against a plain network
 with the same weights (`scripts/benchmarks/plain_model.py`): attention scores with their position bias materialised,
 position tables resized on every call, eager attention in the text encoder, one sample's heat map at a time on the
 CPU, and PyTorch's default AdamW (this project's step has the fused one, as Transformers' `Trainer`). Tests hold both

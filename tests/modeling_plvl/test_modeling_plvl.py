@@ -28,6 +28,17 @@ def test_eager_and_sdpa_agree(model, inputs):
     assert [weights.shape for weights in eager.cross_attentions] == [(2, 2, 16, 7)] * 2
 
 
+def test_flash_attention_is_refused_by_name_and_the_model_goes_on_without(config, model_folder, inputs):
+    refusal = "PLVLModel does not support Flash Attention 2"
+    with pytest.raises(ValueError, match=refusal):
+        PLVLModel.from_pretrained(model_folder, attn_implementation="flash_attention_2")
+    model = PLVLModel(config).eval()
+    with pytest.raises(ValueError, match=refusal):
+        model.set_attn_implementation("flash_attention_2")
+    assert model.config._attn_implementation == model.text_encoder.config._attn_implementation == "sdpa"
+    assert model(**inputs).pred_boxes.isfinite().all()
+
+
 def test_a_grid_that_windows_do_not_divide_is_padded_and_cut_back(config, inputs):
     config.vision_config.window_size = 3
     inputs["pixel_values"] = torch.randn(2, 3, 64, 80)

@@ -13,7 +13,7 @@ def assert_agree(rows):
     assert [row for row in rows if not row.agrees] == []
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("attention", [None, "sdpa", "eager"])
 def test_outputs_agree(network, attention):
     rows = network.outputs(attention)
     assert len(rows) == 6

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from plvl.modeling_plvl import vision_plvl
+from plvl.modeling_plvl import attention_in_pieces_plvl
 from plvl.modeling_plvl.vision_plvl import PLVLVisionAttention
 
 
@@ -44,7 +44,8 @@ def test_attention_has_a_position_bias_in_every_form(implementation, with_gradie
 @pytest.mark.parametrize("rows_at_once", [0.5, 1, 3, 4, 8])
 @torch.no_grad()
 def test_the_pieces_of_a_picture_and_of_a_batch_come_back_in_their_order(rows_at_once, dtype, attention, monkeypatch):
-    monkeypatch.setattr(vision_plvl, "SCORES_AT_ONCE", int(rows_at_once * 2 * 4 * 16 * dtype.itemsize))
+    bytes_at_once = int(rows_at_once * 2 * 4 * 16 * dtype.itemsize)
+    monkeypatch.setattr(attention_in_pieces_plvl, "SCORES_AT_ONCE", bytes_at_once)
     hidden_states = torch.randn(2, 16, 32)
     expected = attention_with_a_position_bias(attention, hidden_states)
     output = attention.to(dtype)(hidden_states.to(dtype), 4, 4)[0]

@@ -164,6 +164,7 @@ def test_with_code_plvl_itself_is_used_where_it_is_installed(publish):
 def test_the_code_comes_without_the_rooms(publish):
     folder = publish("--with_code")
     modules = {
+        "attention_in_pieces_plvl.py",
         "attention_plvl.py",
         "configuration_plvl.py",
         "image_processing_plvl.py",
