@@ -82,6 +82,9 @@ class PLVLConfig(PreTrainedConfig):
         mask_text_padding_in_vision (`bool`, defaults to `False`): whether that cross-attention leaves out the
             text's padding. The authors' weights were trained with the padding attended to.
         decoder_*: the decoder's width, layers, heads, feed-forward width, dropout and LayerNorm epsilon.
+        normalize_image_tokens (`bool`, defaults to `False`): whether image tokens are normalised (LayerNorm) where
+            they ask the text in a vision block, and before the decoder. The authors' are not. In a network that
+            learns from nothing they grow, and its attention hardens before it has learned where to look.
         head_channels, head_hidden_channels (`int`, default to 256 and 128): channels of the head's branches,
             and before their last convolution.
         mask_shares_center (`bool`, defaults to `True`): whether the mask is painted from the features that the
@@ -109,6 +112,7 @@ class PLVLConfig(PreTrainedConfig):
     decoder_ffn_dim: int = 1024
     decoder_dropout: float | int = 0.1
     decoder_layer_norm_eps: float = 1e-5
+    normalize_image_tokens: bool = False
     head_channels: int = 256
     head_hidden_channels: int = 128
     mask_shares_center: bool = True

@@ -19,7 +19,7 @@ from plvl.modeling_plvl.position_plvl import position_scores, widen_key, widen_q
 SCORES_AT_ONCE = 32 * 2**20
 
 
-def attend_in_pieces(module: nn.Module, query, key, value, row_table, column_table, scaling: float) -> torch.Tensor:
+def attend_in_pieces(module: nn.Module, query, key, value, row_table, column_table, *, scaling: float) -> torch.Tensor:
     """
     Attention with the relative positions of keys and queries, of a few samples or a few rows of one at a time.
 
@@ -28,6 +28,7 @@ def attend_in_pieces(module: nn.Module, query, key, value, row_table, column_tab
         query (`torch.Tensor` of shape `(batch_size, heads, rows, columns, head_dim)`): not scaled.
         key, value (`torch.Tensor` of shape `(batch_size, heads, rows * columns, head_dim)`).
         row_table, column_table: from `relative_position_table`, for `rows` and `columns`.
+        scaling (`float`): what the products of queries and keys are multiplied by; not the position term.
 
     Returns:
         `torch.Tensor` of shape `(batch_size, rows * columns, heads, head_dim)`.
@@ -37,25 +38,27 @@ def attend_in_pieces(module: nn.Module, query, key, value, row_table, column_tab
     samples_at_once = max(SCORES_AT_ONCE // (rows * row_size), 1)
     rows_at_once = max(SCORES_AT_ONCE // row_size, 1)
     in_float32 = query.dtype == torch.float32
-    attend_rows = partial(attend_rows_with_bias if in_float32 else attend_rows_step_by_step, module, scaling)
+    attend_rows = partial(attend_rows_with_bias if in_float32 else attend_rows_step_by_step, scaling=scaling)
     outputs = []
     for one_query, one_key, one_value in zip(
         query.split(samples_at_once), key.split(samples_at_once), value.split(samples_at_once), strict=True
     ):
         one_key = one_key if in_float32 else widen_key(one_key, rows, columns)
         pieces = zip(one_query.split(rows_at_once, dim=2), row_table.split(rows_at_once), strict=True)
-        attended = [attend_rows(piece, one_key, one_value, table, column_table) for piece, table in pieces]
+        attended = [attend_rows(module, piece, one_key, one_value, table, column_table) for piece, table in pieces]
         outputs.append(torch.cat(attended, dim=1))
     return torch.cat(outputs)
 
 
-def attend_rows_with_bias(module, scaling: float, query, key, value, row_table, column_table):
+def attend_rows_with_bias(module, query, key, value, row_table, column_table, *, scaling: float):
+    """`query`: `(batch_size, heads, some rows, columns, head_dim)`; gives `(batch_size, queries, heads, head_dim)`."""
     by_row, by_column = position_scores(query, row_table, column_table)
     bias = (by_row[..., :, None] + by_column[..., None, :]).flatten(3)
     query = query.flatten(2, 3)
     return sdpa_attention_forward(module, query, key, value, bias, scaling=scaling)[0]
 
 
-def attend_rows_step_by_step(module, scaling: float, query, wide_key, value, row_table, column_table):
+def attend_rows_step_by_step(module, query, wide_key, value, row_table, column_table, *, scaling: float):
+    """As `attend_rows_with_bias`; `wide_key` is from `widen_key`."""
     query = widen_query(query, row_table, column_table, scaling)
     return eager_attention_forward(module, query, wide_key, value, None, scaling=1.0)[0]

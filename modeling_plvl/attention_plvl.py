@@ -46,6 +46,8 @@ def attend(
         query, key, value (`torch.Tensor` of shape `(batch_size, heads, tokens, width)`): query and key may be wider
             than the value.
         attention_mask (`torch.Tensor`, *optional*): in the form that the implementation takes.
+        scaling (`float`): what the products of queries and keys are multiplied by.
+        dropout (`float`): the share of the weights that is dropped.
 
     Returns:
         The output, `(batch_size, queries, heads, width of the value)`, and the weights where the implementation

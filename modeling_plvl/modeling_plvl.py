@@ -107,14 +107,16 @@ class PLVLDecoder(nn.Module):
 
     def __init__(self, config: PLVLConfig):
         super().__init__()
-        self.vision_proj = nn.Linear(config.vision_config.hidden_size, config.decoder_hidden_size)
+        vision_size, eps = config.vision_config.hidden_size, config.vision_config.layer_norm_eps
+        self.vision_norm = nn.LayerNorm(vision_size, eps=eps) if config.normalize_image_tokens else nn.Identity()
+        self.vision_proj = nn.Linear(vision_size, config.decoder_hidden_size)
         self.text_proj = nn.Linear(config.text_config.hidden_size, config.decoder_hidden_size)
         self.layers = nn.ModuleList([PLVLDecoderLayer(config) for _ in range(config.decoder_layers)])
         self.norm = nn.LayerNorm(config.decoder_hidden_size, eps=config.decoder_layer_norm_eps)
 
     def forward(self, image_hidden_states, text_hidden_states, attention_mask):
         """`image_hidden_states`: `(batch_size, tokens, hidden_size)`."""
-        hidden_states = self.vision_proj(image_hidden_states)
+        hidden_states = self.vision_proj(self.vision_norm(image_hidden_states))
         memory = self.text_proj(text_hidden_states)
         for layer in self.layers:
             hidden_states = layer(hidden_states, memory, attention_mask)

@@ -61,7 +61,7 @@ class PLVLVisionAttention(nn.Module):
         )
         uses_sdpa = self.config._attn_implementation == "sdpa"
         if uses_sdpa and query.device.type == "cpu" and not in_graph_or_training():
-            output, weights = attend_in_pieces(self, query, key, value, *tables, self.scaling), None
+            output, weights = attend_in_pieces(self, query, key, value, *tables, scaling=self.scaling), None
         else:
             query, key = widen_query(query, *tables, self.scaling), widen_key(key, rows, columns)
             output, weights = attend(self, query, key, value, scaling=1.0)
@@ -104,7 +104,9 @@ class PLVLTextGuidance(nn.Module):
         super().__init__()
         text_size = config.text_config.hidden_size
         vision_size = config.vision_config.hidden_size
-        self.norm = nn.LayerNorm(text_size, eps=config.vision_config.layer_norm_eps)
+        eps = config.vision_config.layer_norm_eps
+        self.query_norm = nn.LayerNorm(vision_size, eps=eps) if config.normalize_image_tokens else nn.Identity()
+        self.norm = nn.LayerNorm(text_size, eps=eps)
         self.down_proj = nn.Linear(text_size, config.adapter_size)
         self.up_proj = nn.Linear(config.adapter_size, text_size)
         self.to_vision = nn.Linear(text_size, vision_size) if text_size != vision_size else nn.Identity()
@@ -116,7 +118,7 @@ class PLVLTextGuidance(nn.Module):
         """`hidden_states`: `(batch_size, rows * columns, hidden_size)`, the output too."""
         text = self.norm(text_hidden_states)
         memory = self.to_vision(text + self.up_proj(F.relu(self.down_proj(text))))
-        return self.attention(hidden_states, memory, attention_mask)[0]
+        return self.attention(self.query_norm(hidden_states), memory, attention_mask)[0]
 
 
 class PLVLVisionLayer(GradientCheckpointingLayer):
@@ -158,7 +160,7 @@ class PLVLVisionLayer(GradientCheckpointingLayer):
         for the text: one of the two, of the same shape, and None for the other.
         """
         if not has_attended:
-            hidden_states = hidden_states + self.drop_path(self.attend(self.norm1(hidden_states), rows, columns))
+            hidden_states = hidden_states + self.drop_path(self.self_attend(self.norm1(hidden_states), rows, columns))
         if self.text_guidance is not None:
             if text_hidden_states is None:
                 return None, hidden_states
@@ -167,7 +169,7 @@ class PLVLVisionLayer(GradientCheckpointingLayer):
         mlp_output = self.fc2(self.activation(self.fc1(self.norm2(hidden_states))))
         return hidden_states + self.drop_path(mlp_output), None
 
-    def attend(self, hidden_states, rows: int, columns: int):
+    def self_attend(self, hidden_states, rows: int, columns: int):
         """Self-attention over the grid, or inside windows; the grid is padded to whole windows with zeros."""
         size = self.window_size
         if not size:

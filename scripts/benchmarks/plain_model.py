@@ -38,7 +38,7 @@ class PlainModel(nn.Module):
         for layer in self.vision_layers:
             vision_padding = padding if self.config.mask_text_padding_in_vision else None
             grid = vision_layer(layer, grid, text, vision_padding)
-        tokens = self.decoder.vision_proj(grid.flatten(1, 2))
+        tokens = self.decoder.vision_proj(self.decoder.vision_norm(grid.flatten(1, 2)))
         memory = self.decoder.text_proj(text)
         for layer in self.decoder.layers:
             tokens = decoder_layer(layer, tokens, memory, padding)
@@ -88,7 +88,7 @@ def vision_layer(layer, grid, text, padding):
         guidance = layer.text_guidance
         adapted = guidance.norm(text)
         adapted = guidance.to_vision(adapted + guidance.up_proj(F.relu(guidance.down_proj(adapted))))
-        attended = attention(guidance.attention, grid.flatten(1, 2), adapted, padding)
+        attended = attention(guidance.attention, guidance.query_norm(grid.flatten(1, 2)), adapted, padding)
         grid = grid + layer.drop_path(attended.reshape(grid.shape))
     return grid + layer.drop_path(layer.fc2(layer.activation(layer.fc1(layer.norm2(grid)))))
 

@@ -11,6 +11,7 @@ def test_the_default_is_the_base_model():
     assert config.mask_focal_input == "probability"
     assert not config.mask_text_padding_in_vision
     assert config.mask_shares_center
+    assert not config.normalize_image_tokens
 
 
 def test_a_configuration_comes_back_from_disk_as_it_was(config, tmp_path):

@@ -105,6 +105,11 @@ def test_a_branch_that_the_configuration_does_not_have_is_left_over(change, name
         convert_plvl(small_plvl(), small_config(**change))
 
 
+def test_normalised_image_tokens_are_missing_in_an_original_checkpoint():
+    with pytest.raises(CheckpointMismatchError, match=r"missing \((?s:.)*decoder\.vision_norm\.weight"):
+        convert_plvl(small_plvl(), small_config(normalize_image_tokens=True))
+
+
 def test_a_mask_trunk_of_its_own_is_missing_in_an_original_checkpoint():
     with pytest.raises(CheckpointMismatchError, match=r"missing \(7\)(?s:.)*head\.mask_trunk\.0\.weight") as caught:
         convert_plvl(small_plvl(), small_config(mask_shares_center=False))

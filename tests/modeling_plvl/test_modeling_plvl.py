@@ -100,6 +100,27 @@ def test_every_parameter_gets_a_gradient_with_any_tasks_on(tasks, mask_shares_ce
     assert (outputs.pred_masks is None) == ("res" not in tasks)
 
 
+def test_every_parameter_gets_a_gradient_with_image_tokens_normalised(make_config, inputs, labels):
+    model = PLVLModel(make_config(normalize_image_tokens=True)).train()
+    model(**inputs, labels=labels).loss.backward()
+    assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
+    norms = [name for name, _ in model.named_parameters() if "query_norm" in name or "vision_norm" in name]
+    assert len(norms) == 2 * (len(model.config.cross_attention_layers) + 1)
+
+
+@pytest.mark.parametrize("normalised", [True, False])
+def test_normalised_image_tokens_meet_the_text_alike_at_any_scale(normalised, make_config):
+    config = make_config(normalize_image_tokens=normalised)
+    model = PLVLModel(config).eval()
+    guidance = next(layer.text_guidance for layer in model.vision_encoder.layers if layer.text_guidance is not None)
+    tokens = torch.randn(1, 16, config.vision_config.hidden_size)
+    text = torch.randn(1, 5, config.text_config.hidden_size)
+    with torch.no_grad():
+        for meet in (guidance, model.decoder):
+            alike = torch.allclose(meet(tokens, text, None), meet(100 * tokens, text, None), atol=1e-4)
+            assert alike == normalised
+
+
 def learners(head, answer) -> set[str]:
     """The branches of the head that learn from an answer."""
     head.zero_grad()

@@ -34,9 +34,9 @@ def make_still_config(make_config):
     return make
 
 
-@pytest.mark.parametrize("masked", [False, True])
-def test_outputs_agree(make_still_config, inputs, masked):
-    model, plain = two_models(make_still_config(mask_text_padding_in_vision=masked))
+@pytest.mark.parametrize("change", [{}, {"mask_text_padding_in_vision": True}, {"normalize_image_tokens": True}])
+def test_outputs_agree(make_still_config, inputs, change):
+    model, plain = two_models(make_still_config(**change))
     with torch.no_grad():
         ours, plain_outputs = model.eval()(**inputs), plain.eval()(**inputs)
     for name, theirs in plain_outputs.items():
