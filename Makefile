@@ -2,11 +2,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 REFSHAPES := outputs/refshapes
-QUICKSTART := outputs/quickstart
+DEMO := outputs/demo
 # The installed release, as its source distribution is called.
 TRANSFORMERS = transformers-$(shell $(BIN)/python -c 'from importlib.metadata import version; print(version("transformers"))')
 
 TINY_DATA := outputs/refshapes_tiny
+# The first 8,000 pictures of the same set, whose val, testA and testB are evaluated.
+TINY_EVALUATION := outputs/refshapes_tiny_evaluation
 TINY := outputs/plvl-tiny-refshapes
 # Where reproduce-tiny puts the checkpoint and what it makes of the typed expressions; what is there is replaced.
 BUNDLE ?= checkpoints/plvl-tiny-refshapes
@@ -21,7 +23,7 @@ MODEL ?= $(BENCHMARKS)/reference_model
 .PHONY: help install demo reproduce-tiny benchmark test test-transformers test-demo lint format clean
 
 help:
-	@echo "make demo    install, make RefShapes, train, evaluate and ground an expression (a few minutes on 2 cores)"
+	@echo "make demo    install, make RefShapes, train the bundled checkpoint on, evaluate and ground an expression (minutes on 2 cores)"
 	@echo "make benchmark  measure speed and memory, write docs/performance.md (about 15 minutes on 2 cores)"
 	@echo "make reproduce-tiny  make the set, train the checkpoint that the project carries, evaluate and bundle it (hours)"
 	@echo "make test    install, check the style, run the tests"
@@ -46,13 +48,13 @@ EXPRESSION := the blue ring
 demo: install
 	$(BIN)/python scripts/make_refshapes.py --output $(REFSHAPES) --num_images 1200 --seed 0
 	$(BIN)/accelerate launch --config_file configuration/accelerate/cpu.yaml --num_cpu_threads_per_process 1 \
-		scripts/run_grounding.py configuration/recipes/quickstart.yaml
-	$(BIN)/python scripts/predict.py $(PICTURE) "$(EXPRESSION)" --model $(QUICKSTART) --output $(QUICKSTART)/prediction.png
+		scripts/run_grounding.py configuration/recipes/demo.yaml
+	$(BIN)/python scripts/predict.py $(PICTURE) "$(EXPRESSION)" --model $(DEMO) --output $(DEMO)/prediction.png
 	@echo
-	@echo "Pictures of val, the truth in green and the answer in red: $(QUICKSTART)/gallery.png"
-	@echo "\"$(EXPRESSION)\", grounded:            $(QUICKSTART)/prediction.png"
-	@echo "The numbers:                                               $(QUICKSTART)/metrics.json"
-	@echo "Model and processor, for AutoModel.from_pretrained:        $(QUICKSTART)"
+	@echo "Pictures of val, the truth in green and the answer in red: $(DEMO)/gallery.png"
+	@echo "\"$(EXPRESSION)\", grounded:            $(DEMO)/prediction.png"
+	@echo "The numbers:                                               $(DEMO)/metrics.json"
+	@echo "Model and processor, for AutoModel.from_pretrained:        $(DEMO)"
 
 # Each of two processes computes with one thread; a run that was stopped goes on where it was.
 TINY_RUN := $(BIN)/accelerate launch --config_file configuration/accelerate/2_cpu_processes.yaml \
@@ -60,9 +62,10 @@ TINY_RUN := $(BIN)/accelerate launch --config_file configuration/accelerate/2_cp
 
 reproduce-tiny: install
 	$(BIN)/python scripts/make_refshapes.py --output $(TINY_DATA) --num_images 40000 --seed 0 --num_workers 2
+	$(BIN)/python scripts/make_refshapes.py --output $(TINY_EVALUATION) --num_images 8000 --seed 0 --num_workers 2
 	$(TINY_RUN) configuration/recipes/refshapes_tiny.yaml
 	$(TINY_RUN) configuration/recipes/evaluate_refshapes_tiny.yaml
-	$(BIN)/python scripts/accuracy_by_kind.py --predictions $(TINY) --label_root $(TINY_DATA)/labels
+	$(BIN)/python scripts/accuracy_by_kind.py --predictions $(TINY) --label_root $(TINY_EVALUATION)/labels
 	$(BIN)/python scripts/bundle_checkpoint.py --model $(TINY) --output $(BUNDLE) --replace
 	$(BIN)/python scripts/typed_expressions.py --model $(BUNDLE) --output $(TYPED)
 

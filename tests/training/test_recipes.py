@@ -1,5 +1,6 @@
 """Every recipe of the project can be read, and says what the paper's protocol says."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -97,9 +98,11 @@ def test_the_carried_checkpoint_is_evaluated_bundled_and_gone_on_from_where_its_
     _, trained, training = parse(CONFIGURATION / "recipes/refshapes_tiny.yaml")
     model, evaluated, evaluation = parse(CONFIGURATION / "recipes/evaluate_refshapes_tiny.yaml")
     assert model.model_name_or_path == evaluation.output_dir == training.output_dir
-    assert (evaluated.image_root, evaluated.label_root) == (trained.image_root, trained.label_root)
     assert evaluated.eval_splits == ["val", "testA", "testB"] and evaluation.do_predict and not evaluation.bf16
     makefile = (CONFIGURATION.parent / "Makefile").read_text()
+    for name, data in (("TINY_DATA", trained), ("TINY_EVALUATION", evaluated)):
+        folder = re.search(rf"^{name} := (.+)$", makefile, re.M)[1]
+        assert (data.image_root, data.label_root) == (f"{folder}/images", f"{folder}/labels")
     carried = BUNDLED_CHECKPOINT.relative_to(CONFIGURATION.parent)
     assert f"BUNDLE ?= {carried}\n" in makefile and f"TINY := {training.output_dir}\n" in makefile
     assert str(carried) == bundle_checkpoint.NAME
