@@ -5,8 +5,6 @@ In float32 the position term is the bias of PyTorch's fused kernel. In the half 
 CPU, scores, softmax and sum follow one after the other, from widened queries and keys.
 """
 
-from functools import partial
-
 import torch
 from torch import nn
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -38,14 +36,17 @@ def attend_in_pieces(module: nn.Module, query, key, value, row_table, column_tab
     samples_at_once = max(SCORES_AT_ONCE // (rows * row_size), 1)
     rows_at_once = max(SCORES_AT_ONCE // row_size, 1)
     in_float32 = query.dtype == torch.float32
-    attend_rows = partial(attend_rows_with_bias if in_float32 else attend_rows_step_by_step, scaling=scaling)
+    attend_rows = attend_rows_with_bias if in_float32 else attend_rows_step_by_step
     outputs = []
     for one_query, one_key, one_value in zip(
         query.split(samples_at_once), key.split(samples_at_once), value.split(samples_at_once), strict=True
     ):
         one_key = one_key if in_float32 else widen_key(one_key, rows, columns)
         pieces = zip(one_query.split(rows_at_once, dim=2), row_table.split(rows_at_once), strict=True)
-        attended = [attend_rows(module, piece, one_key, one_value, table, column_table) for piece, table in pieces]
+        attended = [
+            attend_rows(module, piece, one_key, one_value, table, column_table, scaling=scaling)
+            for piece, table in pieces
+        ]
         outputs.append(torch.cat(attended, dim=1))
     return torch.cat(outputs)
 

@@ -26,6 +26,7 @@ from plvl.modeling_plvl.vision_plvl import (
     PLVLVisionEmbeddings,
     PLVLVisionEncoder,
     PLVLVisionLayer,
+    image_token_norm,
 )
 
 PROBABILITY_EPSILON = 1e-4
@@ -107,9 +108,8 @@ class PLVLDecoder(nn.Module):
 
     def __init__(self, config: PLVLConfig):
         super().__init__()
-        vision_size, eps = config.vision_config.hidden_size, config.vision_config.layer_norm_eps
-        self.vision_norm = nn.LayerNorm(vision_size, eps=eps) if config.normalize_image_tokens else nn.Identity()
-        self.vision_proj = nn.Linear(vision_size, config.decoder_hidden_size)
+        self.vision_norm = image_token_norm(config)
+        self.vision_proj = nn.Linear(config.vision_config.hidden_size, config.decoder_hidden_size)
         self.text_proj = nn.Linear(config.text_config.hidden_size, config.decoder_hidden_size)
         self.layers = nn.ModuleList([PLVLDecoderLayer(config) for _ in range(config.decoder_layers)])
         self.norm = nn.LayerNorm(config.decoder_hidden_size, eps=config.decoder_layer_norm_eps)

@@ -97,6 +97,13 @@ class PLVLVisionEmbeddings(nn.Module):
         return absolute_position_table(table, self.position_grid_size, rows, columns).unflatten(1, (rows, columns))
 
 
+def image_token_norm(config: PLVLConfig) -> nn.Module:
+    """What image tokens go through where they ask the text, and before the decoder; nothing, if so configured."""
+    if not config.normalize_image_tokens:
+        return nn.Identity()
+    return nn.LayerNorm(config.vision_config.hidden_size, eps=config.vision_config.layer_norm_eps)
+
+
 class PLVLTextGuidance(nn.Module):
     """What language does inside a vision block: image tokens attend to the adapted text."""
 
@@ -104,9 +111,8 @@ class PLVLTextGuidance(nn.Module):
         super().__init__()
         text_size = config.text_config.hidden_size
         vision_size = config.vision_config.hidden_size
-        eps = config.vision_config.layer_norm_eps
-        self.query_norm = nn.LayerNorm(vision_size, eps=eps) if config.normalize_image_tokens else nn.Identity()
-        self.norm = nn.LayerNorm(text_size, eps=eps)
+        self.query_norm = image_token_norm(config)
+        self.norm = nn.LayerNorm(text_size, eps=config.vision_config.layer_norm_eps)
         self.down_proj = nn.Linear(text_size, config.adapter_size)
         self.up_proj = nn.Linear(config.adapter_size, text_size)
         self.to_vision = nn.Linear(text_size, vision_size) if text_size != vision_size else nn.Identity()
