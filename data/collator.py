@@ -8,7 +8,7 @@ import numpy as np
 from torchvision.transforms.v2 import functional as tvF
 
 from plvl.data.masks import decode_segmentation
-from plvl.processing.grounding_sample import GroundingSample, MaskView
+from plvl.processing.grounding_sample import GroundingSample, MaskView, Referent
 
 
 @dataclass
@@ -17,21 +17,25 @@ class GroundingCollator:
     Calls the processor on a list of rows (`plvl.data.schema.ROW_FEATURES`), for training after an augmentation.
 
     The batch has `pixel_values`, `input_ids`, `attention_mask` and `labels` with `boxes`, `masks` and `has_mask`:
-    a row without a segmentation counts only for boxes.
+    a row without a segmentation counts only for boxes. With `expressions_per_picture`, that many rows at a time are
+    about one picture, which is in the batch once.
     """
 
     processor: Any
     augmentation: Callable[[GroundingSample], GroundingSample] | None = None
+    expressions_per_picture: int = 1
 
     def __call__(self, rows: list[dict]) -> dict:
-        samples = [row_sample(row) for row in rows]
+        size = self.expressions_per_picture
+        samples = [picture_sample(rows[start : start + size]) for start in range(0, len(rows), size)]
         if self.augmentation is not None:
             samples = [self.augmentation(sample) for sample in samples]
+        referents = [referent for sample in samples for referent in sample.referents]
         batch = self.processor(
             images=[sample.image for sample in samples],
-            text=[sample.text for sample in samples],
-            boxes=[sample.box for sample in samples],
-            masks=[sample.draw_mask() for sample in samples],
+            text=[referent.text for referent in referents],
+            boxes=[referent.box for referent in referents],
+            masks=[mask for sample in samples for mask in sample.draw_masks()],
             return_tensors="pt",
         )
         return dict(batch)
@@ -43,12 +47,11 @@ def row_truth(row: dict) -> tuple[tuple[float, float, float, float], np.ndarray 
     return (x, y, x + width, y + height), decode_segmentation(row["segmentation"], row["height"], row["width"])
 
 
-def row_sample(row: dict) -> GroundingSample:
-    """The row in the form that the steps of the augmentation take."""
+def picture_sample(rows: list[dict]) -> GroundingSample:
+    """Rows about one picture in the form that the steps of the augmentation take."""
+    return GroundingSample(tvF.pil_to_tensor(rows[0]["image"]), tuple(map(row_referent, rows)))
+
+
+def row_referent(row: dict) -> Referent:
     box, mask = row_truth(row)
-    return GroundingSample(
-        image=tvF.pil_to_tensor(row["image"]),
-        text=row["text"],
-        box=box,
-        mask=None if mask is None else MaskView.whole(mask),
-    )
+    return Referent(row["text"], box, None if mask is None else MaskView.whole(mask))

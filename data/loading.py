@@ -58,23 +58,13 @@ def load_grounding_dataset(
     if shuffle_buffer and not streaming:
         raise ValueError(f"shuffle_buffer={shuffle_buffer} is for streams; with streaming=False use .shuffle(seed)")
     if streaming:
-        return checked_stream(
-            *rows_and_check(name, split, image_root, label_root, split_by, shuffle_buffer, seed, max_skipped)
-        )
-    sources = _open_sources(name, split, image_root, label_root, split_by)
+        stream, sources = unopened_rows(name, split, image_root, label_root, split_by, seed)
+        if shuffle_buffer:
+            stream = stream.shuffle(seed=seed, buffer_size=shuffle_buffer)
+        return checked_stream(stream, RowCheck(set_sizes(sources), max_skipped))
+    sources = open_sources(name, split, image_root, label_root, split_by)
     parts = [cached_rows(one, source, split, max_skipped) for one, source in sources.items()]
-    return _joined(parts, sources, name, split, seed)
-
-
-def rows_and_check(name, split, image_root, label_root, split_by, shuffle_buffer, seed, max_skipped):
-    """(IterableDataset of unopened rows, shuffled if asked for; the `RowCheck` that opens and judges them).
-
-    Args, errors: as in `load_grounding_dataset`.
-    """
-    stream, sources = unopened_rows(name, split, image_root, label_root, split_by, seed)
-    if shuffle_buffer:
-        stream = stream.shuffle(seed=seed, buffer_size=shuffle_buffer)
-    return stream, RowCheck(set_sizes(sources), max_skipped)
+    return joined(parts, sources, name, split, seed)
 
 
 def set_sizes(sources):
@@ -90,20 +80,24 @@ def unopened_rows(name, split, image_root=None, label_root=None, split_by=None, 
     Returns:
         (IterableDataset, {set: its `plvl.data.row_streams.RowSource`}).
     """
-    sources = _open_sources(name, split, image_root, label_root, split_by)
+    sources = open_sources(name, split, image_root, label_root, split_by)
     parts = [unopened_stream(source, split) for source in sources.values()]
-    return _joined(parts, sources, name, split, seed), sources
+    return joined(parts, sources, name, split, seed), sources
 
 
-def _joined(parts, sources, name, split, seed):
+def joined(parts, sources, name, split, seed):
+    """The datasets made of `sources` as one: mixed for training, else one after the other."""
     if split != "train":
         return chain(parts)
     weights = list(name.values()) if isinstance(name, dict) else None
     return mix(parts, list(set_sizes(sources).values()), weights, seed)
 
 
-def _open_sources(name, split, image_root, label_root, split_by):
-    """{set: its `RowSource`} of every set that `name` stands for."""
+def open_sources(name, split, image_root, label_root, split_by):
+    """{set: its `plvl.data.row_streams.RowSource`} of every set that `name` stands for.
+
+    Args, errors: as in `load_grounding_dataset`.
+    """
     names = _set_names(name, split, label_root)
     if split_by is not None and not set(names) & set(refer.IMAGE_FOLDERS):
         raise ValueError(f"split_by={split_by!r} is for REFER sets, {name!r} is none")

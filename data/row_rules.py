@@ -64,14 +64,19 @@ class RowCheck:
         self.max_skipped = max_skipped
         self.counts = torch.zeros(_READERS, len(sizes), len(_COUNTED), dtype=torch.int64).share_memory_()
 
-    def __call__(self, row):
-        """The row with its picture opened (PIL, RGB, upright) and its box inside, or None to skip it."""
+    def __call__(self, row, picture=None):
+        """The row with its picture opened (PIL, RGB, upright) and its box inside, or None to skip it.
+
+        Args:
+            row: as the labels have it.
+            picture: the row's picture where it is open already.
+        """
         # Parquet's rows keep the name of the set they were written from.
         name = row["dataset"] if row["dataset"] in self.sizes else "parquet"
         slot = self.counts[_reader_number(), list(self.sizes).index(name)]
         slot[0] += 1
         try:
-            return righted_row(row)
+            return righted_row(row, picture)
         except RowDefect as error:
             slot[_COUNTED.index(error.defect)] += 1
             self._warn_or_stop(name, row, error)
@@ -134,7 +139,7 @@ def _reader_number():
     return 0 if worker is None else 1 + worker.id % (_READERS - 1)
 
 
-def righted_row(row):
+def righted_row(row, picture=None):
     """The row with its picture open, its size filled in and its box cut to the picture.
 
     Raises:
@@ -152,7 +157,7 @@ def righted_row(row):
     if row["image"] is None:
         raise RowDefect("annotation without a picture", f"image {row['image_id']} is not in the labels")
     try:
-        image = open_picture(row["image"], *_labelled_size(row))
+        image = picture or open_picture(row["image"], *_labelled_size(row))
     except PictureError as error:
         raise RowDefect(error.defect, str(error)) from error
     box = _inside(box, image.width, image.height)

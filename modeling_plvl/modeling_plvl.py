@@ -53,8 +53,8 @@ class PLVLOutput(ModelOutput):
         hidden_states (`tuple[torch.FloatTensor]`, *optional*, with `output_hidden_states=True`): what entered
             the first vision block and what left each, of shape `(batch_size, rows * columns, hidden_size)`, row
             by row; with `image_embeddings`, these, and what left the first block that language enters and each one
-            after. With one picture for many expressions, the states before language enters are the picture's, of
-            batch size 1.
+            after. With fewer pictures than expressions, the states before language enters are the pictures', of
+            their number.
         attentions (`tuple[torch.FloatTensor]`, *optional*, with `output_attentions=True`): of each vision block,
             `(batch_size, heads, tokens, tokens)`; blocks with windows have `batch_size * windows` first.
         cross_attentions (`tuple[torch.FloatTensor]`, *optional*, with `output_attentions=True`): of each vision
@@ -296,8 +296,8 @@ class PLVLModel(PLVLPreTrainedModel):
         r"""
         Args:
             pixel_values (`torch.FloatTensor` of shape `(batch_size, channels, height, width)`, *optional*):
-                pictures from [`PLVLProcessor`]; sides are multiples of the patch size. One picture serves all
-                expressions.
+                pictures from [`PLVLProcessor`]; sides are multiples of the patch size. With fewer pictures than
+                expressions, each serves as many expressions as the others, which follow one another.
             input_ids (`torch.LongTensor` of shape `(batch_size, sequence_length)`): the expressions.
             attention_mask (`torch.Tensor` of shape `(batch_size, sequence_length)`, *optional*): 0 at padding.
             image_embeddings (`torch.FloatTensor` of shape `(batch_size, rows, columns, hidden_size)`,
@@ -315,6 +315,8 @@ class PLVLModel(PLVLPreTrainedModel):
         if image_embeddings is None:
             image_embeddings = self.get_image_embeddings(pixel_values)
         self._check_number_of_pictures(image_embeddings.shape[0], input_ids.shape[0])
+        if 1 < image_embeddings.shape[0] < input_ids.shape[0]:
+            image_embeddings = image_embeddings.repeat_interleave(input_ids.shape[0] // image_embeddings.shape[0], 0)
         rows, columns = image_embeddings.shape[1:3]
 
         if attention_mask is None:
@@ -375,10 +377,10 @@ class PLVLModel(PLVLPreTrainedModel):
 
     @staticmethod
     def _check_number_of_pictures(num_pictures: int, num_expressions: int):
-        if num_pictures not in (1, num_expressions):
+        if num_pictures == 0 or num_expressions % num_pictures:
             raise ValueError(
                 f"got {num_pictures} pictures and {num_expressions} expressions; "
-                "give one picture for each expression, or one picture for all of them"
+                "give each picture as many expressions as the others"
             )
 
 

@@ -14,7 +14,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tvF
 
 from plvl.processing.expression_words import says_position, swap_sides
-from plvl.processing.grounding_sample import GroundingSample
+from plvl.processing.grounding_sample import GroundingSample, Referent
 
 # The sizes below are those of the authors' model, whose pictures have this side; others scale with theirs.
 BASE_SIZE = 448
@@ -29,13 +29,13 @@ GREY = torch.tensor([[0.299, 0.587, 0.114]])  # how bright red, green and blue a
 @dataclass(frozen=True)
 class RandomCrop:
     """
-    With probability `p` keeps a random part of the picture, but the whole object; unless the expression says left,
+    With probability `p` keeps a random part of the picture, but every object whole; unless an expression says left,
     right, top, bottom or middle, which may not be true of the part.
 
     The sides of the part are drawn, each for itself, between `min_side` and `max_side` pixels of the picture as it
     were with its short side resized to one of `short_sides`. It is cut from the picture as it is: one resizing
-    follows, and a second one before would only blur. Where the object's box is longer than the drawn side, the side
-    is the box's. Box and mask move with the part; the expression stays.
+    follows, and a second one before would only blur. Where the objects reach further than the drawn side, the side is
+    theirs. Boxes and masks move with the part; the expressions stay.
     """
 
     short_sides: tuple[int, ...]
@@ -44,20 +44,21 @@ class RandomCrop:
     p: float = 0.5
 
     def __call__(self, sample: GroundingSample) -> GroundingSample:
-        if _random() >= self.p or says_position(sample.text):
+        if _random() >= self.p or any(says_position(referent.text) for referent in sample.referents):
             return sample
         height, width = sample.image.shape[-2:]
-        x1, y1, x2, y2 = sample.box
+        x1, y1, x2, y2 = zip(*(referent.box for referent in sample.referents), strict=True)
         enlargement = _choice(self.short_sides) / min(height, width)
-        left, right = self._part_of_axis(width, x1, x2, enlargement)
-        top, bottom = self._part_of_axis(height, y1, y2, enlargement)
+        left, right = self._part_of_axis(width, min(x1), max(x2), enlargement)
+        top, bottom = self._part_of_axis(height, min(y1), max(y2), enlargement)
         shares = left / width, top / height, right / width, bottom / height
-        return replace(
-            sample,
-            image=sample.image[:, top:bottom, left:right],
-            box=(x1 - left, y1 - top, x2 - left, y2 - top),
-            mask=sample.mask and sample.mask.part(*shares),
-        )
+
+        def moved(referent: Referent) -> Referent:
+            x1, y1, x2, y2 = referent.box
+            box = (x1 - left, y1 - top, x2 - left, y2 - top)
+            return replace(referent, box=box, mask=referent.mask and referent.mask.part(*shares))
+
+        return GroundingSample(sample.image[:, top:bottom, left:right], tuple(map(moved, sample.referents)))
 
     def _part_of_axis(self, length: int, low: float, high: float, enlargement: float) -> tuple[int, int]:
         """First pixel of the part and the one behind its last, on an axis where the object is from low to high."""
@@ -83,11 +84,7 @@ class RandomLongSide:
         height, width = sample.image.shape[-2:]
         scale = _choice(self.long_sides) / max(height, width)
         size = [max(round(side * scale), 1) for side in (height, width)]
-        return replace(
-            sample,
-            image=tvF.resize(sample.image, size, antialias=True),
-            box=_resized_box(sample, *size),
-        )
+        return GroundingSample(tvF.resize(sample.image, size, antialias=True), _resized_referents(sample, *size))
 
 
 @dataclass(frozen=True)
@@ -165,13 +162,13 @@ class RandomMirror:
         if _random() >= self.p:
             return sample
         width = sample.image.shape[-1]
-        x1, y1, x2, y2 = sample.box
-        return GroundingSample(
-            image=tvF.horizontal_flip(sample.image),
-            text=swap_sides(sample.text),
-            box=(width - x2, y1, width - x1, y2),
-            mask=sample.mask and sample.mask.mirrored(),
-        )
+
+        def mirrored(referent: Referent) -> Referent:
+            x1, y1, x2, y2 = referent.box
+            box = (width - x2, y1, width - x1, y2)
+            return Referent(swap_sides(referent.text), box, referent.mask and referent.mask.mirrored())
+
+        return GroundingSample(tvF.horizontal_flip(sample.image), tuple(map(mirrored, sample.referents)))
 
 
 @dataclass(frozen=True)
@@ -186,11 +183,8 @@ class Stretch:
 
     def __call__(self, sample: GroundingSample) -> GroundingSample:
         size = [self.height, self.width]
-        return replace(
-            sample,
-            image=F.interpolate(sample.image[None], size=size, mode="bilinear", align_corners=True)[0],
-            box=_resized_box(sample, *size),
-        )
+        image = F.interpolate(sample.image[None], size=size, mode="bilinear", align_corners=True)[0]
+        return GroundingSample(image, _resized_referents(sample, *size))
 
 
 def training_augmentation(
@@ -227,10 +221,14 @@ def training_augmentation(
     )
 
 
-def _resized_box(sample: GroundingSample, height: int, width: int) -> tuple[float, float, float, float]:
+def _resized_referents(sample: GroundingSample, height: int, width: int) -> tuple[Referent, ...]:
     y_scale, x_scale = height / sample.image.shape[-2], width / sample.image.shape[-1]
-    x1, y1, x2, y2 = sample.box
-    return x1 * x_scale, y1 * y_scale, x2 * x_scale, y2 * y_scale
+
+    def resized(referent: Referent) -> Referent:
+        x1, y1, x2, y2 = referent.box
+        return replace(referent, box=(x1 * x_scale, y1 * y_scale, x2 * x_scale, y2 * y_scale))
+
+    return tuple(map(resized, sample.referents))
 
 
 def _random() -> float:

@@ -68,25 +68,38 @@ class MaskView:
 
 
 @dataclass(frozen=True)
-class GroundingSample:
+class Referent:
     """
-    A picture with an expression about one object in it.
+    An expression and the object that it means.
 
     Attributes:
-        image (`torch.Tensor` of shape `(3, height, width)`): uint8.
         text (`str`): the expression.
         box (`tuple` of 4 floats): x1, y1, x2, y2 of the object in pixels of the picture, inside it.
-        mask ([`MaskView`], or None): the object's pixels; None where the sample has no mask, and no step makes one.
+        mask ([`MaskView`], or None): the object's pixels; None where there is no mask, and no step makes one.
     """
 
-    image: torch.Tensor
     text: str
     box: tuple[float, float, float, float]
     mask: MaskView | None = None
 
-    def draw_mask(self) -> np.ndarray | None:
-        """uint8 array of the picture's `(height, width)`, 1 on the object and 0 elsewhere, or None without a mask."""
-        return None if self.mask is None else self.mask.draw(*self.image.shape[-2:])
+
+@dataclass(frozen=True)
+class GroundingSample:
+    """
+    A picture with one or more expressions about objects in it.
+
+    Attributes:
+        image (`torch.Tensor` of shape `(3, height, width)`): uint8.
+        referents (`tuple` of [`Referent`]): at least one.
+    """
+
+    image: torch.Tensor
+    referents: tuple[Referent, ...]
+
+    def draw_masks(self) -> list[np.ndarray | None]:
+        """Of each referent a uint8 array of the picture's `(height, width)`, 1 on the object, or None."""
+        size = self.image.shape[-2:]
+        return [referent.mask and referent.mask.draw(*size) for referent in self.referents]
 
 
 def _middles(first: float, last: float, count: int) -> np.ndarray:

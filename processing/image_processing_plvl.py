@@ -33,16 +33,17 @@ class _GroundingTransform:
         """
         Args:
             images: a picture (PIL, array or tensor, path or URL) or a list of them.
-            boxes (list of 4 numbers each, *optional*): the object in each picture, x1, y1, x2, y2 in its pixels.
-            masks (list of arrays of shape `(height, width)` or `None`, *optional*): the object's pixels in each
-                picture, > 0 inside; `None` where the sample has no mask.
+            boxes (list of 4 numbers each, *optional*): the object in each picture, x1, y1, x2, y2 in its pixels. Or
+                several objects: each picture then has as many as the others, which follow one another.
+            masks (list of arrays of shape `(height, width)` or `None`, *optional*): the pixels of each object in its
+                picture, > 0 inside; `None` where there is no mask.
             kwargs: any attribute of the processor, for this call (`size`, `do_normalize`, `return_tensors`, ...).
 
         Returns:
             [`BatchFeature`] with `pixel_values`, `(batch_size, 3, height, width)`, and, where boxes are given,
-            `labels`: `boxes` `(batch_size, 4)`, cx, cy, w, h in 0..1; where masks are given also `masks`
-            `(batch_size, height, width)`, 0 or 1, and `has_mask` `(batch_size,)`. With `do_resize=False` pictures and
-            masks keep their size.
+            `labels`: `boxes` `(number of boxes, 4)`, cx, cy, w, h in 0..1; where masks are given also `masks`
+            `(number of masks, height, width)`, 0 or 1, and `has_mask` `(number of masks,)`. With `do_resize=False`
+            pictures and masks keep their size.
 
         Raises:
             ValueError: a picture has no area, or pictures, boxes and masks differ in number or size.
@@ -94,8 +95,12 @@ class _GroundingTransform:
     def _labels(self, images, boxes, masks, size: SizeDict | None, resample) -> dict[str, torch.Tensor]:
         """Boxes and masks for pictures that are resized to `size`, or, with None, stay as they are."""
         for name, given in (("boxes", boxes), ("masks", masks)):
-            if given is not None and len(given) != len(images):
+            if given is not None and (len(given) == 0 or len(given) % len(images)):
                 raise ValueError(f"got {len(images)} pictures and {len(given)} {name}")
+        if boxes is not None and masks is not None and len(boxes) != len(masks):
+            raise ValueError(f"got {len(boxes)} boxes and {len(masks)} masks")
+        per_picture = len(masks if boxes is None else boxes) // len(images)
+        images = [image for image in images for _ in range(per_picture)]
         labels = {}
         if boxes is not None:
             labels["boxes"] = torch.stack(

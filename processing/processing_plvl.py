@@ -30,9 +30,9 @@ class PLVLProcessor(ProcessorMixin):
     """
     Wraps [`PLVLImageProcessor`] and a tokenizer.
 
-    `processor(images=..., text=..., return_tensors="pt")` takes as many expressions as pictures, or one picture and
-    any number of expressions. Expressions are lower-cased, padded and cut to 40 tokens (`max_length`). With `boxes`
-    and `masks` (as in [`PLVLImageProcessor`]) it gives `labels` too.
+    `processor(images=..., text=..., return_tensors="pt")` takes one expression for each picture, or several: each
+    picture then has as many as the others, which follow one another. Expressions are lower-cased, padded and cut to
+    40 tokens (`max_length`). With `boxes` and `masks` (as in [`PLVLImageProcessor`]) it gives `labels` too.
     """
 
     valid_processor_kwargs = PLVLProcessorKwargs
@@ -60,10 +60,10 @@ class PLVLProcessor(ProcessorMixin):
                 raise ValueError(f"expression {index} is empty: {expression!r}")
         super().validate_inputs(images=images, text=text, **kwargs)
         num_pictures = _count_pictures(images)
-        if text is not None and num_pictures not in (None, 1, len(text)):
+        if text is not None and num_pictures is not None and (num_pictures == 0 or len(text) % num_pictures):
             raise ValueError(
                 f"got {num_pictures} pictures and {len(text)} expressions; "
-                "give one picture for each expression, or one picture for all of them"
+                "give each picture as many expressions as the others"
             )
 
     def post_process_grounding(self, outputs, target_sizes=None, mask_threshold: float = 0.5) -> list[dict]:

@@ -35,8 +35,14 @@ def main(argv=None):
     source = {"image_root": data_args.image_root, "label_root": data_args.label_root, "split_by": data_args.split_by}
     train_rows = None
     if training_args.do_train:
-        order = {"shuffle_buffer": data_args.shuffle_buffer_size, "seed": training_args.seed}
-        train_rows = load_training_rows(data_args.dataset, data_args.train_split, **source, **order)
+        train_rows = load_training_rows(
+            data_args.dataset,
+            data_args.train_split,
+            **source,
+            shuffle_buffer=data_args.shuffle_buffer_size,
+            seed=training_args.seed,
+            expressions_per_picture=data_args.expressions_per_picture,
+        )
 
     def expressions():
         return (row["text"] for row in unopened_rows(data_args.dataset, data_args.train_split, **source)[0])

@@ -11,7 +11,7 @@ from PIL import Image
 from torchvision.transforms.v2 import functional as tvF
 
 from plvl.data import load_grounding_dataset
-from plvl.data.collator import row_sample
+from plvl.data.collator import picture_sample
 from plvl.processing.augmentation import training_augmentation
 from plvl.processing.drawing import TRUE_COLOUR, contact_sheet, draw_grounding
 from plvl.training.gallery import one_row_per_picture
@@ -30,7 +30,7 @@ def main(argv=None):
 
     tiles = []
     for row in one_row_per_picture(dataset, arguments.num_samples):
-        tiles += sample_tiles(row_sample(row), augmentation.transforms)
+        tiles += sample_tiles(picture_sample([row]), augmentation.transforms)
     contact_sheet(tiles, columns=1 + len(augmentation.transforms)).save(arguments.output)
     print(f"drawn: {arguments.output}, a sample on each line; left as it is, then after each step")
     for step in augmentation.transforms:
@@ -49,8 +49,9 @@ def sample_tiles(sample, steps) -> list[Image.Image]:
 
 def draw_sample(sample, title: str) -> Image.Image:
     image = tvF.to_pil_image(sample.image)
-    answer = {"colour": TRUE_COLOUR, "box": sample.box, "mask": sample.draw_mask()}
-    return draw_grounding(image, f"{title} ({image.width} x {image.height}): {sample.text}", [answer])
+    (referent,), (mask,) = sample.referents, sample.draw_masks()
+    answer = {"colour": TRUE_COLOUR, "box": referent.box, "mask": mask}
+    return draw_grounding(image, f"{title} ({image.width} x {image.height}): {referent.text}", [answer])
 
 
 def parse(argv):

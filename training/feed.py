@@ -19,7 +19,7 @@ from datasets.distributed import split_dataset_by_node
 
 from plvl.data.training_rows import TrainingRows
 
-DEFECTIVE_ROWS_IN_A_ROW = 10_000
+DEFECTIVE_GROUPS_IN_A_ROW = 10_000
 
 
 @dataclass
@@ -29,15 +29,17 @@ class FeedPosition:
 
     Args:
         epoch, batches: the epoch, and how many of its batches are used.
-        rows_read (`list[int]`): rows that each DataLoader worker has read for them, defective ones included.
-        num_processes, batch_size: what it was counted with.
+        groups_read (`list[int]`): groups of rows about one picture that each DataLoader worker has read for them,
+            defective ones included.
+        num_processes, batch_size, expressions_per_picture: what it was counted with.
     """
 
     epoch: int
     batches: int
-    rows_read: list[int]
+    groups_read: list[int]
     num_processes: int
     batch_size: int
+    expressions_per_picture: int = 1
 
     @staticmethod
     def file(checkpoint, process: int) -> Path:
@@ -55,12 +57,12 @@ class FeedPosition:
 
 @dataclass
 class FeedBatch:
-    """Rows of one batch; `worker` has read `rows_read` rows of the epoch up to its end."""
+    """Rows of one batch; `worker` has read `groups_read` groups of the epoch up to its end."""
 
     rows: list[dict]
     seed: int
     worker: int
-    rows_read: int
+    groups_read: int
 
 
 class TrainingFeed(torch.utils.data.IterableDataset):
@@ -72,7 +74,7 @@ class TrainingFeed(torch.utils.data.IterableDataset):
 
     Args:
         rows ([`TrainingRows`], or a sequence or dataset of rows): what to train on. Sequences are shuffled.
-        batch_size (`int`): of one process.
+        batch_size (`int`): rows of one process, as many about each picture as `rows` has in its groups.
         num_batches (`int`): in an epoch, of one process.
         process, num_processes (`int`): which share of the rows this is.
         num_workers (`int`): of the DataLoader that reads the feed.
@@ -82,14 +84,20 @@ class TrainingFeed(torch.utils.data.IterableDataset):
 
     def __init__(self, rows, batch_size, num_batches, process, num_processes, num_workers, seed, start=None):
         self.rows = rows
+        self.expressions_per_picture = expressions_per_picture(rows)
+        if batch_size % self.expressions_per_picture:
+            raise ValueError(
+                f"a batch of {batch_size} expressions in each process cannot be about whole pictures with "
+                f"{self.expressions_per_picture} expressions each: change the batch size or expressions_per_picture"
+            )
         self.batch_size, self.num_batches = batch_size, num_batches
         self.process, self.num_processes = process, num_processes
         self.num_workers = num_workers
         self.seed, self.start = seed, start
         self.epoch = 0
-        if start is not None and len(start.rows_read) != max(num_workers, 1):
+        if start is not None and len(start.groups_read) != max(num_workers, 1):
             raise ValueError(
-                f"the checkpoint was written with {len(start.rows_read)} readers of data in each process and cannot "
+                f"the checkpoint was written with {len(start.groups_read)} readers of data in each process and cannot "
                 f"be continued with {max(num_workers, 1)}: set dataloader_num_workers as it was"
             )
 
@@ -102,50 +110,56 @@ class TrainingFeed(torch.utils.data.IterableDataset):
     def position_after(self, batch: FeedBatch, before: FeedPosition | None) -> FeedPosition:
         """Where the run is when it has used `batch`, having been at `before`."""
         goes_on = before is not None and before.epoch == self.epoch
-        rows_read = list(before.rows_read) if goes_on else [0] * max(self.num_workers, 1)
-        rows_read[batch.worker] = batch.rows_read
+        groups_read = list(before.groups_read) if goes_on else [0] * max(self.num_workers, 1)
+        groups_read[batch.worker] = batch.groups_read
         used = before.batches if goes_on else 0
-        return FeedPosition(self.epoch, used + 1, rows_read, self.num_processes, self.batch_size)
+        counted_with = self.num_processes, self.batch_size, self.expressions_per_picture
+        return FeedPosition(self.epoch, used + 1, groups_read, *counted_with)
 
     def __iter__(self) -> Iterator[FeedBatch | None]:
         info = torch.utils.data.get_worker_info()
         worker, num_workers = (0, 1) if info is None else (info.id, info.num_workers)
         goes_on = self.start is not None and self.start.epoch == self.epoch
-        used, rows_read = (self.start.batches, self.start.rows_read[worker]) if goes_on else (0, 0)
-        rows = self._endless_rows(worker, num_workers, rows_read)
+        used, groups_read = (self.start.batches, self.start.groups_read[worker]) if goes_on else (0, 0)
+        groups = self._endless_groups(worker, num_workers, groups_read)
         for batch in range(worker, self.num_batches, num_workers):
             if batch < used:
                 yield None
                 continue
-            numbers, rows_of_batch = zip(*islice(rows, self.batch_size), strict=True)
+            numbers, rows = zip(*islice(groups, self.batch_size // self.expressions_per_picture), strict=True)
             seed = crc32(f"{self.seed} {self.epoch} {self.process} {batch}".encode())
-            yield FeedBatch(list(rows_of_batch), seed, worker, numbers[-1])
+            yield FeedBatch(list(chain.from_iterable(rows)), seed, worker, numbers[-1])
 
-    def _endless_rows(self, worker: int, num_workers: int, rows_read: int):
-        """(rows read so far, row) of the epoch, over and over; the first `rows_read` are not looked at."""
-        unopened, check = self._unopened_rows(worker, num_workers)
+    def _endless_groups(self, worker: int, num_workers: int, groups_read: int):
+        """(groups read so far, rows) of the epoch, over and over; the first `groups_read` are not looked at."""
+        unopened, open_group = self._unopened_groups(worker, num_workers)
         passes = chain.from_iterable(_not_empty(unopened) for _ in repeat(None))
         defective = 0
-        for number, row in enumerate(islice(passes, rows_read, None), rows_read + 1):
-            row = check(row)
-            defective = defective + 1 if row is None else 0
-            if row is not None:
-                yield number, row
-            elif defective == DEFECTIVE_ROWS_IN_A_ROW:
-                raise ValueError(f"no row to train on among {defective} in a row, all are defective")
+        for number, group in enumerate(islice(passes, groups_read, None), groups_read + 1):
+            rows = open_group(group)
+            defective = defective + 1 if rows is None else 0
+            if rows is not None:
+                yield number, rows
+            elif defective == DEFECTIVE_GROUPS_IN_A_ROW:
+                raise ValueError(f"no row to train on for {defective} pictures in a row, all are defective")
 
-    def _unopened_rows(self, worker: int, num_workers: int) -> tuple[Callable, Callable]:
-        """A function that begins a pass over this worker's rows, and one that opens a row."""
+    def _unopened_groups(self, worker: int, num_workers: int) -> tuple[Callable, Callable]:
+        """A function that begins a pass over this worker's groups, and one that opens a group's rows."""
         if isinstance(self.rows, (TrainingRows, torch.utils.data.IterableDataset)):
             checked = isinstance(self.rows, TrainingRows)
             stream = self.rows.stream if checked else self.rows
             stream = split_dataset_by_node(stream, self.process, self.num_processes)
             stream.set_epoch(self.epoch)
             # The stream deals its shards out to the workers itself.
-            return lambda: stream, self.rows.check if checked else _as_it_is
+            return lambda: stream, self.rows.open if checked else _alone
         order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.rows))
         order = order[self.process :: self.num_processes][worker::num_workers].tolist()
-        return lambda: order, self.rows.__getitem__
+        return lambda: order, lambda number: [self.rows[number]]
+
+
+def expressions_per_picture(rows) -> int:
+    """Rows about one picture that come together."""
+    return rows.expressions_per_picture if isinstance(rows, TrainingRows) else 1
 
 
 def number_of_rows(rows) -> int | None:
@@ -197,8 +211,8 @@ def row_name(row: dict) -> str:
     return f"{where} expression {row.get('sent_id')} ({row.get('file_name')})".strip()
 
 
-def _as_it_is(row):
-    return row
+def _alone(row):
+    return [row]
 
 
 def _not_empty(begin: Callable):

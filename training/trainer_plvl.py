@@ -37,6 +37,7 @@ from plvl.training.feed import (
     FeedPosition,
     TrainingFeed,
     batches_in_epoch,
+    expressions_per_picture,
     most_workers,
     number_of_rows,
 )
@@ -62,11 +63,12 @@ class PLVLTrainer(Trainer):
     """
 
     def __init__(self, model=None, args=None, processing_class=None, data_collator=None, augmentation=None, **kwargs):
+        per_picture = expressions_per_picture(kwargs.get("train_dataset"))
         super().__init__(
             model=model,
             args=args,
             processing_class=processing_class,
-            data_collator=data_collator or GroundingCollator(processing_class, augmentation),
+            data_collator=data_collator or GroundingCollator(processing_class, augmentation, per_picture),
             **kwargs,
         )
         # The losses are means over the batch, whatever else `forward` takes.
@@ -121,13 +123,16 @@ class PLVLTrainer(Trainer):
 
     def _check_position(self, checkpoint):
         """Raises ValueError if the checkpoint was written by a run that dealt out its rows in another way."""
-        now = self.args.world_size, self.args.per_device_train_batch_size
-        then = self._position and (self._position.num_processes, self._position.batch_size)
+        per_picture = expressions_per_picture(self.train_dataset)
+        now = self.args.world_size, self.args.per_device_train_batch_size, per_picture
+        at = self._position
+        then = at and (at.num_processes, at.batch_size, at.expressions_per_picture)
         if now != then:
-            written = f"{then[0]} processes of {then[1]} rows each" if then else "fewer processes"
+            form = "{} processes of {} rows each, {} about each picture"
             raise ValueError(
-                f"{checkpoint} was written by {written}, this run has {now[0]} of {now[1]}: it cannot find its place "
-                "in the rows. Start it as it was, or with ignore_data_skip to begin that epoch again."
+                f"{checkpoint} was written by {form.format(*then) if then else 'fewer processes'}, this run has "
+                f"{form.format(*now)}: it cannot find its place in the rows. Start it as it was, or with "
+                "ignore_data_skip to begin that epoch again."
             )
 
     def get_train_dataloader(self):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
-from plvl.data.collator import GroundingCollator, row_sample
+from plvl.data.collator import GroundingCollator, row_truth
 from plvl.processing.augmentation import RandomMirror, training_augmentation
 
 SQUARE = [[10, 5, 30, 5, 30, 25, 10, 25]]
@@ -23,7 +23,7 @@ def test_without_augmentation_a_batch_is_what_the_processor_gives(processor, row
         images=[picture, picture],
         text=["the red square", "the man on the right"],
         boxes=[(10, 5, 30, 25)] * 2,
-        masks=[row_sample(rows[0]).mask.pixels, None],
+        masks=[row_truth(rows[0])[1], None],
         return_tensors="pt",
     )
     assert torch.equal(batch["pixel_values"], expected["pixel_values"])
@@ -55,3 +55,13 @@ def test_a_picture_thinner_than_the_network_can_show_is_still_augmented(processo
     thin["segmentation"] = None
     batch = GroundingCollator(processor, training_augmentation({"height": 64, "width": 64}, blur=True))([thin] * 8)
     assert torch.isfinite(batch["pixel_values"]).all()
+
+
+def test_rows_about_one_picture_share_it_and_are_mirrored_together(processor, rows):
+    alone = GroundingCollator(processor, RandomMirror(p=1.0))(rows)
+    together = GroundingCollator(processor, RandomMirror(p=1.0), expressions_per_picture=2)(rows * 2)
+    assert together["pixel_values"].shape[0] == 2
+    assert torch.equal(together["pixel_values"], alone["pixel_values"])
+    assert torch.equal(together["input_ids"], alone["input_ids"].repeat(2, 1))
+    assert torch.equal(together["labels"]["boxes"], alone["labels"]["boxes"].repeat(2, 1))
+    assert together["labels"]["has_mask"].tolist() == [True, False] * 2

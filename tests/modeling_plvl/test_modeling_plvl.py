@@ -210,6 +210,16 @@ def test_many_expressions_about_one_picture_train_as_the_repeated_picture_does(m
     torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-4)
 
 
+def test_each_of_two_pictures_serves_its_own_expressions(model, inputs):
+    pixel_values = inputs["pixel_values"]
+    of_four = {name: torch.cat([values, values.flip(0)]) for name, values in inputs.items() if name != "pixel_values"}
+    with torch.no_grad():
+        shared = model(pixel_values=pixel_values, **of_four)
+        repeated = model(pixel_values=pixel_values.repeat_interleave(2, 0), **of_four)
+    torch.testing.assert_close(shared.pred_boxes, repeated.pred_boxes, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(shared.pred_masks, repeated.pred_masks, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("use_reentrant", [True, False])
 def test_gradient_checkpointing_changes_no_gradient(use_reentrant, model, inputs, labels):
     gradients = []

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -20,26 +21,43 @@ from plvl.processing.augmentation import (
     change_colors,
     training_augmentation,
 )
-from plvl.processing.grounding_sample import GroundingSample, MaskView
+from plvl.processing.grounding_sample import GroundingSample, MaskView, Referent
 
 SQUARE = {"height": 64, "width": 64}
 
 
-def make_sample(width, height, box, text="the red board"):
-    """A grey picture with a brighter rectangle in the whole pixels of `box`, which is box and mask."""
-    x1, y1, x2, y2 = box
+def make_sample(width, height, *boxes, text="the red board"):
+    """A grey picture with a brighter rectangle in the whole pixels of each of `boxes`, which is box and mask."""
     image = torch.full((3, height, width), 60, dtype=torch.uint8)
-    image[:, y1:y2, x1:x2] = 200
-    return GroundingSample(image, text, tuple(map(float, box)), MaskView.whole((image[0] == 200).byte().numpy()))
+    referents = []
+    for x1, y1, x2, y2 in boxes:
+        mask = torch.zeros(height, width, dtype=torch.uint8)
+        mask[y1:y2, x1:x2] = 1
+        image[:, mask.bool()] = 200
+        referents.append(Referent(text, tuple(map(float, (x1, y1, x2, y2))), MaskView.whole(mask.numpy())))
+    return GroundingSample(image, tuple(referents))
+
+
+def box_and_mask(sample):
+    """Of a sample with one object."""
+    (referent,), (mask,) = sample.referents, sample.draw_masks()
+    return referent.box, mask
+
+
+def with_referents(sample, **changes):
+    return replace(sample, referents=tuple(replace(referent, **changes) for referent in sample.referents))
 
 
 @st.composite
 def samples(draw):
+    """One or two objects, which may overlap."""
     width, height = draw(st.integers(5, 150)), draw(st.integers(5, 150))
-    x1, y1 = draw(st.integers(0, width - 1)), draw(st.integers(0, height - 1))
-    x2, y2 = draw(st.integers(x1 + 1, width)), draw(st.integers(y1 + 1, height))
+    boxes = []
+    for _ in range(draw(st.integers(1, 2))):
+        x1, y1 = draw(st.integers(0, width - 1)), draw(st.integers(0, height - 1))
+        boxes.append((x1, y1, draw(st.integers(x1 + 1, width)), draw(st.integers(y1 + 1, height))))
     text = draw(st.sampled_from(["the red board", "left board", "a bright board"]))
-    return make_sample(width, height, (x1, y1, x2, y2), text)
+    return make_sample(width, height, *boxes, text=text)
 
 
 STEPS = st.sampled_from(
@@ -79,8 +97,9 @@ def test_after_any_chain_of_steps_the_box_bounds_the_mask_and_values_are_in_rang
         sample = step(sample)
         assert sample.image.dtype == torch.uint8
         assert sample.image.shape[0] == 3
-        assert sample.draw_mask().shape == sample.image.shape[1:]
-        assert_box_bounds_mask(sample.box, sample.draw_mask())
+        for referent, mask in zip(sample.referents, sample.draw_masks(), strict=True):
+            assert mask.shape == sample.image.shape[1:]
+            assert_box_bounds_mask(referent.box, mask)
 
 
 @settings(max_examples=60, deadline=None)
@@ -90,32 +109,34 @@ def test_the_training_transform_gives_the_processor_labels_that_fit(sample, seed
     augmented = training_augmentation(SQUARE, blur=blur)(sample)
     assert augmented.image.shape == (3, 64, 64)
     processor = PLVLImageProcessor(size=SQUARE)
-    batch = processor([augmented.image], boxes=[augmented.box], masks=[augmented.draw_mask()], return_tensors="pt")
+    boxes = [referent.box for referent in augmented.referents]
+    batch = processor([augmented.image], boxes=boxes, masks=augmented.draw_masks(), return_tensors="pt")
+    assert batch["pixel_values"].shape == (1, 3, 64, 64)
     assert torch.isfinite(batch["pixel_values"]).all()
-    assert batch["labels"]["has_mask"].all()
-    box = box_convert(batch["labels"]["boxes"][0], "cxcywh", "xyxy") * 64
-    assert_box_bounds_mask(box.tolist(), batch["labels"]["masks"][0].numpy())
+    assert batch["labels"]["has_mask"].tolist() == [True] * len(boxes)
+    for box, mask in zip(batch["labels"]["boxes"], batch["labels"]["masks"], strict=True):
+        assert_box_bounds_mask((box_convert(box, "cxcywh", "xyxy") * 64).tolist(), mask.numpy())
 
 
 @settings(max_examples=60, deadline=None)
 @given(samples(), st.lists(STEPS, max_size=5), SEEDS)
 def test_no_chain_of_steps_makes_a_mask_where_there_is_none(sample, steps, seed):
     torch.manual_seed(seed)
-    sample = replace(sample, mask=None)
+    sample = with_referents(sample, mask=None)
     for step in steps:
         sample = step(sample)
-        assert sample.draw_mask() is None
+        assert not any(mask is not None for mask in sample.draw_masks())
 
 
 @settings(max_examples=150, deadline=None)
 @given(samples(), SEEDS)
-def test_a_crop_never_loses_a_part_of_the_object(sample, seed):
+def test_a_crop_never_loses_a_part_of_an_object(sample, seed):
     torch.manual_seed(seed)
-    cropped = RandomCrop((20, 40), 5, 20, p=1.0)(replace(sample, text="the board"))
-    mask = cropped.draw_mask()
-    assert mask.sum() == sample.draw_mask().sum()
-    assert ((cropped.image[0] == 200).numpy() == mask).all()
-    assert cropped.box == bounds(mask)
+    cropped = RandomCrop((20, 40), 5, 20, p=1.0)(with_referents(sample, text="the board"))
+    masks = cropped.draw_masks()
+    assert [mask.sum() for mask in masks] == [mask.sum() for mask in sample.draw_masks()]
+    assert ((cropped.image[0] == 200).numpy() == np.logical_or.reduce(masks)).all()
+    assert [referent.box for referent in cropped.referents] == [bounds(mask) for mask in masks]
 
 
 def test_a_crop_is_as_large_as_its_sides_say():
@@ -135,28 +156,31 @@ def test_a_crop_may_lie_on_any_side_of_the_object():
     sample = make_sample(640, 480, (300, 200, 310, 210))
     # The part is 307 pixels wide and high, so it begins 3 to 300 pixels from the left, 0 to 173 from the top.
     crop = RandomCrop((600,), 384, 384, p=1.0)
-    lefts, tops = torch.tensor([crop(sample).box[:2] for _ in range(300)]).unbind(1)
+    lefts, tops = torch.tensor([box_and_mask(crop(sample))[0][:2] for _ in range(300)]).unbind(1)
     assert 0 <= lefts.min() < 10 < 290 < lefts.max() <= 297
     assert 27 <= tops.min() < 35 < 190 < tops.max() <= 200
 
 
 @pytest.mark.parametrize("text", ["the left board", "Top one", "leftmost", "the bottom-most", "middle board"])
 def test_an_expression_that_says_where_is_never_cropped(text):
-    sample = make_sample(640, 480, (300, 200, 310, 210), text)
+    sample = make_sample(640, 480, (300, 200, 310, 210), (10, 20, 30, 40))
+    sample = replace(sample, referents=(sample.referents[0], replace(sample.referents[1], text=text)))
     assert all(RandomCrop((600,), 384, 400, p=1.0)(sample) is sample for _ in range(5))
 
 
 def test_a_mirrored_sample_mirrored_again_is_the_same():
-    sample = make_sample(40, 30, (3, 5, 12, 9), "the LEFT board right of the bright one")
+    text = "the LEFT board right of the bright one"
+    sample = make_sample(40, 30, (3, 5, 12, 9), text=text)
     mirrored = RandomMirror(p=1.0)(sample)
-    assert mirrored.text == "the RIGHT board left of the bright one"
-    assert mirrored.box == (28, 5, 37, 9)
-    assert bounds(mirrored.draw_mask()) == mirrored.box
-    assert ((mirrored.image[0] == 200).numpy() == mirrored.draw_mask()).all()
+    assert mirrored.referents[0].text == "the RIGHT board left of the bright one"
+    box, mask = box_and_mask(mirrored)
+    assert box == (28, 5, 37, 9) == bounds(mask)
+    assert ((mirrored.image[0] == 200).numpy() == mask).all()
     again = RandomMirror(p=1.0)(mirrored)
     assert torch.equal(again.image, sample.image)
-    assert (again.draw_mask() == sample.draw_mask()).all()
-    assert (again.text, again.box) == (sample.text, sample.box)
+    box, mask = box_and_mask(again)
+    assert (again.referents[0].text, box) == (text, (3, 5, 12, 9))
+    assert (mask == box_and_mask(sample)[1]).all()
 
 
 def test_the_long_side_is_one_of_those_given_and_the_aspect_stays():
@@ -170,7 +194,7 @@ def test_the_long_side_is_one_of_those_given_and_the_aspect_stays():
 def test_an_object_thinner_than_a_pixel_keeps_a_mask(mirrored, column):
     sample = make_sample(100, 100, (52, 10, 53, 90))
     sample = RandomMirror(p=float(mirrored))(RandomLongSide((10,))(sample))
-    assert bounds(sample.draw_mask()) == (column, 1, column + 1, 9)
+    assert bounds(box_and_mask(sample)[1]) == (column, 1, column + 1, 9)
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 2, 0]])
@@ -197,7 +221,7 @@ def test_a_blur_changes_only_the_picture():
     edge = blurred.image[0, 7, 6:14].int()
     assert (edge.diff() >= 0).all()
     assert len(edge.unique()) > 4
-    assert (blurred.text, blurred.box, blurred.mask) == (sample.text, sample.box, sample.mask)
+    assert blurred.referents == sample.referents
 
 
 def test_sizes_scale_with_the_network():

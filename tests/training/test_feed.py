@@ -14,9 +14,9 @@ def numbers(batches):
 
 
 def rows_with_every_third_defective(count=30):
-    rows = [{"sent_id": number} for number in range(count)]
-    stream = IterableDataset.from_generator(lambda: iter(rows))
-    return TrainingRows(stream, lambda row: None if row["sent_id"] % 3 == 0 else row, count)
+    groups = [{"rows": [{"sent_id": number}]} for number in range(count)]
+    stream = IterableDataset.from_generator(lambda: iter(groups))
+    return TrainingRows(stream, lambda row, picture: None if row["sent_id"] % 3 == 0 else row, count)
 
 
 def test_an_epoch_of_two_processes_has_each_row_once_and_the_next_another_order():
@@ -34,7 +34,18 @@ def test_an_epoch_of_two_processes_has_each_row_once_and_the_next_another_order(
 def test_batches_are_full_although_rows_are_defective():
     batches = list(feed(rows_with_every_third_defective(), num_batches=4))
     assert numbers(batches) == [[1, 2, 4, 5, 7], [8, 10, 11, 13, 14], [16, 17, 19, 20, 22], [23, 25, 26, 28, 29]]
-    assert [batch.rows_read for batch in batches] == [8, 15, 23, 30]
+    assert [batch.groups_read for batch in batches] == [8, 15, 23, 30]
+
+
+def test_rows_about_one_picture_come_together():
+    groups = [{"rows": [{"sent_id": number}, {"sent_id": number + 1}]} for number in range(0, 12, 2)]
+    stream = IterableDataset.from_generator(lambda: iter(groups))
+    rows = TrainingRows(stream, lambda row, picture: row | {"image": None}, 12, expressions_per_picture=2)
+    batches = list(feed(rows, batch_size=4))
+    assert numbers(batches) == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert [batch.groups_read for batch in batches] == [2, 4]
+    with pytest.raises(ValueError, match="a batch of 5 expressions in each process .* 2 expressions each"):
+        feed(rows, batch_size=5)
 
 
 def test_a_share_that_is_used_up_begins_again():
@@ -45,7 +56,7 @@ def test_a_feed_goes_on_after_a_position_with_the_batch_that_comes_next():
     whole = list(feed(rows_with_every_third_defective(), num_batches=4))
     rows, opened = rows_with_every_third_defective(), []
     check = rows.check
-    rows.check = lambda row: opened.append(row["sent_id"]) or check(row)
+    rows.check = lambda row, picture: opened.append(row["sent_id"]) or check(row, picture)
     again = list(feed(rows, num_batches=4, start=FeedPosition(0, 2, [15], 1, 5)))
     assert again[:2] == [None, None]
     assert again[2:] == whole[2:]
@@ -59,7 +70,7 @@ def test_a_position_in_another_epoch_says_nothing_about_this_one():
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (TrainingRows(IterableDataset.from_generator(lambda: iter([])), lambda row: row, 1), "no rows to train on"),
+        (TrainingRows(IterableDataset.from_generator(lambda: iter([])), None, 1), "no rows to train on"),
         (rows_with_every_third_defective(1), "all are defective"),
     ],
     ids=["none at all", "all defective"],

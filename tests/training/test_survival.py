@@ -153,7 +153,10 @@ def test_a_full_disk_is_an_error_that_names_the_last_good_checkpoint(refshapes, 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"per_device_train_batch_size": 8}, "written by 1 processes of 16 rows each, this run has 1 of 8"),
+        (
+            {"per_device_train_batch_size": 8},
+            "written by 1 processes of 16 rows each, 1 about each picture, this run has 1 processes of 8",
+        ),
         ({"dataloader_num_workers": 2}, "set dataloader_num_workers as it was"),
         ({"model": "boxes alone"}, "the checkpoint is of another model"),
     ],

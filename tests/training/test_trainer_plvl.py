@@ -5,14 +5,15 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torchvision.ops import StochasticDepth
 from transformers import TrainerCallback
 
+from plvl.data.training_rows import TrainingRows
 from plvl.modeling_plvl import PLVLModel
 from plvl.training import PLVLTrainer, PLVLTrainingArguments
 from plvl.training.callbacks import DrawGallery
 from plvl.training.trainer_plvl import LossNotFiniteError
 
 
-def make_trainer(model, processor, picture, tmp_path, **arguments):
-    rows = [
+def make_rows(picture):
+    return [
         {
             "image": picture,
             "text": text,
@@ -30,9 +31,15 @@ def make_trainer(model, processor, picture, tmp_path, **arguments):
             ]
         )
     ]
+
+
+def make_trainer(model, processor, picture, tmp_path, rows=None, **arguments):
+    rows = rows or make_rows(picture)
     defaults = {"output_dir": str(tmp_path), "use_cpu": True, "report_to": "none", "save_strategy": "no"}
     args = PLVLTrainingArguments(**(defaults | arguments))
-    return PLVLTrainer(model=model, args=args, processing_class=processor, train_dataset=rows, eval_dataset=rows)
+    return PLVLTrainer(
+        model=model, args=args, processing_class=processor, train_dataset=rows, eval_dataset=make_rows(picture)
+    )
 
 
 def test_each_part_has_its_learning_rate_and_norms_no_decay(model, processor, picture, tmp_path):
@@ -46,6 +53,17 @@ def test_each_part_has_its_learning_rate_and_norms_no_decay(model, processor, pi
     assert group_of["decoder.layers.0.fc1.weight"]["lr"] == 2.5e-5
     assert group_of["decoder.layers.0.fc1.weight"]["weight_decay"] == 1e-4
     assert group_of["decoder.layers.0.norm1.weight"]["weight_decay"] == 0
+
+
+def test_rows_about_one_picture_are_trained_on_with_the_picture_once(model, processor, picture, tmp_path):
+    stream = IterableDataset.from_generator(lambda: iter([{"rows": make_rows(picture)}] * 2))
+    rows = TrainingRows(stream, lambda row, picture: row, 4, expressions_per_picture=2)
+    arguments = {"per_device_train_batch_size": 4, "max_steps": 1, "logging_steps": 1}
+    trainer = make_trainer(model, processor, picture, tmp_path, rows=rows, **arguments)
+    batch = next(iter(trainer.get_train_dataloader()))
+    assert (len(batch["pixel_values"]), len(batch["input_ids"]), len(batch["labels"]["boxes"])) == (2, 4, 4)
+    trainer.train()
+    assert trainer.state.log_history[0]["loss"] > 0
 
 
 def test_the_log_names_every_loss(model, processor, picture, tmp_path):
