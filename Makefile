@@ -15,10 +15,11 @@ BUNDLE ?= checkpoints/plvl-tiny-refshapes
 TYPED ?= docs/typed_expressions.md
 
 BENCHMARKS := outputs/benchmarks
-# Real pictures, if there are any, in a folder with images/ and labels/refcoco, and the model whose boxes are compared
-# on them: a trained one, or the weights of the reference run, whose boxes depend on picture and expression too.
+# Real pictures, if there are any, in a folder with images/ and labels/refcoco, and the models whose boxes are compared
+# on them: a trained one and the base model with the weights of the reference run.
 PICTURES ?= $(wildcard ../shared/mini_refer)
-MODEL ?= $(BENCHMARKS)/reference_model
+MODEL ?= checkpoints/plvl-tiny-refshapes
+RANDOM_MODEL := $(BENCHMARKS)/reference_model
 
 .PHONY: help install demo reproduce-tiny benchmark test test-transformers test-demo lint format clean
 
@@ -69,16 +70,16 @@ reproduce-tiny: install
 	$(BIN)/python scripts/bundle_checkpoint.py --model $(TINY) --output $(BUNDLE) --replace
 	$(BIN)/python scripts/typed_expressions.py --model $(BUNDLE) --output $(TYPED)
 
-benchmark: install $(if $(PICTURES),$(MODEL)) $(BENCHMARKS)/refshapes
+benchmark: install $(if $(PICTURES),$(RANDOM_MODEL)) $(BENCHMARKS)/refshapes
 	$(BIN)/python scripts/benchmark.py model --output $(BENCHMARKS)/model.json \
-		$(if $(PICTURES),--model $(MODEL) --pictures $(PICTURES))
+		$(if $(PICTURES),--model $(MODEL) --random_model $(RANDOM_MODEL) --pictures $(PICTURES))
 	$(BIN)/python scripts/benchmark.py train --output $(BENCHMARKS)/train.json
 	$(BIN)/python scripts/benchmark.py data --output $(BENCHMARKS)/data.json --dataset refshapes \
 		--image_root $(BENCHMARKS)/refshapes/images --label_root $(BENCHMARKS)/refshapes/labels
 	$(BIN)/python scripts/benchmark.py export --output $(BENCHMARKS)/export.json
 	$(BIN)/python scripts/benchmark.py report $(BENCHMARKS)/*.json --output docs/performance.md
 
-$(BENCHMARKS)/reference_model: | install
+$(RANDOM_MODEL): | install
 	$(BIN)/python tests/reference_values.py --model $@
 
 $(BENCHMARKS)/refshapes: | install

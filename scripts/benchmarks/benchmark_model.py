@@ -1,10 +1,11 @@
 """Inference of the base model with random weights, against the plain network (plain_model.py).
 
-Time and memory of forward passes, pictures of twice the side, many expressions about one picture, and, with --model
-and --pictures, how far bfloat16 moves the boxes. Takes under 5 minutes on two CPU cores.
+Time and memory of forward passes, pictures of twice the side, many expressions about one picture, and, with
+--pictures, how far bfloat16 moves the boxes of the models that are given. Takes under 5 minutes on two CPU cores.
 """
 
 from functools import partial
+from pathlib import Path
 from statistics import median
 
 import torch
@@ -26,32 +27,41 @@ EXPRESSIONS = 16
 
 def add_arguments(parser):
     add_device_arguments(parser)
-    parser.add_argument("--model", help="a trained model's folder, to compare its boxes in bfloat16 and float32")
+    compared = "whose boxes in bfloat16 and float32 are compared"
+    parser.add_argument("--model", help=f"folder of a trained model {compared}")
+    parser.add_argument("--random_model", help=f"folder of a model with random weights {compared}")
     parser.add_argument(
-        "--pictures", help="folder with images/ and labels/refcoco in the REFER layout, for that comparison"
+        "--pictures", help="folder with images/ and labels/refcoco in the REFER layout, for these comparisons"
     )
 
 
 def measure(arguments, config: PLVLConfig | None = None) -> dict:
-    if (arguments.model is None) != (arguments.pictures is None):
-        raise SystemExit("benchmark.py model: --model and --pictures go together")
+    models = {"bfloat16_box_iou": arguments.model, "random_box_iou": arguments.random_model}
+    models = {figure: folder for figure, folder in models.items() if folder is not None}
+    if bool(models) != (arguments.pictures is not None):
+        raise SystemExit("benchmark.py model: --pictures goes together with --model or --random_model")
     device, turns = chosen_device(arguments)
     on_device = measure_on_gpu if device.type == "cuda" else measure_on_cpu
     comparisons, figures = on_device(config or PLVLConfig(), device, turns)
-    if arguments.model is None:
-        note = "IoU of bfloat16's boxes with float32's: not measured (--model and --pictures)."
-    else:
-        # The data sets' libraries are needed for this alone.
-        from plvl.scripts.benchmarks.box_agreement import box_agreement
+    notes = []
+    for figure, folder in models.items():
+        figures[figure], note = compare_boxes(folder, arguments.pictures, device)
+        notes.append(note)
+    print(*notes or ["IoU of bfloat16's boxes with float32's: not measured (no --pictures)."], sep="\n")
+    return {"machine": describe_machine(device), "comparisons": comparisons, "figures": figures, "notes": notes}
 
-        overlaps = box_agreement(arguments.model, arguments.pictures, device)
-        figures["bfloat16_box_iou"] = sum(overlaps) / len(overlaps)
-        note = (
-            f"IoU of bfloat16's boxes with float32's for {len(overlaps)} expressions: mean "
-            f"{figures['bfloat16_box_iou']:.4f}, median {median(overlaps):.4f}, smallest {min(overlaps):.4f}."
-        )
-    print(note)
-    return {"machine": describe_machine(device), "comparisons": comparisons, "figures": figures, "notes": [note]}
+
+def compare_boxes(model_folder: str, pictures: str, device: torch.device) -> tuple[float, str]:
+    """The mean IoU of a model's boxes in bfloat16 with those in float32, and a sentence about it."""
+    # The data sets' libraries are needed for this alone.
+    from plvl.scripts.benchmarks.box_agreement import box_agreement
+
+    overlaps = box_agreement(model_folder, pictures, device)
+    mean = sum(overlaps) / len(overlaps)
+    return mean, (
+        f"IoU of bfloat16's boxes with float32's, {Path(model_folder).name}, {len(overlaps)} expressions: mean "
+        f"{mean:.4f}, median {median(overlaps):.4f}, smallest {min(overlaps):.4f}."
+    )
 
 
 def measure_on_cpu(config: PLVLConfig, device: torch.device, turns: int) -> tuple[list[dict], dict]:

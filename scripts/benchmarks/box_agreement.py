@@ -1,4 +1,4 @@
-"""How far bfloat16 moves a trained model's boxes on real pictures."""
+"""How far bfloat16 moves a model's boxes on real pictures."""
 
 from itertools import islice
 

@@ -25,7 +25,7 @@ def small_measurement(monkeypatch):
         monkeypatch.setattr(module, "in_own_process", lambda function, *arguments: function(*arguments))
         monkeypatch.setattr(module, "GPU_BATCH", 2)
     monkeypatch.setattr(torch, "compile", lambda network, **modes: network)
-    return Namespace(device="cpu", threads=None, turns=1, model=None, pictures=None)
+    return Namespace(device="cpu", threads=None, turns=1, model=None, random_model=None, pictures=None)
 
 
 def assert_measured(comparisons):
@@ -53,7 +53,7 @@ def test_inference_is_measured(small_measurement, config, capsys):
     assert list(expressions["ways"]) == ["separate calls", "shared"]
     seconds = {name: way["seconds"]["median"] for name, way in small["ways"].items()}
     assert numbers["figures"]["bfloat16_speed"] == seconds["plain, float32"] / seconds["plvl, bfloat16"]
-    assert set(numbers["figures"]) == target_figures("model", "cpu") - {"bfloat16_box_iou"}
+    assert set(numbers["figures"]) == target_figures("model", "cpu") - {"bfloat16_box_iou", "random_box_iou"}
     printed = capsys.readouterr().out
     assert "forward pass, batch 1, 128 × 128" in printed and "not measured" in printed
 
@@ -75,7 +75,7 @@ def test_what_a_gpu_is_asked_runs(small_measurement, config):
     steps, step_figures = benchmark_train.measure_on_gpu(config, torch.device("cpu"), turns=1)
     assert_measured(steps)
     assert [list(step["ways"])[1] for step in steps] == ["plvl, bfloat16 autocast", "plvl, float16 autocast"]
-    assert set(figures) == target_figures("model", "cuda") - {"bfloat16_box_iou"}
+    assert set(figures) == target_figures("model", "cuda") - {"bfloat16_box_iou", "random_box_iou"}
     assert set(step_figures) == target_figures("train", "cuda")
     assert None not in (figures | step_figures).values()
 
@@ -93,9 +93,10 @@ def test_a_missing_onnx_library_is_named(small_measurement, monkeypatch):
         benchmark_export.measure(small_measurement)
 
 
-def test_a_model_without_pictures_is_refused(small_measurement):
-    small_measurement.model = "trained"
-    with pytest.raises(SystemExit, match="go together"):
+@pytest.mark.parametrize("given", ["model", "random_model", "pictures"])
+def test_a_model_without_pictures_and_pictures_without_a_model_are_refused(small_measurement, given):
+    setattr(small_measurement, given, "folder")
+    with pytest.raises(SystemExit, match="goes together"):
         benchmark_model.measure(small_measurement)
 
 
@@ -105,6 +106,9 @@ def test_boxes_of_bfloat16_are_near_those_of_float32(model_folder, mini_refer):
     assert len(overlaps) == 20
     assert all(0 <= overlap <= 1 for overlap in overlaps)
     assert 0.5 < sum(overlaps) / len(overlaps) < 1
+    mean, note = benchmark_model.compare_boxes(model_folder, pictures, torch.device("cpu"))
+    assert mean == sum(overlaps) / len(overlaps)
+    assert f"mean {mean:.4f}" in note
 
 
 @pytest.fixture
