@@ -27,6 +27,8 @@ class GroundingCollator:
 
     def __call__(self, rows: list[dict]) -> dict:
         size = self.expressions_per_picture
+        if len(rows) % size:
+            raise ValueError(f"got {len(rows)} rows, which are no whole pictures with {size} expressions each")
         samples = [picture_sample(rows[start : start + size]) for start in range(0, len(rows), size)]
         if self.augmentation is not None:
             samples = [self.augmentation(sample) for sample in samples]

@@ -64,7 +64,7 @@ def load_grounding_dataset(
         return checked_stream(stream, RowCheck(set_sizes(sources), max_skipped))
     sources = open_sources(name, split, image_root, label_root, split_by)
     parts = [cached_rows(one, source, split, max_skipped) for one, source in sources.items()]
-    return joined(parts, sources, name, split, seed)
+    return joined(parts, list(set_sizes(sources).values()), name, split, seed)
 
 
 def set_sizes(sources):
@@ -82,15 +82,15 @@ def unopened_rows(name, split, image_root=None, label_root=None, split_by=None, 
     """
     sources = open_sources(name, split, image_root, label_root, split_by)
     parts = [unopened_stream(source, split) for source in sources.values()]
-    return joined(parts, sources, name, split, seed), sources
+    return joined(parts, list(set_sizes(sources).values()), name, split, seed), sources
 
 
-def joined(parts, sources, name, split, seed):
-    """The datasets made of `sources` as one: mixed for training, else one after the other."""
+def joined(parts, sizes, name, split, seed):
+    """The datasets that `name` stands for, of `sizes`, as one: mixed for training, else one after the other."""
     if split != "train":
         return chain(parts)
     weights = list(name.values()) if isinstance(name, dict) else None
-    return mix(parts, list(set_sizes(sources).values()), weights, seed)
+    return mix(parts, sizes, weights, seed)
 
 
 def open_sources(name, split, image_root, label_root, split_by):

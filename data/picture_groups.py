@@ -4,6 +4,7 @@ from itertools import cycle, groupby, islice
 
 from datasets import Features, IterableDataset
 
+from plvl.data.row_rules import labelled_size
 from plvl.data.row_streams import UNOPENED_FEATURES
 
 
@@ -11,45 +12,51 @@ def grouped_stream(source, split, size):
     """
     The rows of a `RowSource` as an `IterableDataset` of groups, {"rows": [row, ...]}, with pictures unopened.
 
-    A group is about one picture. Rows are taken for one picture's where they follow one another in the labels.
+    A group has `size` rows about one picture or, where these do not come out even, fewer. Rows are taken for one
+    picture's where they follow one another in the labels.
 
     Args:
         source: as for `plvl.data.row_streams.unopened_stream`.
         split: name of the split.
-        size: rows in each group.
+        size: the most rows in a group.
     """
     arguments = {"shards": source.shards, "read_rows": source.read_rows, "where": source.where, "size": size}
     features = Features({"rows": [UNOPENED_FEATURES]})
     return IterableDataset.from_generator(_groups_of_shards, features=features, gen_kwargs=arguments, split=split)
 
 
+def number_of_groups(source, size):
+    """How many groups `grouped_stream` has: about, where rows are alone; else counted, in one pass over the labels."""
+    if size == 1:
+        return source.num_rows
+    return sum(1 for _ in _groups_of_shards(source.shards, source.read_rows, source.where, size))
+
+
 def groups_of_picture(rows, size):
-    """Deal the rows about a picture into groups of `size`, each with rows from the whole list.
-
-    Every row is in a group; the first rows come once more where the last group would be too small.
-    """
+    """Deal the rows about a picture into as few groups as there can be, each with rows from the whole list."""
     num_groups = -(-len(rows) // size)
-    dealt = [row for first in range(num_groups) for row in rows[first::num_groups]]
-    filled = list(islice(cycle(dealt), num_groups * size))
-    return [filled[start : start + size] for start in range(0, len(filled), size)]
+    return [rows[first::num_groups] for first in range(num_groups)]
 
 
-def open_group(rows, check):
-    """The rows of a group with their picture opened once and in place of defective rows others of the group.
+def open_group(rows, size, check):
+    """
+    Open the picture of a group once, and make its rows `size` in number: some come again in place of rows that are
+    defective or were not there.
 
     Args:
         rows: of one picture, unopened.
+        size: number of rows wanted.
         check: `plvl.data.row_rules.RowCheck`.
 
     Returns:
-        As many rows, or None where all are defective.
+        The rows, or None where all are defective.
     """
     opened = []
     for row in rows:
         row = check(row, opened[0]["image"] if opened else None)
         if row is not None:
             opened.append(row)
-    return list(islice(cycle(opened), len(rows))) or None
+    return list(islice(cycle(opened), size)) or None
 
 
 def _groups_of_shards(shards, read_rows, where, size):
@@ -59,4 +66,5 @@ def _groups_of_shards(shards, read_rows, where, size):
 
 
 def _picture_of(row):
-    return row["image_id"], row["file_name"]
+    # Of two rows that give a picture different sizes one is wrong: each must be held against the picture.
+    return row["dataset"], row["file_name"], labelled_size(row)

@@ -157,7 +157,7 @@ def righted_row(row, picture=None):
     if row["image"] is None:
         raise RowDefect("annotation without a picture", f"image {row['image_id']} is not in the labels")
     try:
-        image = picture or open_picture(row["image"], *_labelled_size(row))
+        image = open_picture(row["image"], *labelled_size(row)) if picture is None else picture
     except PictureError as error:
         raise RowDefect(error.defect, str(error)) from error
     box = _inside(box, image.width, image.height)
@@ -168,10 +168,10 @@ def _is_box(box):
     return isinstance(box, Sequence) and len(box) == 4 and all(isinstance(n, Real) and math.isfinite(n) for n in box)
 
 
-def _labelled_size(row):
-    """Height and width the labels speak of: their own, else that of an RLE, else None."""
+def labelled_size(row):
+    """(height, width) the labels speak of: their own, else that of an RLE, else None."""
     if row["height"] is None and row["segmentation"] and row["segmentation"]["size"]:
-        return row["segmentation"]["size"]
+        return tuple(row["segmentation"]["size"])
     return row["height"], row["width"]
 
 

@@ -1,12 +1,15 @@
 """Rows to train on, with what a run needs to count its epochs and to find its place again."""
 
+import logging
 from dataclasses import dataclass
 
 from datasets import IterableDataset
 
 from plvl.data.loading import joined, open_sources, set_sizes
-from plvl.data.picture_groups import grouped_stream, open_group
+from plvl.data.picture_groups import grouped_stream, number_of_groups, open_group
 from plvl.data.row_rules import MAX_SKIPPED, RowCheck
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -18,8 +21,8 @@ class TrainingRows:
         stream: groups of rows about one picture as the labels have them ({"rows": [row, ...]}), shuffled; `set_epoch`
             gives another order.
         check: opens a row's picture and applies every rule of plvl.data.row_rules; gives None for a defective row.
-        num_rows: rows of the split, about.
-        expressions_per_picture: rows in each group.
+        num_rows: that a pass over the stream gives, about; rows that come again to fill their group are counted again.
+        expressions_per_picture: rows in each group, when it is open.
     """
 
     stream: IterableDataset
@@ -32,7 +35,7 @@ class TrainingRows:
 
     def open(self, group) -> list[dict] | None:
         """The rows of a group of `stream`, to be trained on; None where all are defective."""
-        return open_group(group["rows"], self.check)
+        return open_group(group["rows"], self.expressions_per_picture, self.check)
 
 
 def load_training_rows(
@@ -49,15 +52,29 @@ def load_training_rows(
     """Open one split of a grounding dataset, or of several, to train on.
 
     Args, errors: as in `plvl.data.loading.load_grounding_dataset`, and
-        shuffle_buffer: groups of a stream to draw from at random, 0 for the order of the labels.
-        expressions_per_picture: rows about one picture that stay together (`plvl.data.picture_groups`).
+        expressions_per_picture: rows about one picture that stay together (`plvl.data.picture_groups`). More than 1
+            takes a pass over the labels, to count the groups.
+
+    Raises:
+        ValueError: expressions_per_picture is less than 1.
     """
-    if expressions_per_picture < 1:
-        raise ValueError(f"expressions_per_picture must be 1 or more, got {expressions_per_picture}")
+    size = expressions_per_picture
+    if size < 1:
+        raise ValueError(f"expressions_per_picture must be 1 or more, got {size}")
     sources = open_sources(name, split, image_root, label_root, split_by)
-    parts = [grouped_stream(source, split, expressions_per_picture) for source in sources.values()]
-    stream = joined(parts, sources, name, split, seed)
+    num_groups = {one: number_of_groups(source, size) for one, source in sources.items()}
+    for one, source in sources.items() if size > 1 else ():
+        repeated = num_groups[one] * size - source.num_rows
+        logger.warning(
+            "%s: %d groups of %d rows about one picture; %d rows in 100 come again to fill their group",
+            one,
+            num_groups[one],
+            size,
+            round(100 * repeated / source.num_rows),
+        )
+    parts = [grouped_stream(source, split, size) for source in sources.values()]
+    stream = joined(parts, list(num_groups.values()), name, split, seed)
     if shuffle_buffer:
-        stream = stream.shuffle(seed=seed, buffer_size=shuffle_buffer)
+        stream = stream.shuffle(seed=seed, buffer_size=max(shuffle_buffer // size, 1))
     check = RowCheck(set_sizes(sources), max_skipped)
-    return TrainingRows(stream, check, check.num_rows, expressions_per_picture)
+    return TrainingRows(stream, check, size * sum(num_groups.values()), size)

@@ -53,8 +53,8 @@ class PLVLOutput(ModelOutput):
         hidden_states (`tuple[torch.FloatTensor]`, *optional*, with `output_hidden_states=True`): what entered
             the first vision block and what left each, of shape `(batch_size, rows * columns, hidden_size)`, row
             by row; with `image_embeddings`, these, and what left the first block that language enters and each one
-            after. With fewer pictures than expressions, the states before language enters are the pictures', of
-            their number.
+            after. With fewer pictures than expressions, the states of `pixel_values` before language enters
+            are the pictures', of their number.
         attentions (`tuple[torch.FloatTensor]`, *optional*, with `output_attentions=True`): of each vision block,
             `(batch_size, heads, tokens, tokens)`; blocks with windows have `batch_size * windows` first.
         cross_attentions (`tuple[torch.FloatTensor]`, *optional*, with `output_attentions=True`): of each vision

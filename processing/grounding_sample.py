@@ -1,4 +1,4 @@
-"""What the training transform works on: a picture with an expression and, moving along with it, box and mask."""
+"""What the training transform works on: a picture with expressions and, moving along with it, box and mask of each."""
 
 from dataclasses import dataclass
 

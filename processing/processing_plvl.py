@@ -73,8 +73,8 @@ class PLVLProcessor(ProcessorMixin):
         Args:
             outputs ([`PLVLOutput`]): what the model gave.
             target_sizes (`list[tuple[int, int]]` or `torch.Tensor` of shape `(batch_size, 2)`, *optional*): height
-                and width of each picture in pixels; one size serves all expressions. Without it, boxes are shares
-                of the picture and masks have the network's size.
+                and width of each picture in pixels, which serves as many expressions as the others. Without it,
+                boxes are shares of the picture and masks have the network's size.
             mask_threshold (`float`, defaults to 0.5): a pixel of a higher probability belongs to the object.
 
         Returns:
@@ -84,10 +84,9 @@ class PLVLProcessor(ProcessorMixin):
         """
         num_expressions = len(outputs.last_hidden_state)
         sizes = [None] * num_expressions if target_sizes is None else [tuple(map(int, size)) for size in target_sizes]
-        if len(sizes) == 1:
-            sizes = sizes * num_expressions
-        if len(sizes) != num_expressions:
+        if not sizes or num_expressions % len(sizes):
             raise ValueError(f"got {len(sizes)} target_sizes for {num_expressions} expressions")
+        sizes = [size for size in sizes for _ in range(num_expressions // len(sizes))]
 
         results = [{} for _ in sizes]
         if outputs.pred_boxes is not None:

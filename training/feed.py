@@ -19,7 +19,7 @@ from datasets.distributed import split_dataset_by_node
 
 from plvl.data.training_rows import TrainingRows
 
-DEFECTIVE_GROUPS_IN_A_ROW = 10_000
+MOST_DEFECTIVE_GROUPS = 10_000
 
 
 @dataclass
@@ -29,14 +29,14 @@ class FeedPosition:
 
     Args:
         epoch, batches: the epoch, and how many of its batches are used.
-        groups_read (`list[int]`): groups of rows about one picture that each DataLoader worker has read for them,
-            defective ones included.
+        rows_read (`list[int]`): rows, or groups of rows about one picture, that each DataLoader worker has read for
+            them, defective ones included.
         num_processes, batch_size, expressions_per_picture: what it was counted with.
     """
 
     epoch: int
     batches: int
-    groups_read: list[int]
+    rows_read: list[int]
     num_processes: int
     batch_size: int
     expressions_per_picture: int = 1
@@ -57,12 +57,12 @@ class FeedPosition:
 
 @dataclass
 class FeedBatch:
-    """Rows of one batch; `worker` has read `groups_read` groups of the epoch up to its end."""
+    """Rows of one batch; `worker` has read `rows_read` rows or groups of the epoch up to its end."""
 
     rows: list[dict]
     seed: int
     worker: int
-    groups_read: int
+    rows_read: int
 
 
 class TrainingFeed(torch.utils.data.IterableDataset):
@@ -95,9 +95,9 @@ class TrainingFeed(torch.utils.data.IterableDataset):
         self.num_workers = num_workers
         self.seed, self.start = seed, start
         self.epoch = 0
-        if start is not None and len(start.groups_read) != max(num_workers, 1):
+        if start is not None and len(start.rows_read) != max(num_workers, 1):
             raise ValueError(
-                f"the checkpoint was written with {len(start.groups_read)} readers of data in each process and cannot "
+                f"the checkpoint was written with {len(start.rows_read)} readers of data in each process and cannot "
                 f"be continued with {max(num_workers, 1)}: set dataloader_num_workers as it was"
             )
 
@@ -110,18 +110,18 @@ class TrainingFeed(torch.utils.data.IterableDataset):
     def position_after(self, batch: FeedBatch, before: FeedPosition | None) -> FeedPosition:
         """Where the run is when it has used `batch`, having been at `before`."""
         goes_on = before is not None and before.epoch == self.epoch
-        groups_read = list(before.groups_read) if goes_on else [0] * max(self.num_workers, 1)
-        groups_read[batch.worker] = batch.groups_read
+        rows_read = list(before.rows_read) if goes_on else [0] * max(self.num_workers, 1)
+        rows_read[batch.worker] = batch.rows_read
         used = before.batches if goes_on else 0
         counted_with = self.num_processes, self.batch_size, self.expressions_per_picture
-        return FeedPosition(self.epoch, used + 1, groups_read, *counted_with)
+        return FeedPosition(self.epoch, used + 1, rows_read, *counted_with)
 
     def __iter__(self) -> Iterator[FeedBatch | None]:
         info = torch.utils.data.get_worker_info()
         worker, num_workers = (0, 1) if info is None else (info.id, info.num_workers)
         goes_on = self.start is not None and self.start.epoch == self.epoch
-        used, groups_read = (self.start.batches, self.start.groups_read[worker]) if goes_on else (0, 0)
-        groups = self._endless_groups(worker, num_workers, groups_read)
+        used, rows_read = (self.start.batches, self.start.rows_read[worker]) if goes_on else (0, 0)
+        groups = self._endless_groups(worker, num_workers, rows_read)
         for batch in range(worker, self.num_batches, num_workers):
             if batch < used:
                 yield None
@@ -130,18 +130,20 @@ class TrainingFeed(torch.utils.data.IterableDataset):
             seed = crc32(f"{self.seed} {self.epoch} {self.process} {batch}".encode())
             yield FeedBatch(list(chain.from_iterable(rows)), seed, worker, numbers[-1])
 
-    def _endless_groups(self, worker: int, num_workers: int, groups_read: int):
-        """(groups read so far, rows) of the epoch, over and over; the first `groups_read` are not looked at."""
+    def _endless_groups(self, worker: int, num_workers: int, rows_read: int):
+        """(groups read so far, rows) of the epoch, over and over; the first `rows_read` are not looked at."""
         unopened, open_group = self._unopened_groups(worker, num_workers)
         passes = chain.from_iterable(_not_empty(unopened) for _ in repeat(None))
         defective = 0
-        for number, group in enumerate(islice(passes, groups_read, None), groups_read + 1):
+        for number, group in enumerate(islice(passes, rows_read, None), rows_read + 1):
             rows = open_group(group)
             defective = defective + 1 if rows is None else 0
             if rows is not None:
                 yield number, rows
-            elif defective == DEFECTIVE_GROUPS_IN_A_ROW:
-                raise ValueError(f"no row to train on for {defective} pictures in a row, all are defective")
+            elif defective == MOST_DEFECTIVE_GROUPS:
+                raise ValueError(
+                    f"no row to train on in {defective} groups of rows one after the other, all are defective"
+                )
 
     def _unopened_groups(self, worker: int, num_workers: int) -> tuple[Callable, Callable]:
         """A function that begins a pass over this worker's groups, and one that opens a group's rows."""

@@ -90,9 +90,7 @@ class DataArguments:
     aug_scale: bool = field(default=True, metadata={"help": "Augmentation draws the size pictures are resized to."})
     aug_color: bool = field(default=True, metadata={"help": "Augmentation changes brightness, contrast, saturation."})
     aug_blur: bool = field(default=False, metadata={"help": "Augmentation blurs every other picture."})
-    shuffle_buffer_size: int = field(
-        default=1000, metadata={"help": "Rows, or groups of rows about one picture, among which the next is drawn."}
-    )
+    shuffle_buffer_size: int = field(default=1000, metadata={"help": "Rows among which the next is drawn."})
     expressions_per_picture: int = field(
         default=1,
         metadata={"help": "Expressions in a batch about each picture, whose own part is then computed once for them."},

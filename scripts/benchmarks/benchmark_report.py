@@ -23,7 +23,8 @@ The base model (217 million parameters, random weights of one seed) at 448 × 44
 with the same weights (`scripts/benchmarks/plain_model.py`): attention scores with their position bias materialised,
 position tables resized on every call, eager attention in the text encoder, one sample's heat map at a time on the
 CPU, and PyTorch's default AdamW (this project's step has the fused one, as Transformers' `Trainer`). Tests hold both
-to the same outputs, losses and gradients.
+to the same outputs, losses and gradients. How far bfloat16 moves boxes is also said of the small trained network in
+`checkpoints/plvl-tiny-refshapes`, since a box depends on which cell is best, and random weights hardly prefer one.
 
 - Ways that are compared run in one process and take turns. Times are medians of the turns; "speed" is the first line's
   median over that of the line.

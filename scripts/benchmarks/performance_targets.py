@@ -29,7 +29,10 @@ class Target:
 
 
 IOU = "mean IoU of bfloat16's boxes with float32's, real pictures, {}"
-TRAINED, RANDOM = IOU.format("a trained model"), IOU.format("the base model with random weights")
+TRAINED, RANDOM = (
+    IOU.format("the checkpoint that the project carries"),
+    IOU.format("the base model with random weights"),
+)
 GROWTH = "growth of a pass's memory from 448 × 448 to 896 × 896, over the growth of the number of tokens"
 STEP = "training step, batch 20, {} autocast, against the plain network"
 

@@ -58,10 +58,16 @@ def test_a_picture_thinner_than_the_network_can_show_is_still_augmented(processo
 
 
 def test_rows_about_one_picture_share_it_and_are_mirrored_together(processor, rows):
+    other = {"image": Image.new("RGB", (80, 30), "teal"), "height": 30, "width": 80, "bbox": [1, 2, 8, 9]}
+    rows += [rows[1] | other, rows[1] | other | {"bbox": [40, 2, 8, 9], "text": "the left one"}]
     alone = GroundingCollator(processor, RandomMirror(p=1.0))(rows)
-    together = GroundingCollator(processor, RandomMirror(p=1.0), expressions_per_picture=2)(rows * 2)
-    assert together["pixel_values"].shape[0] == 2
-    assert torch.equal(together["pixel_values"], alone["pixel_values"])
-    assert torch.equal(together["input_ids"], alone["input_ids"].repeat(2, 1))
-    assert torch.equal(together["labels"]["boxes"], alone["labels"]["boxes"].repeat(2, 1))
-    assert together["labels"]["has_mask"].tolist() == [True, False] * 2
+    together = GroundingCollator(processor, RandomMirror(p=1.0), expressions_per_picture=2)(rows)
+    assert torch.equal(together["pixel_values"], alone["pixel_values"][::2])
+    assert torch.equal(together["input_ids"], alone["input_ids"])
+    for name, values in alone["labels"].items():
+        assert torch.equal(together["labels"][name], values)
+
+
+def test_rows_that_are_no_whole_pictures_are_refused(processor, rows):
+    with pytest.raises(ValueError, match="got 3 rows, which are no whole pictures with 2 expressions each"):
+        GroundingCollator(processor, expressions_per_picture=2)([*rows, rows[0]])

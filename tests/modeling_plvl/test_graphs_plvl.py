@@ -85,6 +85,15 @@ def test_one_graph_serves_every_number_and_length_of_expressions_about_a_picture
     assert graphs.frame_count == 1
 
 
+def test_one_graph_serves_every_number_of_pictures_with_several_expressions_each(shallow_model):
+    graphs = CompileCounterWithBackend("eager")
+    compiled = compiled_for_any_length(shallow_model, graphs)
+    for pictures, number, length in ((2, 4, 7), (3, 6, 9), (2, 6, 12)):
+        inputs = made_inputs(number, length, pictures=pictures)
+        torch.testing.assert_close(compiled(inputs).to_tuple(), shallow_model(**inputs).to_tuple())
+    assert graphs.frame_count == 1
+
+
 def test_one_graph_trains_on_every_batch_size_and_length_of_expression(shallow_model):
     graphs = CompileCounterWithBackend("eager")
     compiled = compiled_for_any_length(shallow_model.train(), graphs)

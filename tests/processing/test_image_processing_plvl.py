@@ -70,11 +70,26 @@ def test_a_mask_that_vanishes_at_the_networks_size_counts_as_none(image_processo
     assert labels["masks"].sum() == 0 and labels["has_mask"].tolist() == [False]
 
 
+def test_each_of_two_pictures_has_its_own_two_objects(image_processor):
+    wide, high = Image.new("RGB", (80, 40)), Image.new("RGB", (40, 80))
+    boxes = [(0, 0, 40, 20), (40, 20, 80, 40), (0, 0, 20, 40), (20, 0, 40, 80)]
+    masks = [np.ones((40, 80)), None, None, np.ones((80, 40))]
+    batch = image_processor([wide, high], boxes=boxes, masks=masks, return_tensors="pt")
+    assert len(batch["pixel_values"]) == 2
+    expected = [[0.25, 0.25, 0.5, 0.5], [0.75, 0.75, 0.5, 0.5], [0.25, 0.25, 0.5, 0.5], [0.75, 0.5, 0.5, 1.0]]
+    torch.testing.assert_close(batch["labels"]["boxes"], torch.tensor(expected))
+    assert batch["labels"]["has_mask"].tolist() == [True, False, False, True]
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         ({"images": Image.new("RGB", (0, 40))}, r"picture 0 has no area: its size is \(0, 40\)"),
         ({"images": [Image.new("RGB", (8, 4))], "boxes": []}, "got 1 pictures and 0 boxes"),
+        (
+            {"images": [Image.new("RGB", (8, 4))], "boxes": [(0, 0, 1, 1)] * 2, "masks": [None]},
+            "got 2 boxes and 1 masks",
+        ),
         (
             {"images": [Image.new("RGB", (8, 4))], "masks": [np.ones((8, 4))]},
             r"a mask of \(8, 4\) was given for a picture of \(4, 8\)",

@@ -93,6 +93,14 @@ def test_a_higher_threshold_makes_a_smaller_mask(processor):
     assert some["mask"].any() and not none["mask"].any()
 
 
+def test_the_size_of_a_picture_serves_all_expressions_about_it(model, processor, inputs):
+    of_four = {name: values.repeat(2, 1) for name, values in inputs.items() if name != "pixel_values"}
+    with torch.no_grad():
+        outputs = model(pixel_values=inputs["pixel_values"], **of_four)
+    answers = processor.post_process_grounding(outputs, target_sizes=[(40, 80), (30, 20)])
+    assert [tuple(answer["mask"].shape) for answer in answers] == [(40, 80), (40, 80), (30, 20), (30, 20)]
+
+
 def test_a_wrong_number_of_sizes_is_refused(processor):
     with pytest.raises(ValueError, match="got 2 target_sizes for 1 expressions"):
         processor.post_process_grounding(outputs_with_one_answer(), target_sizes=[(4, 4), (5, 5)])

@@ -34,7 +34,7 @@ def test_an_epoch_of_two_processes_has_each_row_once_and_the_next_another_order(
 def test_batches_are_full_although_rows_are_defective():
     batches = list(feed(rows_with_every_third_defective(), num_batches=4))
     assert numbers(batches) == [[1, 2, 4, 5, 7], [8, 10, 11, 13, 14], [16, 17, 19, 20, 22], [23, 25, 26, 28, 29]]
-    assert [batch.groups_read for batch in batches] == [8, 15, 23, 30]
+    assert [batch.rows_read for batch in batches] == [8, 15, 23, 30]
 
 
 def test_rows_about_one_picture_come_together():
@@ -43,7 +43,9 @@ def test_rows_about_one_picture_come_together():
     rows = TrainingRows(stream, lambda row, picture: row | {"image": None}, 12, expressions_per_picture=2)
     batches = list(feed(rows, batch_size=4))
     assert numbers(batches) == [[0, 1, 2, 3], [4, 5, 6, 7]]
-    assert [batch.groups_read for batch in batches] == [2, 4]
+    assert [batch.rows_read for batch in batches] == [2, 4]
+    again = list(feed(rows, batch_size=4, start=FeedPosition(0, 1, [2], 1, 4, 2)))
+    assert again == [None, batches[1]]
     with pytest.raises(ValueError, match="a batch of 5 expressions in each process .* 2 expressions each"):
         feed(rows, batch_size=5)
 

@@ -93,6 +93,17 @@ def test_a_missing_onnx_library_is_named(small_measurement, monkeypatch):
         benchmark_export.measure(small_measurement)
 
 
+def test_the_boxes_of_the_trained_and_of_the_random_model_are_figures_of_their_own(small_measurement, monkeypatch):
+    monkeypatch.setattr(benchmark_model, "measure_on_cpu", lambda *_: ([], {}))
+    monkeypatch.setattr(
+        benchmark_model, "compare_boxes", lambda folder, pictures, _: (folder, f"{folder} on {pictures}")
+    )
+    small_measurement.model, small_measurement.random_model, small_measurement.pictures = "trained", "new", "pictures"
+    numbers = benchmark_model.measure(small_measurement)
+    assert numbers["figures"] == {"bfloat16_box_iou": "trained", "random_box_iou": "new"}
+    assert numbers["notes"] == ["trained on pictures", "new on pictures"]
+
+
 @pytest.mark.parametrize("given", ["model", "random_model", "pictures"])
 def test_a_model_without_pictures_and_pictures_without_a_model_are_refused(small_measurement, given):
     setattr(small_measurement, given, "folder")
