@@ -20,7 +20,7 @@ def grouped_stream(source, split, size):
         split: name of the split.
         size: the most rows in a group.
     """
-    arguments = {"shards": source.shards, "read_rows": source.read_rows, "where": source.where, "size": size}
+    arguments = source.reading | {"size": size}
     features = Features({"rows": [UNOPENED_FEATURES]})
     return IterableDataset.from_generator(_groups_of_shards, features=features, gen_kwargs=arguments, split=split)
 
@@ -29,7 +29,7 @@ def number_of_groups(source, size):
     """How many groups `grouped_stream` has: about, where rows are alone; else counted, in one pass over the labels."""
     if size == 1:
         return source.num_rows
-    return sum(1 for _ in _groups_of_shards(source.shards, source.read_rows, source.where, size))
+    return sum(1 for _ in _groups_of_shards(**source.reading, size=size))
 
 
 def groups_of_picture(rows, size):

@@ -44,12 +44,16 @@ class RowSource:
     held_back: int = 0
     label_files: tuple = ()
 
+    @property
+    def reading(self):
+        """What a generator over shards is called with."""
+        return {"shards": self.shards, "read_rows": self.read_rows, "where": self.where}
+
 
 def unopened_stream(source, split):
     """The rows of a `RowSource` as an `IterableDataset` whose pictures are {"path", "bytes"} dicts."""
-    arguments = {"shards": source.shards, "read_rows": source.read_rows, "where": source.where}
     return IterableDataset.from_generator(
-        _rows_of_shards, features=UNOPENED_FEATURES, gen_kwargs=arguments, split=split
+        _rows_of_shards, features=UNOPENED_FEATURES, gen_kwargs=source.reading, split=split
     )
 
 
@@ -64,10 +68,7 @@ def cached_rows(name, source, split, max_skipped):
 
     The cache holds paths of pictures, and a PNG of those that a plain reader would get wrong.
     """
-    arguments = {
-        "shards": source.shards,
-        "read_rows": source.read_rows,
-        "where": source.where,
+    arguments = source.reading | {
         "sizes": {name: source.num_rows},
         "max_skipped": max_skipped,
         # The cache goes by the arguments: with other labels it must be another.

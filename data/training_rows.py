@@ -63,18 +63,24 @@ def load_training_rows(
         raise ValueError(f"expressions_per_picture must be 1 or more, got {size}")
     sources = open_sources(name, split, image_root, label_root, split_by)
     num_groups = {one: number_of_groups(source, size) for one, source in sources.items()}
-    for one, source in sources.items() if size > 1 else ():
-        repeated = num_groups[one] * size - source.num_rows
-        logger.warning(
-            "%s: %d groups of %d rows about one picture; %d rows in 100 come again to fill their group",
-            one,
-            num_groups[one],
-            size,
-            round(100 * repeated / source.num_rows),
-        )
+    if size > 1:
+        report_repeated(sources, num_groups, size)
     parts = [grouped_stream(source, split, size) for source in sources.values()]
     stream = joined(parts, list(num_groups.values()), name, split, seed)
     if shuffle_buffer:
         stream = stream.shuffle(seed=seed, buffer_size=max(shuffle_buffer // size, 1))
     check = RowCheck(set_sizes(sources), max_skipped)
     return TrainingRows(stream, check, size * sum(num_groups.values()), size)
+
+
+def report_repeated(sources, num_groups, size):
+    """Say how many rows of each set come again to fill their group; arguments by the set's name."""
+    for name, source in sources.items():
+        repeated = num_groups[name] * size - source.num_rows
+        logger.warning(
+            "%s: %d groups of %d rows about one picture; %d rows in 100 come again to fill their group",
+            name,
+            num_groups[name],
+            size,
+            round(100 * repeated / max(source.num_rows, 1)),
+        )
