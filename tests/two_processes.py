@@ -61,12 +61,13 @@ def measured_and_saved(trainer, roots, folder):
 
 
 def resumed(roots, output):
-    """Whether a run from the checkpoint of its third step ends as the run that wrote it."""
+    """Whether a run with Muon, from the checkpoint of its third step, ends as the run that wrote it."""
     ends = []
     for folder, start in ((output / "whole", None), (output / "again", output / "whole/checkpoint-3")):
         set_seed(0)
         model = random_model()
         arguments = {"max_steps": 5, "save_strategy": "steps", "save_steps": 3, "dataloader_num_workers": 1}
+        arguments["muon_learning_rate"] = 1e-3
         trainer = shapes_trainer(roots, folder, model=model, **arguments)
         trainer.train(resume_from_checkpoint=start and str(start))
         ends.append(weights(model))

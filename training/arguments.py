@@ -17,6 +17,13 @@ class PLVLTrainingArguments(TrainingArguments):
     learning_rate: float = field(default=2.5e-5, metadata={"help": "For all but the two encoders."})
     text_learning_rate: float = field(default=5e-6, metadata={"help": "For the text encoder."})
     vision_learning_rate: float = field(default=1e-5, metadata={"help": "For the vision encoder."})
+    muon_learning_rate: float | None = field(
+        default=None,
+        metadata={
+            "help": "Has Muon train the weights of all linear layers, at this rate, which moves a weight as far as "
+            "AdamW would; `optim` trains the rest."
+        },
+    )
     freeze_text_encoder: bool = field(default=False, metadata={"help": "Leave the text encoder as it is."})
     freeze_vision_encoder: bool = field(
         default=False, metadata={"help": "Leave the vision encoder as it is, but for what lets language in."}

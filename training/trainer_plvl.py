@@ -41,6 +41,7 @@ from plvl.training.feed import (
     most_workers,
     number_of_rows,
 )
+from plvl.training.joint_optimizer import JointOptimizer
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,12 @@ ENCODERS = {"text_encoder": "freeze_text_encoder", "vision_encoder": "freeze_vis
 
 class LossNotFiniteError(FloatingPointError):
     """The loss of a batch is infinite or no number; the message names the batch's rows."""
+
+
+def linear_weights(model: torch.nn.Module) -> list[torch.nn.Parameter]:
+    """The weights of all linear layers that are trained: the matrices of the blocks; the head has convolutions."""
+    linear_layers = (module for module in model.modules() if isinstance(module, torch.nn.Linear))
+    return [layer.weight for layer in linear_layers if layer.weight.requires_grad]
 
 
 class PLVLTrainer(Trainer):
@@ -183,12 +190,27 @@ class PLVLTrainer(Trainer):
 
     def create_optimizer(self, model=None):
         if self.optimizer is None:
+            model = model or self.model
             optimizer_cls, optimizer_kwargs = self.get_optimizer_cls_and_kwargs(self.args, self.model)
-            self.optimizer = optimizer_cls(self.parameter_groups(model or self.model), **optimizer_kwargs)
+            matrices = linear_weights(model) if self.args.muon_learning_rate is not None else []
+            self.optimizer = optimizer_cls(self.parameter_groups(model, leave_out=matrices), **optimizer_kwargs)
+            if matrices:
+                self.optimizer = JointOptimizer(muon=self._muon(matrices), others=self.optimizer)
         return self.optimizer
 
-    def parameter_groups(self, model) -> list[dict]:
+    def _muon(self, matrices: list[torch.nn.Parameter]) -> torch.optim.Muon:
+        if self.is_fsdp_enabled:
+            raise ValueError("muon_learning_rate is for whole matrices, and FSDP cuts them into shards")
+        return torch.optim.Muon(
+            matrices,
+            lr=self.args.muon_learning_rate,
+            weight_decay=self.args.weight_decay,
+            adjust_lr_fn="match_rms_adamw",
+        )
+
+    def parameter_groups(self, model, leave_out=()) -> list[dict]:
         """Text encoder, vision encoder and the rest, each with its learning rate, with and without weight decay."""
+        left_out = {id(parameter) for parameter in leave_out}
         rates = {
             "text_encoder": self.args.text_learning_rate,
             "vision_encoder": self.args.vision_learning_rate,
@@ -197,7 +219,7 @@ class PLVLTrainer(Trainer):
         decayed = set(self.get_decay_parameter_names(model))
         groups = defaultdict(list)
         for name, parameter in model.named_parameters():
-            if parameter.requires_grad:
+            if parameter.requires_grad and id(parameter) not in left_out:
                 part = next(part for part in rates if name.removeprefix("module.").startswith(part))
                 groups[rates[part], name in decayed].append(parameter)
         return [

@@ -55,6 +55,38 @@ def test_each_part_has_its_learning_rate_and_norms_no_decay(model, processor, pi
     assert group_of["decoder.layers.0.norm1.weight"]["weight_decay"] == 0
 
 
+def test_muon_trains_the_weights_of_linear_layers_and_adamw_the_rest(model, processor, picture, tmp_path):
+    trainer = make_trainer(model, processor, picture, tmp_path, muon_learning_rate=1e-3)
+    optimizer = trainer.create_optimizer()
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    group_of = {names[id(parameter)]: group for group in optimizer.param_groups for parameter in group["params"]}
+    assert len(group_of) == len(names)
+    by_muon = {names[id(each)] for group in optimizer.optimizers["muon"].param_groups for each in group["params"]}
+    assert {"decoder.layers.0.fc1.weight", "vision_encoder.layers.0.attention.qkv.weight"} <= by_muon
+    assert not any("embeddings" in name or name.endswith("bias") or name.startswith("head") for name in by_muon)
+    assert group_of["vision_encoder.layers.0.fc1.weight"]["lr"] == 1e-3
+    assert group_of["vision_encoder.layers.0.fc1.bias"]["lr"] == 1e-5
+
+
+def test_muon_refuses_matrices_that_fsdp_has_cut_up(model, processor, picture, tmp_path):
+    trainer = make_trainer(model, processor, picture, tmp_path, muon_learning_rate=1e-3)
+    trainer.is_fsdp_enabled = True
+    with pytest.raises(ValueError, match="muon_learning_rate .* FSDP"):
+        trainer.create_optimizer()
+
+
+def test_a_frozen_encoder_is_not_trained_by_muon_either(model, processor, picture, tmp_path):
+    trainer = make_trainer(
+        model, processor, picture, tmp_path, muon_learning_rate=1e-3, freeze_text_encoder=True, max_steps=2
+    )
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    trainer.train()
+    after = dict(model.named_parameters())
+    assert all(after[name].equal(each) for name, each in before.items() if name.startswith("text_encoder"))
+    assert not after["decoder.layers.0.fc1.weight"].equal(before["decoder.layers.0.fc1.weight"])
+    assert not after["decoder.layers.0.fc1.bias"].equal(before["decoder.layers.0.fc1.bias"])
+
+
 def test_rows_about_one_picture_are_trained_on_with_the_picture_once(model, processor, picture, tmp_path):
     stream = IterableDataset.from_generator(lambda: iter([{"rows": make_rows(picture)}] * 2))
     rows = TrainingRows(stream, lambda row, picture: row, 4, expressions_per_picture=2)
