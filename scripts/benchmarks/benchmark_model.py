@@ -14,7 +14,13 @@ from plvl.configuration import PLVLConfig
 from plvl.scripts.benchmarks.comparisons import compare, memory_ratio, print_table, speed
 from plvl.scripts.benchmarks.contestants import Contestant, plain_flops, random_inputs
 from plvl.scripts.benchmarks.measuring import add_device_arguments, chosen_device, describe_machine
-from plvl.scripts.benchmarks.peak_memory import can_measure_memory, held_memory, in_own_process, peak_memory
+from plvl.scripts.benchmarks.peak_memory import (
+    can_measure_memory,
+    held_memory,
+    in_own_process,
+    peak_memory,
+    tensor_memory,
+)
 
 BF16 = torch.bfloat16
 PLAIN, PLVL, PLVL_BF16 = Contestant(plain=True), Contestant(plain=False), Contestant(plain=False, dtype=BF16)
@@ -122,27 +128,29 @@ def compare_passes(contestants, config, device, turns: int, batch_size: int, sca
 
 
 def pass_memory(contestant, config, batch_size: int, scales, device, threads: int) -> list[dict]:
-    """Bytes held before a forward pass (mostly the weights) and at most during it, for each scale."""
+    """
+    Bytes held before a forward pass (mostly the weights), at most during it, and those of the tensors that it makes,
+    for each scale.
+    """
     torch.set_num_threads(threads)
     empty = held_memory(device)
     forward = contestant.forward_pass(config, device)
     forward(**random_inputs(config, batch_size, device, scales[0]))  # what libraries keep is held from then on
     memory = []
     for scale in scales:
-        inputs = random_inputs(config, batch_size, device, scale)
+        one_pass = partial(forward, **random_inputs(config, batch_size, device, scale))
         held = held_memory(device) - empty
-        peak = peak_memory(partial(forward, **inputs), device) - empty
-        memory.append({"held": held, "peak": peak})
+        peak = peak_memory(one_pass, device) - empty
+        memory.append({"held": held, "peak": peak, "tensors": tensor_memory(one_pass, device)})
     return memory
 
 
 def memory_growth(small: dict, large: dict, name: str) -> float | None:
-    """How many times the memory of a small picture's pass a large one needs, over that ratio of their tokens."""
-    needs = [comparison["ways"][name].get("memory") for comparison in (small, large)]
-    if None in needs:
+    """How many times what tensors take in a small picture's pass they take in a large one's, over that of tokens."""
+    memory = [comparison["ways"][name].get("memory") for comparison in (small, large)]
+    if None in memory:
         return None
-    small_need, large_need = (need["peak"] - need["held"] for need in needs)
-    return large_need / small_need / 4  # twice the side is four times the tokens
+    return memory[1]["tensors"] / memory[0]["tensors"] / 4  # twice the side is four times the tokens
 
 
 def compare_expressions(contestant: Contestant, config: PLVLConfig, device: torch.device, turns: int) -> dict:

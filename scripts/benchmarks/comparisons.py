@@ -97,6 +97,7 @@ def table(comparison: dict) -> str:
                 "of the product's": percent(way.get("share_of_product")),
                 "memory before": mebibytes(memory.get("held")),
                 "at most": mebibytes(memory.get("peak")),
+                "tensors of the pass": mebibytes(memory.get("tensors")),
             }
         )
     for dtype, product in comparison["products"].items():

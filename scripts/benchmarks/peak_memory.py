@@ -3,15 +3,22 @@
 On a CPU it is the process's resident set at its highest (`VmHWM` of Linux, which can be set back), beyond what the
 process held with its libraries loaded and nothing else: all that the machine must have for the way, whoever asked for
 it. On a GPU it is what PyTorch's allocator had given out at most.
+
+What the C library keeps of memory given back differs from run to run. `tensor_memory`, what PyTorch's allocator gives
+out to a way, does not, and leaves out what other libraries take.
 """
 
 import ctypes
+import json
 import multiprocessing
 import sys
+import tempfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 from plvl.scripts.benchmarks.measuring import finish
 
@@ -45,6 +52,23 @@ def peak_memory(way: Callable, device: torch.device) -> int:
         peaks.write("5")  # the peak is from now on
     way()
     return _status("VmHWM")
+
+
+def tensor_memory(way: Callable, device: torch.device) -> int:
+    """Bytes that PyTorch's allocator has given out to `way` at most at one time, beside what was held before."""
+    if device.type == "cuda":
+        held = held_memory(device)
+        return peak_memory(way, device) - held
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        way()
+    with tempfile.TemporaryDirectory() as folder:
+        trace = Path(folder) / "trace.json"
+        profiler.export_chrome_trace(str(trace))
+        events = json.loads(trace.read_text())["traceEvents"]
+    changes = [event["args"] for event in events if event.get("name") == "[memory]"]
+    # An earlier call's tensors that are still held are in the totals, too.
+    before = changes[0]["Total Allocated"] - changes[0]["Bytes"]
+    return max(change["Total Allocated"] for change in changes) - before
 
 
 def _status(field: str) -> int:

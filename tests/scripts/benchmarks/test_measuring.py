@@ -10,7 +10,7 @@ from plvl.scripts.benchmarks import measuring
 from plvl.scripts.benchmarks.comparisons import compare, memory_ratio, speed, table
 from plvl.scripts.benchmarks.contestants import Contestant, plain_flops, random_inputs, random_labels
 from plvl.scripts.benchmarks.measuring import describe_machine, take_turns
-from plvl.scripts.benchmarks.peak_memory import held_memory, in_own_process, peak_memory
+from plvl.scripts.benchmarks.peak_memory import held_memory, in_own_process, peak_memory, tensor_memory
 
 CPU = torch.device("cpu")
 
@@ -96,6 +96,17 @@ def test_a_process_of_its_own_tells_its_memory_and_needs_no_library_of_the_data(
     assert held == pytest.approx(50 << 20, rel=0.1)
     assert needed == pytest.approx(200 << 20, rel=0.1)
     assert libraries == set()
+
+
+def test_the_tensors_of_a_way_are_counted_while_they_live():
+    size, kept = 1 << 20, []
+
+    def ones():
+        return torch.ones(size, dtype=torch.uint8)
+
+    assert tensor_memory(lambda: kept.append(ones()), CPU) == pytest.approx(size, rel=0.01)
+    assert tensor_memory(lambda: ones() + ones(), CPU) == pytest.approx(3 * size, rel=0.01)
+    assert tensor_memory(lambda: [ones().max() for _ in range(3)], CPU) == pytest.approx(size, rel=0.01)
 
 
 def test_contestants_have_the_same_weights(config):
