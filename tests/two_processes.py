@@ -67,8 +67,7 @@ def resumed(roots, output):
         set_seed(0)
         model = random_model()
         arguments = {"max_steps": 5, "save_strategy": "steps", "save_steps": 3, "dataloader_num_workers": 1}
-        arguments["muon_learning_rate"] = 1e-3
-        trainer = shapes_trainer(roots, folder, model=model, **arguments)
+        trainer = shapes_trainer(roots, folder, model=model, muon_learning_rate=1e-3, **arguments)
         trainer.train(resume_from_checkpoint=start and str(start))
         ends.append(weights(model))
     return bool((ends[0] == ends[1]).all())

@@ -1,6 +1,5 @@
 """Optimizers that share a model's parameters between them, as one."""
 
-import torch
 from torch.optim import Optimizer
 
 
@@ -32,7 +31,6 @@ class JointOptimizer(Optimizer):
     def state_dict(self) -> dict[str, dict]:
         return {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()}
 
-    @torch.no_grad()
     def load_state_dict(self, state_dict: dict[str, dict]):
         """
         Raises:

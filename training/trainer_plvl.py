@@ -192,10 +192,12 @@ class PLVLTrainer(Trainer):
         if self.optimizer is None:
             model = model or self.model
             optimizer_cls, optimizer_kwargs = self.get_optimizer_cls_and_kwargs(self.args, self.model)
-            matrices = linear_weights(model) if self.args.muon_learning_rate is not None else []
-            self.optimizer = optimizer_cls(self.parameter_groups(model, leave_out=matrices), **optimizer_kwargs)
-            if matrices:
-                self.optimizer = JointOptimizer(muon=self._muon(matrices), others=self.optimizer)
+            if self.args.muon_learning_rate is None:
+                self.optimizer = optimizer_cls(self.parameter_groups(model), **optimizer_kwargs)
+            else:
+                matrices = linear_weights(model)
+                muon, groups = self._muon(matrices), self.parameter_groups(model, leave_out=matrices)
+                self.optimizer = JointOptimizer(muon=muon, others=optimizer_cls(groups, **optimizer_kwargs))
         return self.optimizer
 
     def _muon(self, matrices: list[torch.nn.Parameter]) -> torch.optim.Muon:
