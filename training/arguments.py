@@ -20,15 +20,15 @@ class PLVLTrainingArguments(TrainingArguments):
     muon_learning_rate: float | None = field(
         default=None,
         metadata={
-            "help": "Has Muon train the weights of all linear layers, at this rate, which moves a weight as far as "
-            "AdamW would; `optim` trains the rest."
+            "help": "Has Muon train the weights of all linear layers, at this rate, which moves a weight about "
+            "as far as AdamW would; `optim` trains the rest."
         },
     )
     freeze_text_encoder: bool = field(default=False, metadata={"help": "Leave the text encoder as it is."})
     freeze_vision_encoder: bool = field(
         default=False, metadata={"help": "Leave the vision encoder as it is, but for what lets language in."}
     )
-    weight_decay: float = field(default=1e-4, metadata={"help": "AdamW's weight decay."})
+    weight_decay: float = field(default=1e-4, metadata={"help": "Weight decay, AdamW's and Muon's."})
     max_grad_norm: float = field(default=0.0, metadata={"help": "Clips the gradient's norm; 0 does not."})
     lr_scheduler_type: str = field(default="polynomial", metadata={"help": "The schedule of the learning rates."})
     lr_scheduler_kwargs: dict | str | None = field(

@@ -11,7 +11,7 @@ import torch
 from accelerate.data_loader import DataLoaderShard
 from accelerate.utils import broadcast, gather_object
 from transformers import Trainer, TrainerState
-from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer import OPTIMIZER_NAME, TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput, rotate_checkpoints, speed_metrics
 
 from plvl.data.collator import GroundingCollator
@@ -114,6 +114,7 @@ class PLVLTrainer(Trainer):
             remove_unfinished(self.args.output_dir)
         self._position = None
         if resume_from_checkpoint:
+            self._check_optimizer(resume_from_checkpoint)
             if not self.args.ignore_data_skip:
                 self._position = FeedPosition.load(resume_from_checkpoint, self.args.process_index)
                 self._check_position(resume_from_checkpoint)
@@ -127,6 +128,19 @@ class PLVLTrainer(Trainer):
         self._load_from_checkpoint(checkpoint)
         self.state = TrainerState.load_from_json(str(Path(checkpoint, TRAINER_STATE_NAME)))
         return TrainOutput(self.state.global_step, float("nan"), {})
+
+    def _check_optimizer(self, checkpoint):
+        """Raises ValueError if the checkpoint was written with Muon and this run is without it, or the other way."""
+        state = Path(checkpoint, OPTIMIZER_NAME)
+        if not state.is_file():  # FSDP and DeepSpeed write folders, and have no Muon
+            return
+        rate = self.args.muon_learning_rate
+        had_muon = "muon" in torch.load(state, map_location="cpu", mmap=True, weights_only=True)
+        if had_muon != (rate is not None):
+            raise ValueError(
+                f"{checkpoint} was written {'with' if had_muon else 'without'} muon_learning_rate, in this run it is "
+                f"{rate}: the optimizer cannot go on. Start it as it was."
+            )
 
     def _check_position(self, checkpoint):
         """Raises ValueError if the checkpoint was written by a run that dealt out its rows in another way."""
@@ -202,7 +216,9 @@ class PLVLTrainer(Trainer):
 
     def _muon(self, matrices: list[torch.nn.Parameter]) -> torch.optim.Muon:
         if self.is_fsdp_enabled:
-            raise ValueError("muon_learning_rate is for whole matrices, and FSDP cuts them into shards")
+            raise ValueError(
+                f"muon_learning_rate={self.args.muon_learning_rate} is for whole matrices, and FSDP cuts them up"
+            )
         return torch.optim.Muon(
             matrices,
             lr=self.args.muon_learning_rate,

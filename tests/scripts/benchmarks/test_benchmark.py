@@ -28,6 +28,13 @@ def small_measurement(monkeypatch):
     return Namespace(device="cpu", threads=None, turns=1, model=None, random_model=None, pictures=None)
 
 
+def test_the_growth_of_memory_is_that_of_tensors_over_that_of_tokens():
+    small, large = ({"ways": {"plvl": {"memory": {"tensors": size, "peak": 99}}}} for size in (10, 20))
+    assert benchmark_model.memory_growth(small, large, "plvl") == 0.5
+    del large["ways"]["plvl"]["memory"]
+    assert benchmark_model.memory_growth(small, large, "plvl") is None
+
+
 def assert_measured(comparisons):
     for comparison in comparisons:
         for way in comparison["ways"].values():
