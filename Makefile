@@ -62,12 +62,12 @@ TINY_RUN := $(BIN)/accelerate launch --config_file configuration/accelerate/2_cp
 	--num_cpu_threads_per_process 1 scripts/run_grounding.py
 
 reproduce-tiny: install
-	$(BIN)/python scripts/make_refshapes.py --output $(TINY_DATA) --num_images 40000 --seed 0 --num_workers 2
+	$(BIN)/python scripts/make_refshapes.py --output $(TINY_DATA) --num_images 60000 --seed 0 --num_workers 2
 	$(BIN)/python scripts/make_refshapes.py --output $(TINY_EVALUATION) --num_images 8000 --seed 0 --num_workers 2
 	$(TINY_RUN) configuration/recipes/refshapes_tiny.yaml
 	$(TINY_RUN) configuration/recipes/evaluate_refshapes_tiny.yaml
 	$(BIN)/python scripts/accuracy_by_kind.py --predictions $(TINY) --label_root $(TINY_EVALUATION)/labels
-	$(BIN)/python scripts/bundle_checkpoint.py --model $(TINY) --output $(BUNDLE) --replace
+	$(BIN)/python scripts/bundle_checkpoint.py --model $(TINY) --output $(BUNDLE) --replace --half
 	$(BIN)/python scripts/typed_expressions.py --model $(BUNDLE) --output $(TYPED)
 
 benchmark: install $(if $(PICTURES),$(RANDOM_MODEL)) $(BENCHMARKS)/refshapes
