@@ -77,10 +77,18 @@ def test_muon_refuses_matrices_that_fsdp_has_cut_up(model, processor, picture, t
 
 
 def test_a_frozen_encoder_is_not_trained_by_muon_either(model, processor, picture, tmp_path):
-    trainer = make_trainer(model, processor, picture, tmp_path, muon_learning_rate=1e-3, freeze_text_encoder=True)
-    trained = [each for group in trainer.create_optimizer().param_groups for each in group["params"]]
+    trainer = make_trainer(
+        model, processor, picture, tmp_path, muon_learning_rate=1e-3, freeze_text_encoder=True, max_steps=2
+    )
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    trainer.train()
+    trained = [each for group in trainer.optimizer.param_groups for each in group["params"]]
     assert all(each.requires_grad for each in trained)
     assert len(trained) == sum(each.requires_grad for each in model.parameters()) < len([*model.parameters()])
+    after = dict(model.named_parameters())
+    assert all(after[name].equal(each) for name, each in before.items() if name.startswith("text_encoder"))
+    assert not after["decoder.layers.0.fc1.weight"].equal(before["decoder.layers.0.fc1.weight"])
+    assert not after["decoder.layers.0.fc1.bias"].equal(before["decoder.layers.0.fc1.bias"])
 
 
 @pytest.mark.parametrize(
