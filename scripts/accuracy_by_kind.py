@@ -30,6 +30,8 @@ FIGURES = ("num_samples", "box_accuracy", "box_miou", "mask_miou")
 class Truth(NamedTuple):
     """What an expression says and means: `box` x, y, w, h in pixels, `mask` compressed RLE."""
 
+    image_id: int
+    ann_id: int
     text: str
     box: list[float]
     mask: dict
@@ -57,14 +59,16 @@ def measure(folder: Path, label_root) -> dict[str, dict]:
         FileNotFoundError: the folder has no predictions, or the labels are not there.
         ValueError: a line of the predictions is about no expression of this set.
     """
+    files, truths = prediction_files(folder), read_truths(label_root)
+    return {split: metrics_by_group(read_answers(file, truths)) for split, file in files.items()}
+
+
+def prediction_files(folder: Path) -> dict[str, Path]:
+    """By `"refshapes/<split>"`, the predictions in a folder; FileNotFoundError where there are none."""
     files = sorted(folder.glob("predictions_*.jsonl"))
     if not files:
         raise FileNotFoundError(f"{folder} has no predictions_<split>.jsonl: run run_grounding.py with do_predict")
-    truths = read_truths(label_root)
-    return {
-        f"refshapes/{file.stem.removeprefix('predictions_')}": metrics_by_group(*paired(file, truths))
-        for file in files
-    }
+    return {f"refshapes/{file.stem.removeprefix('predictions_')}": file for file in files}
 
 
 def read_truths(label_root) -> dict[int, Truth]:
@@ -76,13 +80,17 @@ def read_truths(label_root) -> dict[int, Truth]:
         annotation = index.annotations[reference["ann_id"]]
         for sentence in reference["sentences"]:
             number = sentence["sent_id"]
-            truths[number] = Truth(sentence["sent"], annotation["bbox"], annotation["segmentation"], *kinds[number])
+            meaning = sentence["sent"], annotation["bbox"], annotation["segmentation"], *kinds[number]
+            truths[number] = Truth(reference["image_id"], reference["ann_id"], *meaning)
     return truths
 
 
-def paired(file: Path, truths: dict[int, Truth]) -> tuple[list[dict], list[Truth]]:
-    """The answers in a file, and for each its truth."""
-    answers, matching = [], []
+def read_answers(file: Path, truths: dict[int, Truth]) -> list[tuple[dict, Truth]]:
+    """Each answer of a file, as `answer_record` made it, with its truth.
+
+    Raises ValueError when a line is about no expression of this set.
+    """
+    answers = []
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
         answer = json.loads(line)
         truth = truths.get(answer["sent_id"])
@@ -90,14 +98,17 @@ def paired(file: Path, truths: dict[int, Truth]) -> tuple[list[dict], list[Truth
             raise ValueError(
                 f"{file}, line {number}: the set has no expression {answer['sent_id']} {answer['text']!r}"
             )
-        answers.append({"box": answer.get("box"), "mask": answer.get("mask")})
-        matching.append(truth)
-    return answers, matching
+        answers.append((answer, truth))
+    return answers
 
 
-def metrics_by_group(answers: list[dict], truths: list[Truth]) -> dict:
+def metrics_by_group(answers: list[tuple[dict, Truth]]) -> dict:
     """The metrics of all the answers, of each kind and of each difficulty that there is."""
-    statistics = answer_statistics(answers, [{"box": truth.box, "mask": truth.mask} for truth in truths])
+    truths = [truth for _, truth in answers]
+    statistics = answer_statistics(
+        [{"box": answer.get("box"), "mask": answer.get("mask")} for answer, _ in answers],
+        [{"box": truth.box, "mask": truth.mask} for truth in truths],
+    )
     kinds, difficulties = (np.array([getattr(truth, name) for truth in truths]) for name in ("kind", "difficulty"))
 
     def figures(chosen):
