@@ -61,14 +61,19 @@ demo: install
 TINY_RUN := $(BIN)/accelerate launch --config_file configuration/accelerate/2_cpu_processes.yaml \
 	--num_cpu_threads_per_process 1 scripts/run_grounding.py
 
-reproduce-tiny: install
-	$(BIN)/python scripts/make_refshapes.py --output $(TINY_DATA) --num_images 60000 --seed 0 --num_workers 2
-	$(BIN)/python scripts/make_refshapes.py --output $(TINY_EVALUATION) --num_images 8000 --seed 0 --num_workers 2
+reproduce-tiny: install $(TINY_DATA).made $(TINY_EVALUATION).made
 	$(TINY_RUN) configuration/recipes/refshapes_tiny.yaml
 	$(TINY_RUN) configuration/recipes/evaluate_refshapes_tiny.yaml
 	$(BIN)/python scripts/accuracy_by_kind.py --predictions $(TINY) --label_root $(TINY_EVALUATION)/labels
 	$(BIN)/python scripts/bundle_checkpoint.py --model $(TINY) --output $(BUNDLE) --replace --half
 	$(BIN)/python scripts/typed_expressions.py --model $(BUNDLE) --output $(TYPED)
+
+# A run that goes on does not make its pictures again.
+$(TINY_DATA).made: NUM_IMAGES := 60000
+$(TINY_EVALUATION).made: NUM_IMAGES := 8000
+%.made: $(wildcard data/refshapes/*.py) | install
+	$(BIN)/python scripts/make_refshapes.py --output $* --num_images $(NUM_IMAGES) --seed 0 --num_workers 2
+	touch $@
 
 benchmark: install $(if $(PICTURES),$(RANDOM_MODEL)) $(BENCHMARKS)/refshapes
 	$(BIN)/python scripts/benchmark.py model --output $(BENCHMARKS)/model.json \
