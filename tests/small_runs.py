@@ -74,6 +74,38 @@ def shapes_trainer(roots, output_dir, model=None, rows=None, **arguments) -> PLV
     )
 
 
+def make_rows(picture):
+    """Two rows about the picture of tests/conftest.py, one of them without a mask."""
+    return [
+        {
+            "image": picture,
+            "text": text,
+            "sent_id": number,
+            "file_name": f"{number}.jpg",
+            "bbox": [10, 5, 20, 20],
+            "segmentation": segmentation,
+            "height": 40,
+            "width": 60,
+        }
+        for number, (text, segmentation) in enumerate(
+            [
+                ("the red square", {"polygons": [[10, 5, 30, 5, 30, 25, 10, 25]], "size": None, "counts": None}),
+                ("the man", None),
+            ]
+        )
+    ]
+
+
+def make_trainer(model, processor, picture, tmp_path, rows=None, **arguments) -> PLVLTrainer:
+    """A trainer on these two rows."""
+    rows = rows or make_rows(picture)
+    defaults = {"output_dir": str(tmp_path), "use_cpu": True, "report_to": "none", "save_strategy": "no"}
+    args = PLVLTrainingArguments(**(defaults | arguments))
+    return PLVLTrainer(
+        model=model, args=args, processing_class=processor, train_dataset=rows, eval_dataset=make_rows(picture)
+    )
+
+
 def resumable_run(roots, output_dir, workers: int = 0, callbacks=(), **arguments) -> PLVLTrainer:
     """Two epochs of 7 steps with evaluations, begun or gone on with: a checkpoint at every fourth step."""
     set_seed(0)

@@ -32,7 +32,8 @@ class PLVLTrainingArguments(TrainingArguments):
     max_grad_norm: float = field(default=0.0, metadata={"help": "Clips the gradient's norm; 0 does not."})
     lr_scheduler_type: str = field(default="polynomial", metadata={"help": "The schedule of the learning rates."})
     lr_scheduler_kwargs: dict | str | None = field(
-        default_factory=lambda: {"power": 0.9, "lr_end": 0.0}, metadata={"help": "Its parameters, as JSON."}
+        default=None,
+        metadata={"help": "Its parameters, as JSON; by default the paper's for the polynomial one: power 0.9, to 0."},
     )
     lr_decay_by: str = field(
         default="step",
@@ -61,16 +62,16 @@ class PLVLTrainingArguments(TrainingArguments):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.lr_scheduler_kwargs is None and self.lr_scheduler_type == "polynomial":
+            self.lr_scheduler_kwargs = {"power": 0.9, "lr_end": 0.0}
         if self.lr_decay_by not in LR_DECAYS:
             raise ValueError(f"lr_decay_by must be one of {', '.join(LR_DECAYS)}, got {self.lr_decay_by!r}")
         if self.lr_decay_by == "epoch" and (self.lr_scheduler_type != "polynomial" or self.get_warmup_steps(1000)):
             raise ValueError("lr_decay_by=epoch goes with lr_scheduler_type=polynomial and no warm-up")
-        if self.n_gpu > 1:
-            raise ValueError(
-                f"one process sees {self.n_gpu} GPUs: start one process for each (accelerate launch --multi_gpu "
-                f"--num_processes {self.n_gpu} ...) or show it one (CUDA_VISIBLE_DEVICES=0)"
-            )
+        refuse_several_gpus(self)
         if self.total_train_batch_size:
+            if self.auto_find_batch_size:
+                raise ValueError("total_train_batch_size fixes the batch that auto_find_batch_size would change")
             self._divide_total_batch()
 
     def _divide_total_batch(self):
@@ -87,6 +88,15 @@ class PLVLTrainingArguments(TrainingArguments):
                 self.per_device_train_batch_size,
                 self.gradient_accumulation_steps,
             )
+
+
+def refuse_several_gpus(args: TrainingArguments):
+    """Raises ValueError where Trainer would copy the model to several GPUs (DataParallel)."""
+    if args.n_gpu > 1:
+        raise ValueError(
+            f"one process sees {args.n_gpu} GPUs: start one process for each (accelerate launch --multi_gpu "
+            f"--num_processes {args.n_gpu} ...) or show it one (CUDA_VISIBLE_DEVICES=0)"
+        )
 
 
 def divide_total_batch(total: int, num_processes: int, most_at_once: int) -> tuple[int, int]:

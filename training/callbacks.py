@@ -83,7 +83,9 @@ class StopOnSignal(TrainerCallback):
         self.earlier_handler = None
 
     def on_train_begin(self, args, state, control, **kwargs):
-        self.earlier_handler = signal.signal(signal.SIGTERM, self.receive)
+        # Training begins again where auto_find_batch_size tries a smaller batch.
+        if signal.getsignal(signal.SIGTERM) != self.receive:
+            self.earlier_handler = signal.signal(signal.SIGTERM, self.receive)
 
     def on_train_end(self, args, state, control, **kwargs):
         signal.signal(signal.SIGTERM, self.earlier_handler)
@@ -130,10 +132,13 @@ class DrawGallery(TrainerCallback):
 
     def __init__(self, trainer, rows: list[dict]):
         self.trainer, self.rows = trainer, rows
+        self.drawn_at = None
 
     def on_evaluate(self, args, state, control, **kwargs):
-        if not state.is_world_process_zero:
+        # Of several sets each is an evaluation; the model is one.
+        if not state.is_world_process_zero or self.drawn_at == state.global_step:
             return
+        self.drawn_at = state.global_step
         folder = Path(args.output_dir) / "gallery"
         folder.mkdir(parents=True, exist_ok=True)
         sheet = draw_gallery(self.trainer.model, self.trainer.processing_class, self.rows)

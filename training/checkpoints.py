@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 # Beside the checkpoints; what stands in it was being written when a run ended.
 UNFINISHED = "unfinished"
 REPLACED = ".old"
+_NAME = re.compile(rf"{PREFIX_CHECKPOINT_DIR}-\d+")
 
 
 class CheckpointNotWrittenError(OSError):
@@ -27,14 +28,28 @@ class CheckpointNotWrittenError(OSError):
 
 def last_good_checkpoint(output_dir) -> str | None:
     """
-    The newest whole checkpoint of a run, or None. Damaged ones are named in the log and left where they are.
+    The newest checkpoint that a run can go on from, or None. Others are named in the log and left where they are.
     """
     for folder in sorted(_checkpoints(output_dir), key=step_of, reverse=True):
-        defect = defect_of(folder)
-        if defect is None:
+        reason = what_prevents_going_on(folder)
+        if reason is None:
             return str(folder)
-        logger.warning("%s is no whole checkpoint and is passed over: %s", folder, defect)
+        logger.warning("%s is passed over: %s", folder, reason)
     return None
+
+
+def what_prevents_going_on(checkpoint) -> str | None:
+    """Why a run cannot go on from a checkpoint, under whatever name; None if it can."""
+    folder = Path(checkpoint)
+    if not folder.is_dir():
+        return "there is no such folder"
+    if (folder / TRAINER_STATE_NAME).is_file() and not any(folder.glob("rng_state*")):
+        return (
+            "it holds a model without the state of its training (save_only_model, or files are lost). To train this "
+            "model on, name it as model_name_or_path of a run with another output_dir"
+        )
+    defect = defect_of(folder)
+    return defect and f"it is no whole checkpoint: {defect}"
 
 
 def defect_of(checkpoint) -> str | None:
@@ -44,7 +59,7 @@ def defect_of(checkpoint) -> str | None:
         state = json.loads((folder / TRAINER_STATE_NAME).read_text())
     except (OSError, ValueError) as error:
         return f"{TRAINER_STATE_NAME}: {error}"
-    if state.get("global_step") != step_of(folder):
+    if _NAME.fullmatch(folder.name) and state.get("global_step") != step_of(folder):
         return f"{TRAINER_STATE_NAME} is of step {state.get('global_step')}"
     if not any(file.name.startswith(("model", "pytorch_model")) for file in folder.iterdir()):
         return "it has no weights"
@@ -138,6 +153,5 @@ def replace_folder(written: Path, target: Path):
 
 
 def _checkpoints(output_dir) -> list[Path]:
-    pattern = re.compile(rf"{PREFIX_CHECKPOINT_DIR}-\d+")
     folder = Path(output_dir)
-    return [each for each in folder.iterdir() if pattern.fullmatch(each.name)] if folder.is_dir() else []
+    return [each for each in folder.iterdir() if _NAME.fullmatch(each.name)] if folder.is_dir() else []

@@ -3,11 +3,12 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 import torch
 from accelerate.utils import send_to_device
-from datasets import Dataset, IterableDataset
+from datasets import IterableDataset
 from datasets.distributed import split_dataset_by_node
 
 from plvl.data.collator import GroundingCollator, row_truth
@@ -39,12 +40,20 @@ class Evaluated:
         statistics (`dict[str, np.ndarray]`): by the rows' dataset, each sample's statistics, as
             `grounding_metrics` takes them.
         loss_sum (`float`): of the batches' losses, each times its samples.
+        predicted_boxes, true_boxes (`np.ndarray`): `(samples, 4)`, cx, cy, w, h in 0..1; None where the model has no
+            boxes.
         answers (`list[dict]`): a dict for each sample, see `answer_record`; empty unless asked for.
     """
 
     statistics: dict[str, np.ndarray] = field(default_factory=dict)
     loss_sum: float = 0.0
+    predicted_boxes: np.ndarray | None = None
+    true_boxes: np.ndarray | None = None
     answers: list[dict] = field(default_factory=list)
+
+    @property
+    def num_samples(self) -> int:
+        return sum(len(samples) for samples in self.statistics.values())
 
     def metrics(self) -> dict[str, float]:
         """
@@ -62,10 +71,17 @@ class Evaluated:
 
 
 def rows_of_process(dataset, process: int, num_processes: int):
-    """The rows that one of several processes evaluates: each row is in exactly one process's share."""
-    if isinstance(dataset, (Dataset, IterableDataset)):
+    """
+    The rows that one of several processes evaluates: each row is in exactly one process's share. Of what has a length,
+    a process has every `num_processes`-th row, as a `Subset`.
+    """
+    if isinstance(dataset, IterableDataset):
         return split_dataset_by_node(dataset, process, num_processes)
-    return torch.utils.data.Subset(dataset, range(process, len(dataset), num_processes))
+    if hasattr(dataset, "__len__"):
+        return torch.utils.data.Subset(dataset, range(process, len(dataset), num_processes))
+    if num_processes > 1:
+        raise ValueError(f"a {type(dataset).__name__} cannot be shared by processes: give a `datasets` set or a list")
+    return dataset
 
 
 def counted_batches(batches: Iterable, anyone: Callable[[bool], bool]) -> Iterator[tuple]:
@@ -98,6 +114,7 @@ def evaluate_batches(batches, forward: Callable, processor, keep_answers: bool =
     """
     statistics = defaultdict(list)
     evaluated = Evaluated()
+    boxes = []
     for batch, counts in batches:
         inputs = dict(batch)
         rows, truths = inputs.pop("rows"), inputs.pop("truths")
@@ -109,9 +126,13 @@ def evaluate_batches(batches, forward: Callable, processor, keep_answers: bool =
         for row, sample in zip(rows, torch.cat([network, native_statistics(answers, truths)], 1), strict=True):
             statistics[row.get("dataset") or ""].append(sample.numpy())
         evaluated.loss_sum += float(outputs.loss) * len(rows)
+        if outputs.pred_boxes is not None:
+            boxes.append((outputs.pred_boxes.float().cpu().numpy(), labels["boxes"].float().cpu().numpy()))
         if keep_answers:
             evaluated.answers += [answer_record(row, answer) for row, answer in zip(rows, answers, strict=True)]
     evaluated.statistics = {dataset: np.stack(samples) for dataset, samples in statistics.items()}
+    if boxes:
+        evaluated.predicted_boxes, evaluated.true_boxes = map(np.concatenate, zip(*boxes, strict=True))
     return evaluated
 
 
@@ -134,16 +155,34 @@ def evaluate_rows(model, processor, rows: list[dict], batch_size: int = 32) -> E
     return evaluate_batches(batches, forward, processor, keep_answers=True)
 
 
-def merge(parts: Iterable[Evaluated]) -> Evaluated:
-    """What several processes have evaluated, as one."""
+def merge(parts: list[Evaluated], in_turn: bool) -> Evaluated:
+    """
+    What several processes have evaluated, as one.
+
+    Args:
+        parts: of each process.
+        in_turn (`bool`): whether rows were dealt to the processes in turn: then answers and boxes are put in the order
+            of the rows again. Else they come process by process.
+    """
     merged, statistics = Evaluated(), defaultdict(list)
     for part in parts:
         merged.loss_sum += part.loss_sum
-        merged.answers += part.answers
         for dataset, samples in part.statistics.items():
             statistics[dataset].append(samples)
     merged.statistics = {dataset: np.concatenate(samples) for dataset, samples in statistics.items()}
+    arranged = _in_turn if in_turn else chain.from_iterable
+    merged.answers = list(arranged([part.answers for part in parts]))
+    with_boxes = [part for part in parts if part.predicted_boxes is not None]
+    if with_boxes:
+        merged.predicted_boxes = np.stack(list(arranged([part.predicted_boxes for part in with_boxes])))
+        merged.true_boxes = np.stack(list(arranged([part.true_boxes for part in with_boxes])))
     return merged
+
+
+def _in_turn(shares: list) -> list:
+    """The first of each share, the second of each, and so on."""
+    longest = max(map(len, shares))
+    return [share[place] for place in range(longest) for share in shares if place < len(share)]
 
 
 def answer_record(row: dict, answer: dict) -> dict:

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import time
 from collections import defaultdict
 from functools import partial
 from pathlib import Path
@@ -12,18 +11,33 @@ from accelerate.data_loader import DataLoaderShard
 from accelerate.utils import broadcast, gather_object
 from transformers import Trainer, TrainerState
 from transformers.trainer import OPTIMIZER_NAME, TRAINER_STATE_NAME
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput, rotate_checkpoints, speed_metrics
+from transformers.trainer_utils import (
+    PREFIX_CHECKPOINT_DIR,
+    EvalLoopOutput,
+    EvalPrediction,
+    TrainOutput,
+    rotate_checkpoints,
+    speed_metrics,
+)
 
 from plvl.data.collator import GroundingCollator
 from plvl.modeling_plvl.model_card_plvl import write_model_card
 from plvl.training.callbacks import (
+    BEST_MODELS,
     ClearBadGradients,
     KeepBestModels,
     StopEarly,
     StopOnSignal,
     leave_sigterm_to_the_process,
 )
-from plvl.training.checkpoints import UNFINISHED, explained_failure, remove_unfinished, replace_folder, step_of
+from plvl.training.checkpoints import (
+    UNFINISHED,
+    agreed_checkpoint,
+    explained_failure,
+    remove_unfinished,
+    replace_folder,
+    what_prevents_going_on,
+)
 from plvl.training.evaluation import (
     Evaluated,
     EvaluationCollator,
@@ -42,20 +56,14 @@ from plvl.training.feed import (
     number_of_rows,
 )
 from plvl.training.joint_optimizer import JointOptimizer
+from plvl.training.optimization import epoch_factor, freeze_encoders, linear_weights, muon_of, parameter_groups
+from plvl.training.trainer_contract import completed_arguments, refuse, say_what_has_no_effect
 
 logger = logging.getLogger(__name__)
-
-ENCODERS = {"text_encoder": "freeze_text_encoder", "vision_encoder": "freeze_vision_encoder"}
 
 
 class LossNotFiniteError(FloatingPointError):
     """The loss of a batch is infinite or no number; the message names the batch's rows."""
-
-
-def linear_weights(model: torch.nn.Module) -> list[torch.nn.Parameter]:
-    """The weights of all linear layers that are trained: the matrices of the blocks; the head has convolutions."""
-    linear_layers = (module for module in model.modules() if isinstance(module, torch.nn.Linear))
-    return [layer.weight for layer in linear_layers if layer.weight.requires_grad]
 
 
 class PLVLTrainer(Trainer):
@@ -67,16 +75,33 @@ class PLVLTrainer(Trainer):
     it, and a `data_collator` of one's own change these alone. Each log line carries the losses by name,
     `evaluate` gives the metrics of `grounding_metrics`, and the models that were best by box accuracy and by mask
     mIoU are kept. A run that is started again from a checkpoint ends as if it had never stopped.
+
+    Arguments are [`Trainer`]'s, in its order, and `augmentation`; `args` may be plain [`TrainingArguments`], whose
+    learning rate is then that of the encoders, too. `compute_metrics` gets an [`EvalPrediction`] of boxes, predicted
+    and true, `(samples, 4)` as cx, cy, w, h in 0..1, beside the project's own metrics. docs/training.md lists what is
+    refused and what has no effect.
     """
 
-    def __init__(self, model=None, args=None, processing_class=None, data_collator=None, augmentation=None, **kwargs):
-        per_picture = expressions_per_picture(kwargs.get("train_dataset"))
+    def __init__(
+        self,
+        model=None,
+        args=None,
+        data_collator=None,
+        train_dataset=None,
+        eval_dataset=None,
+        processing_class=None,
+        *others,
+        augmentation=None,
+        **named_others,
+    ):
+        args = completed_arguments(args)
+        say_what_has_no_effect(args)
+        refuse(named_others)
+        per_picture = expressions_per_picture(train_dataset)
+        if data_collator is None:
+            data_collator = GroundingCollator(processing_class, augmentation, per_picture)
         super().__init__(
-            model=model,
-            args=args,
-            processing_class=processing_class,
-            data_collator=data_collator or GroundingCollator(processing_class, augmentation, per_picture),
-            **kwargs,
+            model, args, data_collator, train_dataset, eval_dataset, processing_class, *others, **named_others
         )
         # The losses are means over the batch, whatever else `forward` takes.
         self.model_accepts_loss_kwargs = False
@@ -85,8 +110,12 @@ class PLVLTrainer(Trainer):
         self._loss_batches = 0
         self._skipped_steps = 0
         self._feed: TrainingFeed | None = None
+        self._start: FeedPosition | None = None
         self._position: FeedPosition | None = None
-        self._freeze()
+        self._writes_checkpoint = False
+        freeze_encoders(self.model, self.args)
+        if self.compute_metrics is not None and "rec" not in self.model.config.tasks:
+            raise ValueError("PLVLTrainer takes compute_metrics for boxes, and this model has no task rec")
         self._on_signal, self._on_bad_step = StopOnSignal(), ClearBadGradients(self)
         callbacks = [self._on_signal, self._on_bad_step]
         if self.args.eval_strategy != "no":
@@ -101,32 +130,63 @@ class PLVLTrainer(Trainer):
         """Whether a signal has ended the training, which the same command continues."""
         return self._on_signal.agreed
 
-    def _freeze(self):
-        for name, parameter in self.model.named_parameters():
-            frozen = any(name.startswith(part) and getattr(self.args, flag) for part, flag in ENCODERS.items())
-            if frozen and ".text_guidance." not in name:
-                parameter.requires_grad_(False)
+    def call_model_init(self, trial=None):
+        model = super().call_model_init(trial)
+        freeze_encoders(model, self.args)
+        return model
 
     # What is trained on
 
-    def train(self, resume_from_checkpoint=None, **kwargs):
+    def train(self, resume_from_checkpoint=None, trial=None, ignore_keys_for_eval=None):
+        """
+        Args:
+            resume_from_checkpoint (`str` or `bool`, *optional*): a checkpoint's folder; True (or "true") for the last
+                one in `output_dir` that a run can go on from.
+            trial, ignore_keys_for_eval: as for [`Trainer.train`].
+
+        Raises:
+            ValueError: there is no such checkpoint, or this run cannot go on from it; the message says why.
+        """
         if self.is_world_process_zero():
             remove_unfinished(self.args.output_dir)
-        self._position = None
-        if resume_from_checkpoint:
-            self._check_optimizer(resume_from_checkpoint)
+        checkpoint = self._named_checkpoint(resume_from_checkpoint)
+        self._start = None
+        if checkpoint:
+            self._check_optimizer(checkpoint)
             if not self.args.ignore_data_skip:
-                self._position = FeedPosition.load(resume_from_checkpoint, self.args.process_index)
-                self._check_position(resume_from_checkpoint)
-            if 0 < self.args.max_steps <= step_of(resume_from_checkpoint):
-                return self._end_at(resume_from_checkpoint)
-        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+                self._start = FeedPosition.load(checkpoint, self.args.process_index)
+            self._check_position(checkpoint)
+            step = TrainerState.load_from_json(str(Path(checkpoint, TRAINER_STATE_NAME))).global_step
+            if 0 < self.args.max_steps <= step:
+                return self._end_at(checkpoint)
+        return super().train(checkpoint, trial, ignore_keys_for_eval)
+
+    def _named_checkpoint(self, given: str | bool | None) -> str | None:
+        """The folder that `resume_from_checkpoint` means; a command line says true and false in letters."""
+        if isinstance(given, str) and given.lower() in ("true", "false") and not Path(given).exists():
+            given = given.lower() == "true"
+        if not given:
+            return None
+        if given is True:
+            last = agreed_checkpoint(self.args.output_dir)
+            if last is None:
+                raise ValueError(
+                    f"resume_from_checkpoint is True, but {self.args.output_dir} has no checkpoint to go on from: "
+                    "leave it out to begin, or name the checkpoint's folder"
+                )
+            return last
+        reason = what_prevents_going_on(given)
+        if reason:
+            raise ValueError(f"resume_from_checkpoint={given}: {reason}")
+        return str(given)
 
     def _end_at(self, checkpoint) -> TrainOutput:
         """The end of a run that has made all its steps; Transformers would make one more."""
         logger.warning("%s is the end of the run, nothing is left to train", checkpoint)
         self._load_from_checkpoint(checkpoint)
         self.state = TrainerState.load_from_json(str(Path(checkpoint, TRAINER_STATE_NAME)))
+        if self.args.load_best_model_at_end and self.state.best_model_checkpoint is not None:
+            self._load_best_model()
         return TrainOutput(self.state.global_step, float("nan"), {})
 
     def _check_optimizer(self, checkpoint):
@@ -144,9 +204,15 @@ class PLVLTrainer(Trainer):
 
     def _check_position(self, checkpoint):
         """Raises ValueError if the checkpoint was written by a run that dealt out its rows in another way."""
+        if self.args.ignore_data_skip:
+            return
         per_picture = expressions_per_picture(self.train_dataset)
-        now = self.args.world_size, self.args.per_device_train_batch_size, per_picture
-        at = self._position
+        batch_size = self.args.train_batch_size
+        if self.args.auto_find_batch_size:
+            state = TrainerState.load_from_json(str(Path(checkpoint, TRAINER_STATE_NAME)))
+            batch_size = state.train_batch_size or batch_size
+        now = self.args.world_size, batch_size, per_picture
+        at = self._start
         then = at and (at.num_processes, at.batch_size, at.expressions_per_picture)
         if now != then:
             form = "{} processes of {} rows each, {} about each picture"
@@ -158,23 +224,31 @@ class PLVLTrainer(Trainer):
 
     def get_train_dataloader(self):
         args, rows = self.args, self.train_dataset
+        if rows is None:
+            raise ValueError("PLVLTrainer: training requires a train_dataset")
+        # What auto_find_batch_size has come down to; a group of rows about one picture stays whole.
+        per_picture = expressions_per_picture(rows)
+        batch_size = self._train_batch_size
+        if args.auto_find_batch_size:
+            batch_size = max(batch_size // per_picture, 1) * per_picture
+        # A second try begins where the first one did.
+        self._position = self._start
         num_rows = number_of_rows(rows)
         if num_rows is None:
             num_batches = args.max_steps * args.gradient_accumulation_steps
         else:
-            share = args.train_batch_size, args.world_size, args.gradient_accumulation_steps
-            num_batches = batches_in_epoch(num_rows, *share)
+            num_batches = batches_in_epoch(num_rows, batch_size, args.world_size, args.gradient_accumulation_steps)
         num_workers = most_workers(rows, args.world_size, args.dataloader_num_workers)
         seed = args.seed if args.data_seed is None else args.data_seed
         self._feed = TrainingFeed(
             rows,
-            args.train_batch_size,
+            batch_size,
             num_batches,
             args.process_index,
             args.world_size,
             num_workers,
             seed,
-            start=self._position,
+            start=self._start,
         )
         # What accelerate makes of a DataLoader, but the feed has dealt out the rows already.
         return DataLoaderShard(
@@ -190,7 +264,10 @@ class PLVLTrainer(Trainer):
         )
 
     def num_examples(self, dataloader):
-        return len(self._feed) * self.args.train_batch_size * self.args.world_size
+        feed = dataloader.dataset
+        if not isinstance(feed, TrainingFeed):
+            return super().num_examples(dataloader)
+        return len(feed) * feed.batch_size * feed.num_processes
 
     def _issue_warnings_after_load(self, load_result):
         """A checkpoint of another model must not be gone on from with what happens to fit."""
@@ -203,47 +280,32 @@ class PLVLTrainer(Trainer):
     # A step
 
     def create_optimizer(self, model=None):
-        if self.optimizer is None:
-            model = model or self.model
-            optimizer_cls, optimizer_kwargs = self.get_optimizer_cls_and_kwargs(self.args, self.model)
-            if self.args.muon_learning_rate is None:
-                self.optimizer = optimizer_cls(self.parameter_groups(model), **optimizer_kwargs)
-            else:
-                matrices = linear_weights(model)
-                muon, groups = self._muon(matrices), self.parameter_groups(model, leave_out=matrices)
-                self.optimizer = JointOptimizer(muon=muon, others=optimizer_cls(groups, **optimizer_kwargs))
-        return self.optimizer
-
-    def _muon(self, matrices: list[torch.nn.Parameter]) -> torch.optim.Muon:
-        if self.is_fsdp_enabled:
+        if self.optimizer is not None:
+            return self.optimizer
+        model = self.model if model is None else model
+        chosen = self.optimizer_cls_and_kwargs
+        optimizer_cls, options = chosen or self.get_optimizer_cls_and_kwargs(self.args, model)
+        own_groups = {"params", "model", "optimizer_dict"}.intersection(options)
+        if own_groups or not isinstance(optimizer_cls, type) or not issubclass(optimizer_cls, torch.optim.Optimizer):
+            raise ValueError(
+                f"optim={self.args.optim!s} groups the parameters itself and would lose the encoders' learning rates: "
+                "choose another, or give the trainer `optimizers`"
+            )
+        matrices = [] if self.args.muon_learning_rate is None else linear_weights(model)
+        if matrices and self.is_fsdp_enabled:
             raise ValueError(
                 f"muon_learning_rate={self.args.muon_learning_rate} is for whole matrices, and FSDP cuts them up"
             )
-        return torch.optim.Muon(
-            matrices,
-            lr=self.args.muon_learning_rate,
-            weight_decay=self.args.weight_decay,
-            adjust_lr_fn="match_rms_adamw",
-        )
-
-    def parameter_groups(self, model, leave_out=()) -> list[dict]:
-        """Text encoder, vision encoder and the rest, each with its learning rate, with and without weight decay."""
-        left_out = {id(parameter) for parameter in leave_out}
-        rates = {
-            "text_encoder": self.args.text_learning_rate,
-            "vision_encoder": self.args.vision_learning_rate,
-            "": self.args.learning_rate,
-        }
-        decayed = set(self.get_decay_parameter_names(model))
-        groups = defaultdict(list)
-        for name, parameter in model.named_parameters():
-            if parameter.requires_grad and id(parameter) not in left_out:
-                part = next(part for part in rates if name.removeprefix("module.").startswith(part))
-                groups[rates[part], name in decayed].append(parameter)
-        return [
-            {"params": parameters, "lr": rate, "weight_decay": self.args.weight_decay if decays else 0.0}
-            for (rate, decays), parameters in groups.items()
-        ]
+        groups = parameter_groups(model, self.args, set(self.get_decay_parameter_names(model)), leave_out=matrices)
+        # Trainer takes groups of parameters as an option of the optimizer.
+        self.optimizer_cls_and_kwargs = optimizer_cls, options | {"params": groups}
+        try:
+            super().create_optimizer(model)
+        finally:
+            self.optimizer_cls_and_kwargs = chosen
+        if matrices:
+            self.optimizer = JointOptimizer(muon=muon_of(matrices, self.args), others=self.optimizer)
+        return self.optimizer
 
     def create_scheduler(self, num_training_steps, optimizer=None):
         if self.lr_scheduler is None and self.args.lr_decay_by == "epoch":
@@ -264,11 +326,12 @@ class PLVLTrainer(Trainer):
         return (outputs.loss, outputs) if return_outputs else outputs.loss
 
     def training_step(self, model, inputs, num_items_in_batch=None):
-        batch, names = inputs.pop("feed"), inputs.pop("row_names")
+        batch, names = inputs.pop("feed", None), inputs.pop("row_names", ["that were given"])
         # Running means and variances have seen a batch before its loss is known.
         buffers = [(each, each.clone()) for each in model.buffers()] if self.args.max_skipped_steps else []
         loss = super().training_step(model, inputs, num_items_in_batch)
-        self._position = self._feed.position_after(batch, self._position)
+        if batch is not None:  # not of get_train_dataloader
+            self._position = self._feed.position_after(batch, self._position)
         here = not torch.isfinite(loss).item()
         anywhere, self._on_signal.agreed = self._anyone(here, self._on_signal.received)
         if anywhere:
@@ -314,22 +377,71 @@ class PLVLTrainer(Trainer):
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
         """
-        Args:
-            eval_dataset (*optional*): rows, or a dict of several such; `self.eval_dataset` by default.
-            ignore_keys: Transformers' own; of no meaning here.
-            metric_key_prefix (`str`): goes before each metric's name.
-
-        Returns:
-            `dict[str, float]`: the metrics of [`Evaluated`], which count every row once.
+        As [`Trainer.evaluate`], with the metrics of [`Evaluated`], which count every row once. Of several sets (a
+        dict) each has its metrics under its name; box accuracy and mask mIoU also have their mean over the sets, under
+        the names that a single set has them, and by these the best models are kept.
         """
-        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
-        if isinstance(dataset, dict):
-            metrics = {}
-            for name, part in dataset.items():
-                metrics |= self.evaluate(part, metric_key_prefix=f"{metric_key_prefix}_{name}")
-            return metrics
-        start = time.time()
-        return self.report(self.evaluation_pass(dataset), metric_key_prefix, start)
+        metrics = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+        sets = self.eval_dataset if eval_dataset is None else eval_dataset
+        if isinstance(sets, dict):
+            means = {}
+            for name in (best.removeprefix("eval_") for best in BEST_MODELS):
+                values = [metrics.get(f"{metric_key_prefix}_{one}_{name}") for one in sets]
+                if values and None not in values:
+                    means[f"{metric_key_prefix}_{name}"] = sum(values) / len(values)
+            self.log(means)
+            self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, means)
+            metrics |= means
+        return metrics
+
+    def get_eval_dataloader(self, eval_dataset=None):
+        """Batches of this process's share of a set, from [`EvaluationCollator`]: nothing is augmented."""
+        if isinstance(eval_dataset, str):
+            eval_dataset = self.eval_dataset[eval_dataset]
+        rows = self.eval_dataset if eval_dataset is None else eval_dataset
+        if rows is None:
+            raise ValueError("PLVLTrainer: evaluation requires an eval_dataset")
+        return self.get_test_dataloader(rows)
+
+    def get_test_dataloader(self, test_dataset):
+        if self.processing_class is None:
+            raise ValueError("PLVLTrainer: evaluation requires the model's PLVLProcessor as processing_class")
+        args = self.args
+        return torch.utils.data.DataLoader(
+            rows_of_process(test_dataset, args.process_index, args.world_size),
+            batch_size=args.eval_batch_size,
+            collate_fn=EvaluationCollator(GroundingCollator(self.processing_class)),
+            num_workers=args.dataloader_num_workers,
+            pin_memory=args.dataloader_pin_memory,
+            generator=torch.Generator(),
+            worker_init_fn=leave_sigterm_to_the_process,
+        )
+
+    def evaluation_loop(
+        self, dataloader, description, prediction_loss_only=None, ignore_keys=None, metric_key_prefix="eval"
+    ):
+        """
+        As [`Trainer.evaluation_loop`]; `predictions` and `label_ids` are boxes, `(samples, 4)`, cx, cy, w, h in 0..1,
+        in the order of the rows (of a stream on several processes: process by process), or None from a model without
+        the task "rec".
+        """
+        evaluated = self._ground_all(dataloader)
+        metrics = evaluated.metrics()
+        predicted, true = evaluated.predicted_boxes, evaluated.true_boxes
+        if self.compute_metrics is not None:
+            metrics |= self.compute_metrics(EvalPrediction(predictions=predicted, label_ids=true))
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
+        return EvalLoopOutput(predicted, true, metrics, evaluated.num_samples)
+
+    def evaluation_pass(self, dataset, keep_answers: bool = False) -> Evaluated:
+        """
+        Grounds every row of a dataset, each in one process; all processes get the whole result.
+
+        Args:
+            dataset: rows.
+            keep_answers (`bool`): whether the result has the answers, too.
+        """
+        return self._ground_all(self.get_test_dataloader(dataset), keep_answers)
 
     def report(self, evaluated: Evaluated, metric_key_prefix: str, start: float) -> dict[str, float]:
         """Logs the metrics of a pass that began at `start` (`time.time()`) and gives them, as `evaluate` does."""
@@ -340,61 +452,75 @@ class PLVLTrainer(Trainer):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
-    def evaluation_pass(self, dataset, keep_answers: bool = False) -> Evaluated:
-        """
-        Grounds every row of a dataset, each in one process; all processes get the whole result.
-
-        Args:
-            dataset: rows.
-            keep_answers (`bool`): whether the result has the answers, too.
-        """
+    def _ground_all(self, dataloader, keep_answers: bool = False) -> Evaluated:
         args = self.args
-        loader = torch.utils.data.DataLoader(
-            rows_of_process(dataset, args.process_index, args.world_size),
-            batch_size=args.eval_batch_size,
-            collate_fn=EvaluationCollator(GroundingCollator(self.processing_class)),
-            num_workers=args.dataloader_num_workers,
-            pin_memory=args.dataloader_pin_memory,
-            generator=torch.Generator(),
-            worker_init_fn=leave_sigterm_to_the_process,
-        )
         if args.world_size > 1 and not self.is_fsdp_enabled:
             # Each process has running means and variances of its own batches; the first one's are saved.
             broadcast(list(self.model.buffers()))
         self.model.eval()
+        self.callback_handler.eval_dataloader = dataloader
         anyone = (lambda here: self._anyone(here)[0]) if self.is_fsdp_enabled else bool
-        part = evaluate_batches(counted_batches(loader, anyone), self._ground, self.processing_class, keep_answers)
-        return merge(gather_object([part])) if args.world_size > 1 else part
+        batches = counted_batches(dataloader, anyone)
+        part = evaluate_batches(batches, self._ground, self.processing_class, keep_answers)
+        if args.world_size == 1:
+            return part
+        return merge(gather_object([part]), in_turn=isinstance(dataloader.dataset, torch.utils.data.Subset))
 
     def _ground(self, inputs):
         inputs = self._prepare_inputs(inputs)
         with self.accelerator.autocast():
-            return self.model(**inputs), inputs["labels"]
+            outputs = self.model(**inputs)
+        self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
+        return outputs, inputs["labels"]
 
     # Checkpoints
 
+    def _get_output_dir(self, trial):
+        folder = super()._get_output_dir(trial)
+        return str(Path(folder, UNFINISHED)) if self._writes_checkpoint else folder
+
+    def _push_from_checkpoint(self, checkpoint_folder):
+        if not self._writes_checkpoint:
+            super()._push_from_checkpoint(checkpoint_folder)
+
     def _save_checkpoint(self, model, trial):
-        """A checkpoint gets its name only when it is whole."""
-        args, output_dir = self.args, Path(self.args.output_dir)
+        """A checkpoint gets its name only when it is whole; until then Trainer writes it among the unfinished."""
+        args, run_dir = self.args, Path(self._get_output_dir(trial))
         name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        pushes, args.push_to_hub = args.push_to_hub, False
-        with explained_failure(output_dir, name):
-            args.output_dir = str(output_dir / UNFINISHED)
+        written, best_so_far = run_dir / UNFINISHED / name, self.state.best_model_checkpoint
+        with explained_failure(run_dir, name):
+            self._writes_checkpoint = True
             try:
                 super()._save_checkpoint(model, trial)
             finally:
-                args.output_dir, args.push_to_hub = str(output_dir), pushes
+                self._writes_checkpoint = False
+            self.state.best_model_checkpoint = self._best_checkpoint(run_dir, best_so_far)
+            if args.should_save:
+                self.state.save_to_json(str(written / TRAINER_STATE_NAME))
             self.accelerator.wait_for_everyone()
             if self.is_world_process_zero():
-                replace_folder(output_dir / UNFINISHED / name, output_dir / name)
+                replace_folder(written, run_dir / name)
             self.accelerator.wait_for_everyone()
             # Machines without a common disk have each a part of their own.
-            if self.is_local_process_zero() and (output_dir / UNFINISHED / name).exists():
-                replace_folder(output_dir / UNFINISHED / name, output_dir / name)
-        if pushes:
-            self._push_from_checkpoint(str(output_dir / name))
+            if self.is_local_process_zero() and written.exists():
+                replace_folder(written, run_dir / name)
+        if args.push_to_hub:
+            self._push_from_checkpoint(str(run_dir / name))
         if args.should_save:
-            rotate_checkpoints(str(output_dir), save_total_limit=args.save_total_limit, use_mtime=False)
+            rotate_checkpoints(
+                str(run_dir),
+                save_total_limit=args.save_total_limit,
+                best_model_checkpoint=self.state.best_model_checkpoint,
+                use_mtime=False,
+            )
+
+    def _best_checkpoint(self, run_dir: Path, best_so_far: str | None) -> str | None:
+        """The folder of the best model, by the name that it has or is about to get."""
+        step = self.state.best_global_step
+        best = run_dir / f"{PREFIX_CHECKPOINT_DIR}-{step}"
+        if step and (step == self.state.global_step or best.is_dir()):
+            return str(best)
+        return best_so_far
 
     def _save_rng_state(self, output_dir):
         super()._save_rng_state(output_dir)
@@ -429,8 +555,3 @@ class PLVLTrainer(Trainer):
             base_model=finetuned_from,
             datasets=dataset_tags or dataset,
         )
-
-
-def epoch_factor(step: int, steps_per_epoch: int, epochs: int, power: float) -> float:
-    """The paper's schedule: what the learning rates are multiplied by at a step, (1 - epoch / epochs) ** power."""
-    return max(1 - (step // steps_per_epoch) / epochs, 0.0) ** power

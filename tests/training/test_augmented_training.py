@@ -15,9 +15,8 @@ def make_trainer(model, processor, picture, tmp_path):
     def make(augmentation, **arguments):
         defaults = {"output_dir": str(tmp_path), "use_cpu": True, "report_to": "none"}
         args = PLVLTrainingArguments(**defaults, per_device_train_batch_size=1, **arguments)
-        return PLVLTrainer(
-            model, args, processor, train_dataset=rows, eval_dataset=rows[:1], augmentation=augmentation
-        )
+        sets = {"train_dataset": rows, "eval_dataset": rows[:1]}
+        return PLVLTrainer(model, args, processing_class=processor, augmentation=augmentation, **sets)
 
     return make
 

@@ -104,7 +104,7 @@ def test_a_half_written_checkpoint_is_passed_over(stopped, damage, caplog):
     assert last_good_checkpoint(stopped) == str(later) and defect_of(later) is None
     damage(later)
     assert last_good_checkpoint(stopped) == str(stopped / "checkpoint-8")
-    assert "checkpoint-12 is no whole checkpoint and is passed over" in caplog.text
+    assert "checkpoint-12 is passed over: it is no whole checkpoint" in caplog.text
 
 
 def test_what_an_earlier_run_left_unfinished_is_cleared_away(refshapes, stopped):

@@ -1,45 +1,17 @@
 import pytest
 import torch
 from datasets import IterableDataset
+from small_runs import make_rows, make_trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torchvision.ops import StochasticDepth
 from transformers import TrainerCallback
+from transformers.trainer_utils import EvalLoopOutput
 
 from plvl.data.training_rows import TrainingRows
 from plvl.modeling_plvl import PLVLModel
-from plvl.training import PLVLTrainer, PLVLTrainingArguments
+from plvl.training import PLVLTrainingArguments
 from plvl.training.callbacks import DrawGallery
 from plvl.training.trainer_plvl import LossNotFiniteError
-
-
-def make_rows(picture):
-    return [
-        {
-            "image": picture,
-            "text": text,
-            "sent_id": number,
-            "file_name": f"{number}.jpg",
-            "bbox": [10, 5, 20, 20],
-            "segmentation": segmentation,
-            "height": 40,
-            "width": 60,
-        }
-        for number, (text, segmentation) in enumerate(
-            [
-                ("the red square", {"polygons": [[10, 5, 30, 5, 30, 25, 10, 25]], "size": None, "counts": None}),
-                ("the man", None),
-            ]
-        )
-    ]
-
-
-def make_trainer(model, processor, picture, tmp_path, rows=None, **arguments):
-    rows = rows or make_rows(picture)
-    defaults = {"output_dir": str(tmp_path), "use_cpu": True, "report_to": "none", "save_strategy": "no"}
-    args = PLVLTrainingArguments(**(defaults | arguments))
-    return PLVLTrainer(
-        model=model, args=args, processing_class=processor, train_dataset=rows, eval_dataset=make_rows(picture)
-    )
 
 
 def test_each_part_has_its_learning_rate_and_norms_no_decay(model, processor, picture, tmp_path):
@@ -197,7 +169,9 @@ def test_a_run_that_gets_no_better_stops_early(model, processor, picture, tmp_pa
     arguments = {"max_steps": 9, "eval_strategy": "steps", "eval_steps": 1, "early_stopping_patience": 2}
     trainer = make_trainer(model, processor, picture, tmp_path, **arguments)
     scores = iter([0.1, 0.3, 0.2, 0.3, 0.9])
-    trainer.evaluation_pass = lambda dataset: Scores(next(scores))
+    trainer.evaluation_loop = lambda *args, **options: EvalLoopOutput(
+        None, None, {"eval_box_accuracy": next(scores), "eval_mask_miou": 0.5}, 2
+    )
     trainer.train()
     # The second evaluation was the best, and two more did not better it.
     assert trainer.state.global_step == 4
@@ -268,14 +242,6 @@ class SpoiledBatches:
             batch["pixel_values"] = batch["pixel_values"] * float("nan")
         self.calls += 1
         return batch
-
-
-class Scores:
-    def __init__(self, box_accuracy):
-        self.box_accuracy = box_accuracy
-
-    def metrics(self):
-        return {"num_samples": 2, "box_accuracy": self.box_accuracy, "mask_miou": 0.5}
 
 
 def without_dropout(model):

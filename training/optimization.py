@@ -1,0 +1,65 @@
+"""What is trained, and how fast: the network's parts, their learning rates, weight decay and schedule."""
+
+from collections import defaultdict
+
+import torch
+
+# The arguments of each encoder; the rest of the network is trained at `learning_rate` and is never frozen.
+LEARNING_RATES = {"text_encoder": "text_learning_rate", "vision_encoder": "vision_learning_rate"}
+FREEZES = {"text_encoder": "freeze_text_encoder", "vision_encoder": "freeze_vision_encoder"}
+
+
+def part_of(parameter_name: str) -> str | None:
+    """
+    The encoder that a parameter belongs to, None for the rest. What wraps a model (torch.compile, DDP, peft) puts
+    words before its parameters' names, so the encoder's may stand anywhere.
+    """
+    return next((part for part in parameter_name.split(".") if part in LEARNING_RATES), None)
+
+
+def freeze_encoders(model: torch.nn.Module, args):
+    """Leaves the encoders that `args` names as they are, but for what lets language into the vision encoder."""
+    for name, parameter in model.named_parameters():
+        part = part_of(name)
+        if part and getattr(args, FREEZES[part]) and "text_guidance" not in name.split("."):
+            parameter.requires_grad_(False)
+
+
+def parameter_groups(model: torch.nn.Module, args, decayed: set[str], leave_out=()) -> list[dict]:
+    """
+    Text encoder, vision encoder and the rest, each with its learning rate, with and without weight decay.
+
+    Args:
+        model: whose trained parameters are grouped.
+        args ([`PLVLTrainingArguments`]): has the rates and `weight_decay`.
+        decayed (`set[str]`): names of the parameters that decay.
+        leave_out: parameters that another optimizer has.
+    """
+    left_out = {id(parameter) for parameter in leave_out}
+    groups = defaultdict(list)
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and id(parameter) not in left_out:
+            rate = getattr(args, LEARNING_RATES.get(part_of(name), "learning_rate"))
+            groups[rate, name in decayed].append(parameter)
+    return [
+        {"params": parameters, "lr": rate, "weight_decay": args.weight_decay if decays else 0.0}
+        for (rate, decays), parameters in groups.items()
+    ]
+
+
+def linear_weights(model: torch.nn.Module) -> list[torch.nn.Parameter]:
+    """The weights of all linear layers that are trained: the matrices of the blocks; the head has convolutions."""
+    linear_layers = (module for module in model.modules() if isinstance(module, torch.nn.Linear))
+    return [layer.weight for layer in linear_layers if layer.weight.requires_grad]
+
+
+def muon_of(matrices: list[torch.nn.Parameter], args) -> torch.optim.Muon:
+    """Muon for `matrices`, at a rate that moves them about as far as AdamW would."""
+    return torch.optim.Muon(
+        matrices, lr=args.muon_learning_rate, weight_decay=args.weight_decay, adjust_lr_fn="match_rms_adamw"
+    )
+
+
+def epoch_factor(step: int, steps_per_epoch: int, epochs: int, power: float) -> float:
+    """The paper's schedule: what the learning rates are multiplied by at a step, (1 - epoch / epochs) ** power."""
+    return max(1 - (step // steps_per_epoch) / epochs, 0.0) ** power
