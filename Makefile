@@ -21,7 +21,7 @@ PICTURES ?= $(wildcard ../shared/mini_refer)
 MODEL ?= checkpoints/plvl-tiny-refshapes
 RANDOM_MODEL := $(BENCHMARKS)/reference_model
 
-.PHONY: help install demo reproduce-tiny benchmark test test-transformers test-demo lint format clean
+.PHONY: help install demo reproduce-tiny benchmark test test-transformers test-demo fuzz lint format clean
 
 help:
 	@echo "make demo    install, make RefShapes, train the bundled checkpoint on, evaluate and ground an expression (minutes on 2 cores)"
@@ -30,6 +30,7 @@ help:
 	@echo "make test    install, check the style, run the tests"
 	@echo "make test-transformers  run Transformers' own tests of models, configurations and processors on PLVL"
 	@echo "make test-demo  run the page of plvl demo in Chromium (Debian: chromium and chromium-driver)"
+	@echo "make fuzz    read label files damaged in thousands of ways (minutes)"
 	@echo "make format  format the code and mend what ruff can mend"
 	@echo "make clean   remove outputs/ (the environment stays)"
 
@@ -104,6 +105,10 @@ test-transformers: install
 			$(subst transformers-,transformers==,$(TRANSFORMERS)) && \
 		tar -xzf build/$(TRANSFORMERS).tar.gz -C build; }
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/transformers_suite
+
+# Damaged label files, by the thousand.
+fuzz: install
+	PLVL_FUZZ_EXAMPLES=1000 OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 tests/data/test_damaged_labels.py
 
 test-demo: $(VENV)/.installed-demo
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/demo_in_browser

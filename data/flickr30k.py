@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from plvl.data.row_streams import MAX_SHARDS, RowSource
+from plvl.data.schema import labelled_row
 from plvl.data.source_files import check_split, existing_folder
 
 _SAMPLE = 100
@@ -40,7 +41,10 @@ def open_split(name, split, image_root, label_root, hold_back=frozenset()):
         existing_folder(folder / part, name)
     check_split(split, [file.stem for file in folder.glob("*.txt")], name)
     image_folder = existing_folder(Path(image_root) / "flickr30k", name)
-    pictures = (folder / f"{split}.txt").read_text().split()
+    pictures = " ".join(_lines(folder / f"{split}.txt")).split()
+    wrong = next((number for number in pictures if not number.isdecimal()), None)
+    if wrong is not None:
+        raise ValueError(f"{folder / f'{split}.txt'}: a number of a picture is expected, got {wrong[:100]!a}")
     num_shards = min(MAX_SHARDS, len(pictures))
     shards = [" ".join(pictures[shard::num_shards]) for shard in range(num_shards)]
     where = {"name": name, "split": split, "folder": str(folder), "image_folder": str(image_folder)}
@@ -59,22 +63,23 @@ def read_rows(shard, name, split, folder, image_folder):
                 if entity not in annotation.boxes:
                     continue
                 left, top, right, bottom = annotation.boxes[entity]
-                yield {
-                    "image": {"path": str(Path(image_folder) / f"{number}.jpg"), "bytes": None},
-                    "text": phrase,
-                    "bbox": [left, top, right - left, bottom - top],
-                    "segmentation": None,
-                    "height": annotation.height,
-                    "width": annotation.width,
-                    "image_id": int(number),
-                    "ref_id": int(entity),
+                yield labelled_row(
+                    f"{Path(folder) / 'Sentences' / f'{number}.txt'}, line {place + 1}",
+                    path=str(Path(image_folder) / f"{number}.jpg"),
+                    text=phrase,
+                    bbox=[left, top, right - left, bottom - top],
+                    segmentation=None,
+                    height=annotation.height,
+                    width=annotation.width,
+                    image_id=int(number),
+                    ref_id=int(entity),
                     # Unlike the entity, unique: the same phrase may come back in another caption.
-                    "sent_id": int(number) * 10_000 + place * 100 + phrase_place,
-                    "category": kinds.split("/")[0],
-                    "dataset": name,
-                    "split": split,
-                    "file_name": f"{number}.jpg",
-                }
+                    sent_id=int(number) * 10_000 + place * 100 + phrase_place,
+                    category=kinds.split("/")[0],
+                    dataset=name,
+                    split=split,
+                    file_name=f"{number}.jpg",
+                )
 
 
 def _about_how_many_rows(pictures, where):
@@ -101,7 +106,8 @@ def read_annotation(path):
         height, width = int(size.find("height").text), int(size.find("width").text)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} is missing: the split lists picture {Path(path).stem}") from None
-    except (ElementTree.ParseError, AttributeError, TypeError, ValueError) as error:
+    # An unknown encoding in the XML's first line is a LookupError.
+    except (ElementTree.ParseError, AttributeError, TypeError, ValueError, LookupError, OverflowError) as error:
         raise ValueError(f"{path}: cut short or no annotation of Flickr30k Entities ({error})") from error
     return PictureAnnotation(height, width, {entity: _union(corners) for entity, corners in boxes.items()})
 
@@ -112,7 +118,13 @@ def _union(boxes):
 
 
 def _lines(path):
+    """The lines of a text: UTF-8, as the set is published; Latin-1 where it is not, which some copies are."""
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        content = path.read_bytes()
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} is missing: the split lists picture {path.stem}") from None
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")
+    return text.splitlines()

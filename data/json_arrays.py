@@ -4,13 +4,17 @@ Such a file (Visual Genome's regions are 0.7 GB) is never held in memory: a part
 decoded by `json.JSONDecoder.raw_decode`. Parts are byte ranges, so that each process reads its own.
 """
 
+import codecs
 import json
 import os
 import re
 
+from plvl.data.source_files import parse_json
+
 _BLOCK = 1 << 20
 _LARGEST_ELEMENT = 1 << 26
 _DECODER = json.JSONDecoder()
+_BYTE_ORDER_MARK = codecs.BOM_UTF8.decode("latin-1")
 _GAP = re.compile(r"[\s,]*")
 _BETWEEN_OBJECTS = re.compile(r"\}\s*,\s*(?=\{)")
 
@@ -34,7 +38,7 @@ def split_array(path, num_parts, is_element):
         head = file.read(_BLOCK).decode("latin-1")
         file.seek(max(0, size - _BLOCK))
         tail = file.read().decode("latin-1").rstrip()
-        if not head.lstrip().startswith("[") or not tail.endswith("]"):
+        if not head.removeprefix(_BYTE_ORDER_MARK).lstrip().startswith("[") or not tail.endswith("]"):
             raise ValueError(f"{path}: cut short or no JSON array (it must begin with [ and end with ])")
         first = head.index("[") + 1
         end = max(0, size - _BLOCK) + len(tail) - 1
@@ -59,6 +63,8 @@ def read_array(path, start, end):
             place = _GAP.match(text, place).end()
             try:
                 element, stop = _DECODER.raw_decode(text, place)
+            except RecursionError as error:
+                raise ValueError(f"{path}: nested too deep at byte {offset + place}") from error
             except json.JSONDecodeError as error:
                 error_at = offset + error.pos
                 text, offset, place = text[place:], offset + place, 0
@@ -71,7 +77,8 @@ def read_array(path, start, end):
                 continue
             if not text.isascii():
                 written = text[place:stop]
-                element = element if written.isascii() else json.loads(written.encode("latin-1"))
+                if not written.isascii():
+                    element = parse_json(written.encode("latin-1"), f"{path}, byte {offset + place}")
             yield element
             place = stop
 
@@ -85,8 +92,8 @@ def _next_element(file, position, end, is_element):
         for match in _BETWEEN_OBJECTS.finditer(text):
             try:
                 element, _ = _DECODER.raw_decode(text, match.end())
-            except json.JSONDecodeError:
-                continue  # inside a string, or the block ends here
+            except (json.JSONDecodeError, RecursionError):
+                continue  # inside a string, or the block ends here, or nobody can read it
             if is_element(element):
                 return position + match.end()
     return end

@@ -6,6 +6,9 @@
     referit             (file, source, [x1, y1, x2, y2], phrase, attributes)
     all others          (file, source, [x, y, w, h], phrase, attributes)
 
+A source is coco, flickr or vg, the folder of the picture. Packs as they are in the field have the name of a mask's
+file there ("225429.pth"): with that, as with anything else, the picture lies in the set's own folder.
+
 In the RefCOCO family the box's four numbers are followed by the polygons, in the same list or as the next
 member of the tuple. Packs do not tell the pictures' sizes; those come from the pictures.
 """
@@ -13,17 +16,17 @@ member of the tuple. Packs do not tell the pictures' sizes; those come from the 
 import os
 import re
 import zipfile
+import zlib
 from functools import lru_cache
 from numbers import Real
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
 
-from plvl.data.masks import encode_segmentation
 from plvl.data.pictures import coco_number
 from plvl.data.row_streams import MAX_SHARDS, RowSource
 from plvl.data.safe_pickle import UnsafePickleError, read_label_pickle
+from plvl.data.schema import labelled_row
 from plvl.data.source_files import check_split, existing_folder
 from plvl.data.visual_genome import held_pictures, picture_name
 
@@ -34,6 +37,8 @@ IMAGE_FOLDERS = {
     "vg": "visual-genome",
     "referit": "referit/images",
 }
+_SOURCES = ("coco", "flickr", "vg")
+_OWN_FOLDERS = {"referit": "referit", "flickr": "flickr"}  # all other packs are about COCO's pictures
 _CORNER_BOXES = ("referit", "flickr")
 
 
@@ -112,8 +117,11 @@ def _read_pack(file, _time):
     except UnsafePickleError as refusal:
         try:
             entries = torch.load(file, weights_only=True)  # builds tensors too
-        except UnpicklingError:
+        # What makes tensors of a damaged file has an exception of its own for each way to fail.
+        except Exception:
             raise refusal from None
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, RuntimeError, zlib.error) as error:
+        raise ValueError(f"{file}: cut short or damaged ({type(error).__name__}: {error})") from error
     if not isinstance(entries, list):
         raise ValueError(f"{file}: a label pack must be a list of tuples, this is {type(entries).__name__}")
     for number, entry in enumerate(entries):
@@ -141,30 +149,31 @@ def _read_plain(file):
 
 
 def _row_of(entry, number, name, split, file, image_root):
+    where = f"{file}, entry {number}"
     try:
         file_name, source, box, phrase, polygons = _fields(entry, name)
-        segmentation = encode_segmentation(polygons, None, None)
-    except (ValueError, TypeError, IndexError) as error:
-        raise ValueError(f"{file}, entry {number}: {error}") from error
+    except (ValueError, TypeError, IndexError, OverflowError) as error:
+        raise ValueError(f"{where}: {error}") from error
     if name in _CORNER_BOXES:
         box = [box[0], box[1], box[2] - box[0], box[3] - box[1]]
     image_id = _last_number(file_name)
     file_name = _below_image_root(image_root, source, file_name)
-    return {
-        "image": {"path": os.path.join(image_root, file_name), "bytes": None},
-        "text": phrase,
-        "bbox": box,
-        "segmentation": segmentation,
-        "height": None,
-        "width": None,
-        "image_id": number if image_id is None else image_id,
-        "ref_id": number,
-        "sent_id": number,
-        "category": None,
-        "dataset": name,
-        "split": split,
-        "file_name": file_name,
-    }
+    return labelled_row(
+        where,
+        path=os.path.join(image_root, file_name),
+        text=phrase,
+        bbox=box,
+        segmentation=polygons,
+        height=None,
+        width=None,
+        image_id=number if image_id is None else image_id,
+        ref_id=number,
+        sent_id=number,
+        category=None,
+        dataset=name,
+        split=split,
+        file_name=file_name,
+    )
 
 
 def _fields(entry, name):
@@ -173,10 +182,9 @@ def _fields(entry, name):
         source = "flickr"
     else:
         file_name, source, box, *rest = entry
-        source = "referit" if name == "referit" else source
+        if name == "referit" or source not in _SOURCES:
+            source = _OWN_FOLDERS.get(name, "coco")
         phrase = next((member for member in rest if isinstance(member, str)), None)
-    if source not in IMAGE_FOLDERS:
-        raise ValueError(f"unknown source {source!r}; known are {', '.join(IMAGE_FOLDERS)}")
     box = list(box)
     if phrase is None:
         raise ValueError(f"no phrase in {entry}")
@@ -192,9 +200,9 @@ def _list_of_polygons(polygons):
         return polygons
     if len(polygons) and isinstance(polygons[0], Real):
         return [list(polygons)]
-    if len(polygons) == 1 and isinstance(polygons[0], list) and isinstance(polygons[0][0], list):
+    if len(polygons) == 1 and isinstance(polygons[0], list) and polygons[0] and isinstance(polygons[0][0], list):
         return polygons[0]
-    return polygons
+    return list(polygons)
 
 
 def _below_image_root(image_root, source, file_name):

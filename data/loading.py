@@ -109,7 +109,13 @@ def open_sources(name, split, image_root, label_root, split_by):
     for one in names:
         choice = {"split_by": split_by} if split_by and one in refer.IMAGE_FOLDERS else {}
         sources[one] = _OPENERS[one](one, split, image_root, label_root, hold_back=hold_back, **choice)
-        if not sources[one].shards:
+        source = sources[one]
+        if not source.num_rows and source.held_back:
+            raise ValueError(
+                f"{one} {split} has no rows left: the pictures of all {source.held_back} are in a validation or test "
+                f"split of the RefCOCO family. Train on {one} alone, or leave it out"
+            )
+        if not source.shards:
             raise ValueError(f"{one} {split} has no rows")
     if guarded:
         report_held_back(sources)

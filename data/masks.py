@@ -4,22 +4,32 @@ In a row a mask is {"polygons": [[x, y, x, y, ...], ...], "size": None, "counts"
 {"polygons": None, "size": [height, width], "counts": compressed RLE string}; None says that there is none.
 """
 
+import logging
+from array import array
+from numbers import Real
+
 import numpy as np
 from pycocotools import mask as coco_mask
+
+logger = logging.getLogger(__name__)
+
+# pycocotools counts pixels in 32 bits.
+_MOST_PIXELS = 2**31 - 1
+_FARTHEST = 1e6
 
 
 def encode_segmentation(segmentation, height, width):
     """Turn an annotation's `segmentation` into the form of a row.
 
     Args:
-        segmentation: None, a list of polygons ([x, y, x, y, ...], pixels), an RLE {"size", "counts"} whose
-            counts are a list of run lengths or a compressed string, a list of such RLEs (united), or the
-            form of a row itself.
+        segmentation: None, a list of polygons ([x, y, x, y, ...] or [[x, y], [x, y], ...], pixels), one polygon of
+            such pairs, an RLE {"size", "counts"} whose counts are a list of run lengths or a compressed string, a
+            list of such RLEs (united), or the form of a row itself.
         height, width: size of the picture in pixels, which an RLE must have; None where it is not known.
 
     Returns:
         The dict described above, or None when there is no mask: None, nothing in it, or polygons that have
-        fewer than three corners each.
+        fewer than three corners each, which the log says.
 
     Raises:
         ValueError: what was given is none of these, or has another size than the picture.
@@ -32,12 +42,20 @@ def encode_segmentation(segmentation, height, width):
         return _rle_struct(_compressed(segmentation, height, width))
     if not isinstance(segmentation, list):
         raise ValueError(f"segmentation must be polygons or RLE, got {type(segmentation).__name__}")
-    if isinstance(segmentation[0], dict):
+    kinds = {isinstance(part, dict) for part in segmentation}
+    if len(kinds) > 1:
+        raise ValueError("a segmentation must be polygons or RLE, this list has both")
+    if kinds == {True}:
         parts = [_compressed(part, height, width) for part in segmentation]
         return _rle_struct(coco_mask.merge(parts))
+    if len(segmentation) > 2 and all(_is_point(part) for part in segmentation):
+        segmentation = [segmentation]
     polygons = [_polygon(part) for part in segmentation]
     polygons = [polygon for polygon in polygons if len(polygon) >= 6]
-    return {"polygons": polygons, "size": None, "counts": None} if polygons else None
+    if not polygons:
+        logger.warning("no mask: %.100s has no polygon of three corners", segmentation)
+        return None
+    return {"polygons": polygons, "size": None, "counts": None}
 
 
 def decode_segmentation(segmentation, height, width):
@@ -58,6 +76,8 @@ def decode_segmentation(segmentation, height, width):
     if struct is None:
         return None
     if struct["polygons"] is not None:
+        if height * width > _MOST_PIXELS:
+            raise ValueError(f"a mask of {height} x {width} pixels is more than pycocotools counts")
         rle = coco_mask.merge(coco_mask.frPyObjects(struct["polygons"], height, width))
     else:
         rle = {"size": struct["size"], "counts": struct["counts"].encode("ascii")}
@@ -78,10 +98,22 @@ def encode_mask(mask):
     return {"size": struct["size"], "counts": struct["counts"]}
 
 
+def _is_point(part):
+    return isinstance(part, list | tuple | array) and len(part) == 2 and all(isinstance(side, Real) for side in part)
+
+
 def _polygon(numbers):
-    numbers = np.asarray(numbers, dtype=np.float64)
+    try:
+        numbers = np.asarray(numbers, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"a polygon must be x, y pairs of numbers, got {str(numbers)[:100]}") from None
+    if numbers.ndim == 2 and numbers.shape[1] == 2:
+        numbers = numbers.reshape(-1)
     if numbers.ndim != 1 or len(numbers) % 2 or not np.isfinite(numbers).all():
-        raise ValueError(f"a polygon must be a flat list of x, y pairs of finite numbers, got {numbers}")
+        raise ValueError(f"a polygon must be x, y pairs of finite numbers, got {str(numbers)[:100]}")
+    if len(numbers) and np.abs(numbers).max() > _FARTHEST:
+        # pycocotools walks along each edge in steps of a fifth of a pixel, and keeps them all.
+        raise ValueError(f"a polygon reaches to {np.abs(numbers).max():g}, where no picture has a pixel")
     return numbers.tolist()
 
 
@@ -89,17 +121,29 @@ def _compressed(rle, height, width):
     size, counts = rle.get("size"), rle.get("counts")
     if size is None or counts is None:
         raise ValueError(f"an RLE must have 'size' and 'counts', got the keys {sorted(rle)}")
+    if not isinstance(size, list | tuple) or len(size) != 2 or not all(_is_whole(side) for side in size):
+        raise ValueError(f"the size of an RLE must be [height, width], got {str(size)[:100]}")
     if height is None:
-        height, width = size
+        height, width = map(int, size)
+    if height < 1 or width < 1 or height * width > _MOST_PIXELS:
+        raise ValueError(f"an RLE of {height} x {width} pixels is of no picture")
     if list(size) != [height, width]:
         raise ValueError(f"the RLE has size {list(size)}, the picture {[height, width]} (height, width)")
     if isinstance(counts, (str, bytes)):
         counts = counts.encode("ascii") if isinstance(counts, str) else counts
         _check_compressed_counts(counts, height * width)
         return {"size": [height, width], "counts": counts}
+    if not isinstance(counts, list | tuple) or not all(_is_whole(count) for count in counts):
+        raise ValueError(f"the run lengths of an RLE must be whole numbers, got {str(counts)[:100]}")
+    counts = list(map(int, counts))
     if sum(counts) != height * width or min(counts) < 0:
         raise ValueError(f"the run lengths of the RLE sum to {sum(counts)}, the picture has {height * width} pixels")
     return coco_mask.frPyObjects({"size": [height, width], "counts": list(counts)}, height, width)
+
+
+def _is_whole(number):
+    """Whether run lengths and sides may be it; some writers say 12.0."""
+    return isinstance(number, Real) and not isinstance(number, bool) and float(number).is_integer()
 
 
 def _check_compressed_counts(counts, pixels):

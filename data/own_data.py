@@ -9,7 +9,6 @@
 JSON Lines stream at any size; a COCO-style file is held as an index.
 """
 
-import json
 import os
 from collections import defaultdict
 from functools import lru_cache
@@ -17,15 +16,21 @@ from numbers import Integral
 from pathlib import Path
 from types import NoneType
 
-from plvl.data.masks import encode_segmentation
 from plvl.data.pictures import coco_number
 from plvl.data.row_streams import MAX_SHARDS, RowSource
-from plvl.data.source_files import check_entries, check_entry, check_split, existing_folder, read_json
+from plvl.data.schema import labelled_row
+from plvl.data.source_files import (
+    check_entries,
+    check_entry,
+    check_split,
+    existing_folder,
+    index_by_id,
+    parse_json,
+    read_json,
+)
 
 _ROW = {"file_name": str | NoneType, "text": str | NoneType, "bbox": list | NoneType}
 _MORE = {
-    "height": Integral | NoneType,
-    "width": Integral | NoneType,
     "image_id": Integral,
     "ref_id": Integral,
     "sent_id": Integral,
@@ -74,6 +79,8 @@ def read_lines(shard, name, split, file, image_root, hold_back):
         lines.seek(start)
         while lines.tell() < end:
             line = lines.readline()
+            if not line:
+                raise ValueError(f"{file}: cut short while it was being read, after line {line_number}")
             if line.strip():
                 where = f"{file}, line {line_number + 1}"
                 entry = _entry_of_line(line, where)
@@ -90,7 +97,7 @@ def read_annotations(shard, num_shards, name, split, file, image_root, hold_back
         if coco_number(image.get("file_name")) in hold_back:
             continue
         for annotation in annotations:
-            category = index["categories"].get(annotation.get("category_id"))
+            category = index["categories"].get(_plain(annotation.get("category_id")))
             for place, text in enumerate(_texts(annotation)):
                 entry = annotation | {
                     "text": text,
@@ -114,14 +121,24 @@ def _read_coco(file, _time):
     content.setdefault("categories", [])
     for part, form in _COCO.items():
         check_entries(content[part], form, f"{file}, {part}")
+    categories = index_by_id(content["categories"], f"{file}, categories", "name")
+    index_by_id(content["annotations"], f"{file}, annotations", "text")
     by_picture = defaultdict(list)
     for annotation in content["annotations"]:
-        by_picture[annotation.get("image_id")].append(annotation)
+        image_id = annotation.get("image_id")
+        if not isinstance(image_id, Integral | NoneType):
+            raise ValueError(f"{file}, annotation {annotation['id']}: image_id is {str(image_id)[:100]}, no number")
+        by_picture[image_id].append(annotation)
     return {
-        "images": {image["id"]: image for image in content["images"]},
-        "categories": {category["id"]: category["name"] for category in content["categories"]},
+        "images": index_by_id(content["images"], f"{file}, images", "file_name"),
+        "categories": {number: category["name"] for number, category in categories.items()},
         "pictures": list(by_picture.values()),
     }
+
+
+def _plain(number):
+    """What can be looked up: of anything but a number there is nothing."""
+    return number if isinstance(number, Integral) else None
 
 
 def _image_of(annotations, index):
@@ -155,33 +172,27 @@ def _split_lines(file, hold_back):
 
 
 def _entry_of_line(line, where):
-    try:
-        entry = json.loads(line)
-    except ValueError as error:
-        raise ValueError(f"{where}: cut short or no JSON ({error})") from error
+    entry = parse_json(line, where)
     check_entry(entry, _ROW, where)
     return entry
 
 
 def _row_of(entry, number, name, split, where, image_root):
     check_entry(entry, _ROW | {key: kind for key, kind in _MORE.items() if key in entry}, where)
-    file_name, height, width = (entry.get(key) for key in ("file_name", "height", "width"))
-    try:
-        segmentation = encode_segmentation(entry.get("segmentation"), height, width)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{where}: {error}") from error
-    return {
-        "image": {"path": str(Path(image_root) / file_name), "bytes": None} if file_name else None,
-        "text": entry["text"],
-        "bbox": entry.get("bbox"),
-        "segmentation": segmentation,
-        "height": height,
-        "width": width,
-        "image_id": entry.get("image_id", number),
-        "ref_id": entry.get("ref_id", number),
-        "sent_id": entry.get("sent_id", number),
-        "category": entry.get("category"),
-        "dataset": name,
-        "split": split,
-        "file_name": file_name,
-    }
+    file_name = entry.get("file_name")
+    return labelled_row(
+        where,
+        path=str(Path(image_root) / file_name) if file_name else None,
+        text=entry["text"],
+        bbox=entry.get("bbox"),
+        segmentation=entry.get("segmentation"),
+        height=entry.get("height"),
+        width=entry.get("width"),
+        image_id=entry.get("image_id", number),
+        ref_id=entry.get("ref_id", number),
+        sent_id=entry.get("sent_id", number),
+        category=entry.get("category"),
+        dataset=name,
+        split=split,
+        file_name=file_name,
+    )

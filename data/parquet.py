@@ -2,6 +2,7 @@
 
     <folder>/<split>-00000.parquet, ...   rows of plvl.data.schema; neighbours share a picture's bytes
     <folder>/<split>.manifest.json        what was written, with each shard's rows, bytes and sha256
+    <folder>/README.md                    names the splits to `datasets.load_dataset`, which guesses but a few
 
 A shard appears under its name only when it is whole, and the manifest names it after that: an interrupted
 run goes on behind the last shard the manifest names, with the counts of skipped rows it had there.
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import fsspec
 import pyarrow
+from huggingface_hub import metadata_load, metadata_save
 from pyarrow import parquet
 from tqdm.auto import tqdm
 
@@ -143,7 +145,17 @@ def write_parquet(rows, check, folder, split, origin, shard_megabytes=256):
             _write_manifest(manifest | {"checked": check.state_dict()}, manifest_file)
     manifest |= {"checked": check.state_dict(), "complete": True}
     _write_manifest(manifest, manifest_file)
+    _name_splits(folder)
     return manifest
+
+
+def _name_splits(folder):
+    """Lists the folder's splits in the head of its README.md, below which a person may write."""
+    splits = sorted(file.name.removesuffix(".manifest.json") for file in folder.glob("*.manifest.json"))
+    card = folder / "README.md"
+    head = (metadata_load(card) or {}) if card.is_file() else {}
+    files = [{"split": split, "path": f"{split}-*.parquet"} for split in splits]
+    metadata_save(card, head | {"configs": [{"config_name": "default", "data_files": files}]})
 
 
 def _shards_of(rows, check, shard_bytes, progress):

@@ -12,11 +12,19 @@ from functools import lru_cache
 from numbers import Integral
 from pathlib import Path
 
-from plvl.data.masks import encode_segmentation
 from plvl.data.pictures import coco_number
 from plvl.data.row_streams import MAX_SHARDS, RowSource
 from plvl.data.safe_pickle import load_label_pickle
-from plvl.data.source_files import check_entries, check_entry, check_split, existing_files, existing_folder, read_json
+from plvl.data.schema import labelled_row
+from plvl.data.source_files import (
+    check_entries,
+    check_entry,
+    check_split,
+    existing_files,
+    existing_folder,
+    index_by_id,
+    read_json,
+)
 
 IMAGE_FOLDERS = {
     "refcoco": "mscoco/images/train2014",
@@ -83,13 +91,14 @@ def _read_index(refs_file, instances_file, _times):
     check_entry(instances, {"images": list, "annotations": list, "categories": list}, instances_file)
     for part, form in _INSTANCES.items():
         check_entries(instances[part], form, f"{instances_file}, {part}")
+    categories = index_by_id(instances["categories"], f"{instances_file}, categories", "name")
     by_split_and_picture = defaultdict(lambda: defaultdict(list))
     for reference in references:
         by_split_and_picture[reference["split"]][reference["image_id"]].append(reference)
     return ReferIndex(
-        images={image["id"]: image for image in instances["images"]},
-        annotations={annotation["id"]: annotation for annotation in filter(None, instances["annotations"])},
-        categories={category["id"]: category["name"] for category in instances["categories"]},
+        images=index_by_id(instances["images"], f"{instances_file}, images", "file_name"),
+        annotations=index_by_id(filter(None, instances["annotations"]), f"{instances_file}, annotations", "bbox"),
+        categories={number: category["name"] for number, category in categories.items()},
         references={split: list(pictures.values()) for split, pictures in by_split_and_picture.items()},
     )
 
@@ -100,6 +109,9 @@ def read_references(refs_file):
     check_entries(references, _REFERENCE, refs_file)
     for reference in references:
         check_entries(reference["sentences"], _SENTENCE, f"{refs_file}, reference {reference['ref_id']}, sentences")
+    index_by_id(references, refs_file, "sentences", key="ref_id")
+    sentences = (sentence for reference in references for sentence in reference["sentences"])
+    index_by_id(sentences, f"{refs_file}, sentences", "sent", key="sent_id")
     return references
 
 
@@ -116,8 +128,15 @@ def _compact(entry, wanted):
         raise ValueError(f"annotation {entry['id']}: 'bbox' is {entry.get('bbox')!r}")
     parts = entry.get("segmentation")
     if isinstance(parts, list):
-        parts = [array("d", part) if isinstance(part, list) else part for part in parts]
+        parts = [_numbers(part) for part in parts]
     return {"id": entry["id"], "bbox": entry["bbox"], "segmentation": parts}
+
+
+def _numbers(part):
+    try:
+        return array("d", part) if isinstance(part, list) else part
+    except TypeError:  # points, each a list of its own
+        return part
 
 
 def open_split(name, split, image_root, label_root, split_by=None, hold_back=frozenset()):
@@ -177,24 +196,23 @@ def _rows_of(reference, index, name, split, image_folder, refs_file):
     # A reference's file_name ends with the annotation's number: the picture's own is in instances.json.
     image = index.images.get(reference["image_id"])
     file_name, height, width = (image[key] if image else None for key in ("file_name", "height", "width"))
-    try:
-        segmentation = encode_segmentation(annotation.get("segmentation"), height, width)
-    except (ValueError, TypeError) as error:
-        where = f"{refs_file}, reference {reference['ref_id']}, annotation {reference['ann_id']}"
-        raise ValueError(f"{where}: {error}") from error
+    row = None
     for sentence in reference["sentences"]:
-        yield {
-            "image": {"path": str(Path(image_folder) / file_name), "bytes": None} if image else None,
-            "text": sentence["sent"],
-            "bbox": annotation["bbox"],
-            "segmentation": segmentation,
-            "height": height,
-            "width": width,
-            "image_id": reference["image_id"],
-            "ref_id": reference["ref_id"],
-            "sent_id": sentence["sent_id"],
-            "category": index.categories.get(reference["category_id"]),
-            "dataset": name,
-            "split": split,
-            "file_name": file_name,
-        }
+        # What is the object's is looked at once.
+        row = row or labelled_row(
+            f"{refs_file}, reference {reference['ref_id']}, annotation {reference['ann_id']}",
+            path=str(Path(image_folder) / file_name) if image else None,
+            text=sentence["sent"],
+            bbox=annotation["bbox"],
+            segmentation=annotation.get("segmentation"),
+            height=height,
+            width=width,
+            image_id=reference["image_id"],
+            ref_id=reference["ref_id"],
+            sent_id=sentence["sent_id"],
+            category=index.categories.get(reference["category_id"]),
+            dataset=name,
+            split=split,
+            file_name=file_name,
+        )
+        yield row | {"text": sentence["sent"], "sent_id": sentence["sent_id"]}

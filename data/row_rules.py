@@ -14,6 +14,7 @@ from numbers import Real
 import torch
 
 from plvl.data.pictures import PictureError, open_picture
+from plvl.data.schema import is_text
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +28,7 @@ SKIPPED = (
     "picture too large",
     "picture of another size",
     "expression empty",
+    "expression unreadable",
     "box missing or not finite",
     "box empty",
     "box outside the picture",
@@ -148,6 +150,8 @@ def righted_row(row, picture=None):
     text = (row["text"] or "").strip()
     if not text:
         raise RowDefect("expression empty", repr(row["text"]))
+    if not is_text(text):
+        raise RowDefect("expression unreadable", f"{text!a} has half of a character")
     box = row["bbox"]
     if not _is_box(box):
         raise RowDefect("box missing or not finite", f"[x, y, w, h] = {box}")

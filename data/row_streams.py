@@ -59,8 +59,10 @@ def unopened_stream(source, split):
 
 def checked_stream(stream, check):
     """A stream of unopened rows with pictures opened and every rule of plvl.data.row_rules applied."""
-    # A function of batches may give fewer rows than it got; batches of one keep the position exact.
-    return stream.map(_checked_batch, batched=True, batch_size=1, features=ROW_FEATURES, fn_kwargs={"check": check})
+    # Not a function of batches, which could leave rows out itself: of these `datasets` keeps the position before the
+    # last batch, and a shuffle buffer that is filled again would give other rows from there.
+    checked = stream.map(_checked_row, features=ROW_FEATURES, fn_kwargs={"check": check})
+    return checked.filter(_has_image)
 
 
 def cached_rows(name, source, split, max_skipped):
@@ -86,9 +88,12 @@ def _rows_of_shards(shards, read_rows, where):
         yield from read_rows(shard, **where)
 
 
-def _checked_batch(batch, check):
-    row = check({key: values[0] for key, values in batch.items()})
-    return {key: [] if row is None else [row[key]] for key in batch}
+def _checked_row(row, check):
+    return check(row) or row | {"image": None}
+
+
+def _has_image(row):
+    return row["image"] is not None
 
 
 def _checked_rows(shards, read_rows, where, sizes, max_skipped, labels):

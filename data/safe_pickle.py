@@ -66,10 +66,32 @@ def load_label_pickle(path):
         return read_label_pickle(file, path)
 
 
+def _in_utf8(value):
+    """Strings of Python 2 are bytes that nobody says the encoding of: UTF-8 where they are that, else Latin-1."""
+    if isinstance(value, str):
+        if value.isascii():
+            return value
+        try:
+            return value.encode("latin1").decode("utf-8")
+        except UnicodeError:
+            return value
+    if isinstance(value, list):
+        # Most lists are coordinates.
+        if not value or type(value[0]) not in (int, float):
+            value[:] = map(_in_utf8, value)
+    elif isinstance(value, dict):
+        for key in value:
+            value[key] = _in_utf8(value[key])
+    elif isinstance(value, tuple):
+        return tuple(map(_in_utf8, value))
+    return value
+
+
 def read_label_pickle(file, path):
     """The same for an open binary file; `path` is for the messages."""
     try:
-        return _LabelUnpickler(file, encoding="latin1").load()
+        # Arrays that Python 2 has written need Latin-1, byte for byte; its sentences are put right afterwards.
+        return _in_utf8(_LabelUnpickler(file, encoding="latin1").load())
     except UnsafePickleError as error:
         raise UnsafePickleError(
             f"{path}: refused, because the pickle asks for {error}; only plain containers, strings, "

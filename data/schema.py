@@ -13,7 +13,11 @@ A row is one expression about one object in one picture. As it leaves a dataset 
                   pictures (in an authors' pack below image_root)
 """
 
+from numbers import Integral, Real
+
 from datasets import Features, Image, List, Value
+
+from plvl.data.masks import encode_segmentation
 
 # A missing mask is None for the whole struct. Streamed rows pass through the features without Arrow and
 # keep None; in Arrow and Parquet it is a null struct, which datasets 5.0 and 5.2 give back as None too.
@@ -41,3 +45,99 @@ ROW_FEATURES = Features(
         "file_name": Value("string"),
     }
 )
+
+_LARGEST_SIDE = 2**31 - 1
+_LARGEST_NUMBER = 2**63 - 1
+
+
+def labelled_row(
+    where,
+    *,
+    path,
+    text,
+    bbox,
+    segmentation,
+    height,
+    width,
+    image_id,
+    ref_id,
+    sent_id,
+    category,
+    dataset,
+    split,
+    file_name,
+):
+    """A row of what labels say, with its picture unopened; every reader's rows are made here.
+
+    Numbers may be written as text. A box that is not four numbers becomes None: such a row is skipped and counted, as
+    one whose expression is missing (plvl.data.row_rules).
+
+    Args:
+        where: the label file and the place in it, for the errors.
+        path: of the picture, or None where the labels have none.
+        segmentation: in any form that `plvl.data.masks.encode_segmentation` takes.
+        the others: the columns of a row.
+
+    Raises:
+        ValueError: a size that no picture has, a number beyond 64 bits, a segmentation that is no mask, or a name
+            that is no text; the message begins with `where`.
+    """
+    height, width = _size(height, "height", where), _size(width, "width", where)
+    if height is None or width is None:
+        height = width = None
+    try:
+        mask = encode_segmentation(segmentation, height, width)
+    except (ValueError, TypeError, OverflowError, AttributeError, KeyError) as error:
+        raise ValueError(f"{where}: {error}") from error
+    numbers = {"image_id": image_id, "ref_id": ref_id, "sent_id": sent_id}
+    for name, number in numbers.items():
+        if not isinstance(number, Integral) or abs(number) > _LARGEST_NUMBER:
+            raise ValueError(f"{where}: {name} is {str(number)[:100]}, no whole number of 64 bits")
+    for name, value in (("file_name", file_name), ("category", category)):
+        if value is not None and not is_text(value):
+            raise ValueError(f"{where}: {name} is {str(value)[:100]!a}, no text")
+    return {
+        "image": None if path is None else {"path": path, "bytes": None},
+        "text": text if isinstance(text, str) else None,
+        "bbox": _four_numbers(bbox),
+        "segmentation": mask,
+        "height": height,
+        "width": width,
+        **numbers,
+        "category": category,
+        "dataset": dataset,
+        "split": split,
+        "file_name": file_name,
+    }
+
+
+def is_text(value):
+    """Whether it is a string that can be written: half of an emoji, as JSON may spell it, cannot."""
+    return isinstance(value, str) and not any(0xD800 <= ord(character) < 0xE000 for character in value)
+
+
+def as_number(value):
+    """A number, or one written as text, as `float`; None for anything else, and where `float` does not reach it."""
+    if isinstance(value, bool) or not isinstance(value, Real | str):
+        return None
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _four_numbers(box):
+    try:
+        numbers = [as_number(side) for side in box]
+    except TypeError:
+        return None
+    return numbers if len(numbers) == 4 and None not in numbers else None
+
+
+def _size(side, name, where):
+    if side is None:
+        return None
+    number = as_number(side)
+    if number is None or not number.is_integer() or not 1 <= number <= _LARGEST_SIDE:
+        raise ValueError(f"{where}: {name} is {str(side)[:100]!a}, which no picture has")
+    return int(number)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from numbers import Integral
 from pathlib import Path
 
 import fsspec
@@ -79,9 +80,35 @@ def check_entry(entry, form, where):
 
 
 def read_json(path, object_hook=None):
-    """A whole JSON file; ValueError names a file that is cut short. `object_hook` is that of `json.load`."""
-    with open(path, encoding="utf-8") as file:
-        try:
-            return json.load(file, object_hook=object_hook)
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"{path}: cut short or no JSON of its kind ({error})") from error
+    """A whole JSON file, with a byte order mark or without; ValueError names a file that cannot be read.
+    `object_hook` is that of `json.load`."""
+    return parse_json(Path(path).read_bytes(), path, object_hook)
+
+
+def parse_json(text, where, object_hook=None):
+    """JSON of `text` (bytes); ValueError begins with `where`, the file and the place in it."""
+    try:
+        return json.loads(text, object_hook=object_hook)
+    # Objects or lists in one another by the thousand end Python's own stack.
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise ValueError(f"{where}: cut short or no JSON of its kind ({error})") from error
+
+
+def index_by_id(entries, where, name=None, key="id"):
+    """{id: entry} of a list of dicts; ValueError names both where two have one id.
+
+    Args:
+        entries: the list.
+        where: the file, and the part of it.
+        name: the key of what a person knows an entry by, for the error.
+        key: the key of the id.
+    """
+    index = {}
+    for entry in entries:
+        if not isinstance(entry, dict) or not isinstance(entry.get(key), Integral | str):
+            raise ValueError(f"{where}: an object with the {key} is expected, got {str(entry)[:100]!a}")
+        first = index.setdefault(entry[key], entry)
+        if first != entry:
+            both = [str(each.get(name, each))[:100] for each in (first, entry)]
+            raise ValueError(f"{where}: two have the {key} {entry[key]}: {both[0]!a} and {both[1]!a}")
+    return index

@@ -13,10 +13,20 @@ import re
 from collections import Counter
 from functools import lru_cache
 from pathlib import Path
+from types import NoneType
 
 from plvl.data.json_arrays import read_array, split_array
 from plvl.data.row_streams import MAX_SHARDS, RowSource
-from plvl.data.source_files import check_entries, check_entry, check_split, existing_files, existing_folder, read_json
+from plvl.data.schema import labelled_row
+from plvl.data.source_files import (
+    check_entries,
+    check_entry,
+    check_split,
+    existing_files,
+    existing_folder,
+    index_by_id,
+    read_json,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +61,8 @@ def read_rows(shard, name, regions_file, images_file, image_folder, held):
     """Yield the rows of the pictures between two byte offsets of the regions file."""
     images = read_images(images_file)
     for entry in read_array(regions_file, *shard):
+        if not isinstance(entry, dict):
+            raise ValueError(f"{regions_file}: a picture with its regions is expected, got {str(entry)[:100]}")
         check_entry(entry, {"id": int, "regions": list}, f"{regions_file}, picture {entry.get('id')}")
         if entry["id"] not in held:
             yield from _rows_of(entry, images, name, regions_file, image_folder)
@@ -86,10 +98,12 @@ def read_images(images_file):
 def _read_images(images_file, _time):
     images = read_json(images_file)
     check_entries(images, {"height": int, "width": int}, images_file)
-    return {
-        image.get("image_id", image.get("id")): (image["height"], image["width"], image.get("coco_id"))
-        for image in images
-    }
+    for place, image in enumerate(images):
+        number = image.setdefault("image_id", image.get("id"))
+        if not isinstance(number, int) or not isinstance(image.get("coco_id"), int | NoneType):
+            raise ValueError(f"{images_file}, entry {place}: image_id or coco_id is no number: {str(image)[:200]}")
+    index = index_by_id(images, images_file, "url", key="image_id")
+    return {number: (image["height"], image["width"], image.get("coco_id")) for number, image in index.items()}
 
 
 def count_regions(regions_file):
@@ -112,21 +126,22 @@ def _rows_of(entry, images, name, regions_file, image_folder):
     file_name = picture_name(image_folder, f"{number}.jpg")
     check_entries(entry["regions"], _REGION, f"{regions_file}, picture {number}, regions")
     for region in entry["regions"]:
-        yield {
-            "image": {"path": os.path.join(image_folder, file_name), "bytes": None},
-            "text": region["phrase"],
-            "bbox": [region["x"], region["y"], region["width"], region["height"]],
-            "segmentation": None,
-            "height": height,
-            "width": width,
-            "image_id": number,
-            "ref_id": region["region_id"],
-            "sent_id": region["region_id"],
-            "category": None,
-            "dataset": name,
-            "split": "train",
-            "file_name": file_name,
-        }
+        yield labelled_row(
+            f"{regions_file}, picture {number}, region {region['region_id']}",
+            path=os.path.join(image_folder, file_name),
+            text=region["phrase"],
+            bbox=[region["x"], region["y"], region["width"], region["height"]],
+            segmentation=None,
+            height=height,
+            width=width,
+            image_id=number,
+            ref_id=region["region_id"],
+            sent_id=region["region_id"],
+            category=None,
+            dataset=name,
+            split="train",
+            file_name=file_name,
+        )
 
 
 def picture_name(image_folder, file_name):

@@ -98,3 +98,33 @@ def test_a_cut_rle_string_is_refused_and_not_filled_with_chance():
     for length in range(len(rle["counts"])):
         with pytest.raises(ValueError, match="RLE string"):
             decode_segmentation({"size": [30, 40], "counts": rle["counts"][:length] or "~"}, 30, 40)
+
+
+def test_points_in_pairs_are_a_polygon_and_several_lists_of_them_several():
+    flat = encode_segmentation([[4, 6, 14, 6, 14, 26, 4, 26]], 30, 40)
+    pairs = [[4, 6], [14, 6], [14, 26], [4, 26]]
+    assert encode_segmentation(pairs, 30, 40) == encode_segmentation([pairs], 30, 40) == flat
+    two = encode_segmentation([pairs, [[20, 2], [30, 2], [30, 9]]], 30, 40)
+    assert two["polygons"] == [flat["polygons"][0], [20, 2, 30, 2, 30, 9]]
+    assert decode_segmentation([[20, 2], [30, 2], [30, 9]], 30, 40).sum() > 20
+
+
+def test_a_polygon_without_three_corners_is_no_mask_and_the_log_says_so(caplog):
+    assert encode_segmentation([[4, 6, 14, 6]], 30, 40) is None
+    assert "has no polygon of three corners" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "message"),
+    [
+        ([[4, 6, 2e9, 6, 14, 26]], "reaches to 2e"),
+        ([[4, 6, 14, 6, 14, 1e308]], "reaches to 1e"),
+        ({"size": [30, 40], "counts": [600.5, 599.5]}, "must be whole numbers"),
+        ({"size": [30, 40], "counts": [-5, 1205]}, "sum to 1200"),
+        ({"size": [2**40, 2**40], "counts": [0, 2**80]}, "is of no picture"),
+        ([{"size": [30, 40], "counts": [1200]}, [4, 6, 14, 6, 14, 26]], "this list has both"),
+    ],
+)
+def test_what_native_code_must_not_see_is_refused(segmentation, message):
+    with pytest.raises(ValueError, match=message):
+        encode_segmentation(segmentation, None, None)

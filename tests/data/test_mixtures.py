@@ -40,7 +40,7 @@ def family(tmp_path):
                 "category_id": 1,
                 "split": split,
                 "file_name": coco_name(number).replace(".jpg", f"_{number}.jpg"),
-                "sentences": [{"sent_id": k, "sent": f"{name} {number} {k}"} for k in range(2)],
+                "sentences": [{"sent_id": 2 * number + k, "sent": f"{name} {number} {k}"} for k in range(2)],
             }
             for number, split in pictures_of_set.items()
         ]
@@ -119,11 +119,21 @@ def test_a_set_that_is_lost_stops_the_mixture(family, streaming):
     """All of RefCOCOg's rows are bad, less than half of the mixture."""
     file = family["label_root"] / "refcocog/refs(umd).p"
     references = pickle.loads(file.read_bytes())
-    for reference in references:
-        reference["sentences"] = [{"sent_id": 0, "sent": ""}]
+    for number, reference in enumerate(references):
+        reference["sentences"] = [{"sent_id": number, "sent": ""}]
     file.write_bytes(pickle.dumps(references))
     with pytest.raises(TooManySkippedError, match="rows read of refcocog were skipped"):
         list(load_grounding_dataset("mixed_coco", "train", max_skipped=0.5, streaming=streaming, **family))
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_a_set_that_the_guard_leaves_nothing_of_is_named(family, tmp_path, streaming):
+    """Of a set without rows interleaving would wait for ever."""
+    held_out = coco_name(4)
+    line = {"file_name": f"mscoco/images/train2014/{held_out}", "text": "own", "bbox": [4, 6, 10, 20]}
+    (family["label_root"] / "train.jsonl").write_text(json.dumps(line) + "\n")
+    with pytest.raises(ValueError, match="jsonl train has no rows left: the pictures of all 1 are in a validation or"):
+        load_grounding_dataset({"jsonl": 1, "refcoco": 2}, "train", streaming=streaming, **family)
 
 
 def test_one_set_alone_keeps_all_its_rows(family):

@@ -136,3 +136,39 @@ def test_a_coco_style_annotation_without_its_picture_is_skipped(roots):
     annotations = [{"id": 1, "image_id": 99, "text": "x", "bbox": [1, 2, 3, 4]}]
     (roots["label_root"] / "val.json").write_text(json.dumps(coco(annotations=annotations)))
     assert list(load_grounding_dataset("jsonl", "val", max_skipped=1, **roots)) == []
+
+
+def test_numbers_written_as_text_are_numbers_streamed_and_cached(roots):
+    write_lines(
+        roots, "train", [entry("one"), entry("two") | {"bbox": ["4", "6", "10", "20"], "height": "30", "width": 40.0}]
+    )
+    for streaming in (True, False):
+        rows = list(load_grounding_dataset("jsonl", "train", streaming=streaming, **roots))
+        assert [(row["bbox"], row["height"]) for row in rows] == [([4, 6, 10, 20], 30)] * 2
+
+
+@pytest.mark.parametrize("part", ["images", "annotations", "categories"])
+def test_two_with_one_id_are_both_named_and_one_twice_is_one(roots, part):
+    labels = {
+        "images": [{"id": 1, "file_name": "a.jpg", "height": 30, "width": 40}],
+        "annotations": [{"id": 1, "image_id": 1, "bbox": [4, 6, 10, 20], "text": "one", "category_id": 1}],
+        "categories": [{"id": 1, "name": "board"}],
+    }
+    labels[part] *= 2
+    (roots["label_root"] / "train.json").write_text(json.dumps(labels))
+    assert {row["text"] for row in load_grounding_dataset("jsonl", "train", **roots)} == {"one"}
+    name = {"images": "file_name", "annotations": "text", "categories": "name"}[part]
+    labels[part] = [labels[part][0], labels[part][0] | {name: "other"}]
+    (roots["label_root"] / "train.json").write_text(json.dumps(labels))
+    with pytest.raises(ValueError, match=rf"train\.json, {part}: two have the id 1: '.*' and 'other'"):
+        list(load_grounding_dataset("jsonl", "train", **roots))
+
+
+def test_a_file_cut_short_while_it_is_read_is_an_error(roots):
+    write_lines(roots, "train", [entry(f"board {number}") for number in range(50)])
+    rows = iter(load_grounding_dataset("jsonl", "train", **roots))
+    next(rows)
+    file = roots["label_root"] / "train.jsonl"
+    file.write_bytes(file.read_bytes()[:600])
+    with pytest.raises(ValueError, match=r"train\.jsonl.*cut short"):
+        list(rows)

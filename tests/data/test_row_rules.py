@@ -50,6 +50,7 @@ def damage(row, defect, tmp_path):
         "picture too large": {},
         "picture of another size": {"height": 60, "width": 80},
         "expression empty": {"text": "  "},
+        "expression unreadable": {"text": "a cup \ud83d"},
         "box missing or not finite": {"bbox": [4.0, float("nan"), 10.0, 20.0]},
         "box empty": {"bbox": [4.0, 6.0, 0.0, 20.0]},
         "box outside the picture": {"bbox": [50.0, 6.0, 10.0, 20.0]},
@@ -170,7 +171,7 @@ def many_rows(refer_set, count, empty):
     reference["sentences"] = [
         {"sent_id": number, "sent": "" if number >= count - empty else f"board {number}"} for number in range(count)
     ]
-    del refer_set.references[5]
+    refer_set.references[:] = [reference]
     refer_set.write()
 
 

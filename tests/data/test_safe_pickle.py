@@ -79,3 +79,12 @@ def test_a_pickle_cut_anywhere_is_named_in_one_line(tmp_path):
         path.write_bytes(whole[:length])
         with pytest.raises(ValueError, match=r"refs\(unc\)\.p: cut short or no pickle"):
             load_label_pickle(path)
+
+
+@pytest.mark.parametrize(("raw", "text"), [("l'été".encode(), "l'été"), ("l'été".encode("latin-1"), "l'été")])
+def test_sentences_of_python_2_are_utf_8_or_else_latin_1(tmp_path, raw, text):
+    """A list, a dict in it and a tuple, as Python 2 writes strings that are bytes."""
+    string = b"U" + bytes([len(raw)]) + raw
+    file = tmp_path / "refs.p"
+    file.write_bytes(b"\x80\x02](" + string + b"}U\x04sent" + string + b"s" + string + b"\x85e.")
+    assert load_label_pickle(file) == [text, {"sent": text}, (text,)]

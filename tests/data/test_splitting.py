@@ -133,3 +133,15 @@ def test_a_stream_of_several_sets_is_taken_up_too(many):
 
     first, rest = taken_up(mixed(), mixed(), count=31)
     assert first + rest == ids(mixed())
+
+
+@pytest.mark.parametrize("after", [5, 9])
+def test_taken_up_again_a_shuffled_stream_gives_no_row_twice(refer_set, after):
+    arguments = refer_set.roots | {"shuffle_buffer": 4, "seed": 3}
+    stream = load_grounding_dataset("refcoco", "train", **arguments)
+    rows = iter(stream)
+    before = [next(rows)["sent_id"] for _ in range(after - 2)]
+    again = load_grounding_dataset("refcoco", "train", **arguments)
+    again.load_state_dict(stream.state_dict())
+    after = [row["sent_id"] for row in again]
+    assert not set(before) & set(after) and len(set(after)) == len(after)
