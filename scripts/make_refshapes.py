@@ -6,7 +6,7 @@ python scripts/make_refshapes.py --output outputs/refshapes --num_images 1200 --
 import argparse
 import sys
 
-from plvl.data.refshapes import KINDS, TYPO_RATE, write_refshapes
+from plvl.data.refshapes import KINDS, NEW_SHAPES, TYPO_RATE, write_refshapes
 
 
 def main(argv=None):
@@ -23,6 +23,11 @@ def main(argv=None):
         help=f"share of the expressions with a typing error (default: {TYPO_RATE})",
     )
     parser.add_argument("--backgrounds", metavar="FOLDER", help="photographs to stand behind half of the pictures")
+    parser.add_argument(
+        "--new_shape",
+        choices=NEW_SHAPES,
+        help="a shape that no other set has: train shows it among the others, and testC is about it alone",
+    )
     parser.add_argument("--num_workers", type=int, default=1, help="processes; the bytes stay the same (default: 1)")
     arguments = parser.parse_args(argv)
     try:

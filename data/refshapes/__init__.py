@@ -18,9 +18,11 @@ from plvl.data.refshapes.refer_set import (
     split_of,
     write_refshapes,
 )
+from plvl.data.refshapes.shapes import NEW_SHAPES
 
 __all__ = [
     "KINDS",
+    "NEW_SHAPES",
     "SPLITS",
     "TYPO_RATE",
     "VERSION",

@@ -32,8 +32,8 @@ from plvl.data.masks import encode_mask
 from plvl.data.refshapes.backgrounds import find_photographs
 from plvl.data.refshapes.drawing import draw_scene
 from plvl.data.refshapes.expressions import Expression, make_expressions
-from plvl.data.refshapes.scene import RULES, Scene, has_held_out_pair, make_scene
-from plvl.data.refshapes.shapes import SHAPES
+from plvl.data.refshapes.scene import Scene, has_held_out_pair, make_scene, rules_of
+from plvl.data.refshapes.shapes import NEW_SHAPES, SHAPES
 from plvl.data.safe_pickle import load_label_pickle
 from plvl.data.source_files import content_digest
 
@@ -45,9 +45,11 @@ JPEG = {"format": "JPEG", "quality": 90, "subsampling": 0}  # how pictures are w
 _OTHER_SPLITS = (
     dict.fromkeys((3, 16, 31, 46), "val") | dict.fromkeys((7, 21, 36), "testA") | dict.fromkeys((11, 26, 41), "testB")
 )
+# In a set with a new shape these are testC.
+_NEW_SHAPE_TEST = (9, 19, 34, 44)
 _MAX_TARGETS = 5
 _SENTENCES = (2, 4)  # proposed for a target, at least and at most
-_CATEGORIES = {name: number for number, name in enumerate(SHAPES, 1)}
+_CATEGORIES = {name: number for number, name in enumerate((*SHAPES, *NEW_SHAPES), 1)}
 _CHUNK = 16  # pictures that a worker makes at a time
 
 
@@ -80,25 +82,32 @@ def sentence_kinds(label_root: str | Path) -> dict[int, SentenceKind]:
     }
 
 
-def split_of(index: int) -> str:
-    """The split that picture `index` (from 0) belongs to."""
+def split_of(index: int, new_shape: str | None = None) -> str:
+    """The split that picture `index` (from 0) belongs to, in a set with or without a new shape."""
+    if new_shape and index % 50 in _NEW_SHAPE_TEST:
+        return "testC"
     return _OTHER_SPLITS.get(index % 50, "train")
 
 
-def make_referred_scene(seed: int, index: int, typo_rate: float = TYPO_RATE, photographs: int = 0) -> ReferredScene:
+def make_referred_scene(
+    seed: int, index: int, typo_rate: float = TYPO_RATE, photographs: int = 0, new_shape: str | None = None
+) -> ReferredScene:
     """Picture `index` (from 0) of the set made from `seed`, not yet drawn.
 
     Args:
         typo_rate: share of the expressions that have a typing error.
         photographs: how many photographs may stand behind the shapes.
+        new_shape: one of NEW_SHAPES that pictures of train and testC show; all others are as without it.
     """
     rng = random.Random(f"refshapes {VERSION} {seed} {index}")
-    rules = RULES[split_of(index)]
+    split = split_of(index, new_shape)
+    rules = rules_of(split, new_shape)
     scene = make_scene(rng, rules, photographs)
     targets = [
         position
         for position, shape in enumerate(scene.shapes)
-        if not rules.new_pairs or has_held_out_pair(shape.name, shape.colour, shape.texture)
+        if (not rules.new_pairs or has_held_out_pair(shape.name, shape.colour, shape.texture))
+        and (split != "testC" or shape.name == new_shape)
     ]
     references = []
     for position in sorted(rng.sample(targets, min(_MAX_TARGETS, len(targets)))):
@@ -114,6 +123,7 @@ def write_refshapes(
     seed: int,
     typo_rate: float = TYPO_RATE,
     backgrounds: str | Path | None = None,
+    new_shape: str | None = None,
     num_workers: int = 1,
     show_progress: bool = False,
 ) -> dict:
@@ -122,6 +132,8 @@ def write_refshapes(
     Args:
         typo_rate: share of the expressions that have a typing error, 0 to 1.
         backgrounds: a folder of photographs, which then stand behind the shapes of half of the pictures.
+        new_shape: one of NEW_SHAPES, which pictures of train show among the others, and about which every expression
+            of a further split is, testC; val, testA and testB are as without it.
         num_workers: processes that make pictures; the bytes are the same for any number.
 
     Returns a summary: `pictures`, `objects`, `words` (size of the vocabulary), `expressions` ({split: {kind:
@@ -137,10 +149,14 @@ def write_refshapes(
         raise ValueError(f"typo_rate must be from 0 to 1, got {typo_rate}")
     if num_workers < 1:
         raise ValueError(f"num_workers must be at least 1, got {num_workers}")
+    if new_shape not in (None, *NEW_SHAPES):
+        raise ValueError(f"new_shape must be one of {', '.join(NEW_SHAPES)}, got {new_shape!r}")
     photographs = find_photographs(backgrounds) if backgrounds is not None else []
     made_from = {"dataset": "refshapes", "version": VERSION, "num_images": num_images, "seed": seed}
     made_from["typo_rate"] = typo_rate
     made_from["backgrounds"] = content_digest(photographs) if photographs else None
+    if new_shape:
+        made_from["new_shape"] = new_shape
     output = Path(output)
     _claim_folder(output, made_from)
     pictures = output / "images" / "mscoco" / "images" / "train2014"
@@ -148,8 +164,8 @@ def write_refshapes(
     pictures.mkdir(parents=True, exist_ok=True)
     labels.mkdir(parents=True, exist_ok=True)
 
-    records = _Records(seed)
-    make = partial(_make_picture, seed, typo_rate, photographs, pictures)
+    records = _Records(seed, new_shape)
+    make = partial(_make_picture, seed, typo_rate, photographs, new_shape, pictures)
     made = tqdm(
         _each(make, num_images, num_workers),
         total=num_images,
@@ -191,9 +207,9 @@ def _claim_folder(output, made_from):
     marker.write_text(text, encoding="utf-8")
 
 
-def _make_picture(seed, typo_rate, photographs, folder, index):
+def _make_picture(seed, typo_rate, photographs, new_shape, folder, index):
     """Draws and writes picture `index`; returns its size, its annotations and its references, without numbers."""
-    referred = make_referred_scene(seed, index, typo_rate, len(photographs))
+    referred = make_referred_scene(seed, index, typo_rate, len(photographs), new_shape)
     scene = referred.scene
     draw_scene(scene, photographs).save(folder / file_name_of(index), **JPEG)
     annotations = [annotation_of(scene, position) for position in range(len(scene.shapes))]
@@ -226,14 +242,16 @@ def annotation_of(scene: Scene, position: int) -> dict:
 class _Records:
     """The contents of instances.json and refs(unc).p, growing picture by picture."""
 
-    def __init__(self, seed):
+    def __init__(self, seed, new_shape):
+        self.new_shape = new_shape
+        shown = (*SHAPES, new_shape) if new_shape else SHAPES
         self.refs = []
         self.num_sentences = 0
         self.instances = {
             "info": {"description": "RefShapes, made up from a seed", "version": VERSION, "seed": seed},
             "images": [],
             "annotations": [],
-            "categories": [{"id": number, "name": name} for name, number in _CATEGORIES.items()],
+            "categories": [{"id": _CATEGORIES[name], "name": name} for name in shown],
         }
 
     def add(self, index, size, annotations, references):
@@ -254,7 +272,7 @@ class _Records:
                     "ann_id": ann_id,
                     "image_id": image_id,
                     "category_id": annotations[position]["category_id"],
-                    "split": split_of(index),
+                    "split": split_of(index, self.new_shape),
                     # As in RefCOCO, where the name here carries the annotation.
                     "file_name": f"{Path(file_name_of(index)).stem}_{ann_id}.jpg",
                     "sent_ids": [sentence["sent_id"] for sentence in sentences],
@@ -279,7 +297,8 @@ class _Records:
 
 
 def _summary(records: _Records):
-    expressions = {split: Counter() for split in SPLITS}
+    splits = (*SPLITS, "testC") if records.new_shape else SPLITS
+    expressions = {split: Counter() for split in splits}
     words, examples = set(), {}
     for ref in records.refs:
         for sentence in ref["sentences"]:

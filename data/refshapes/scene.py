@@ -7,7 +7,7 @@ often share their kind or colour with one another, so that an expression has to 
 
 import math
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -52,6 +52,7 @@ class SceneRules:
     picture_sizes: tuple[tuple[int, int], ...]
     new_backgrounds: bool = False
     new_pairs: bool = False
+    new_shape: str | None = None  # that every picture shows among the others
 
 
 _SHOWN = SceneRules(
@@ -68,6 +69,13 @@ RULES = {
         new_backgrounds=True,
     ),
 }
+
+
+def rules_of(split: str, new_shape: str | None = None) -> SceneRules:
+    """The rules of a split; where a set has a new shape, pictures of train and testC show it and no others do."""
+    if split == "testC" or (new_shape and split == "train"):
+        return replace(RULES["train"], new_shape=new_shape)
+    return RULES[split]
 
 
 def has_held_out_pair(name: str, colour: str, texture: str) -> bool:
@@ -208,14 +216,17 @@ def _choose_look(others, count, rules, rng):
     """Name, colour, size and texture; two times in three one or two of them are those of another shape."""
     size_weights = (0.3, 0.4, 0.3) if count <= 6 else (0.36, 0.42, 0.22)
     wants_new_pair = rules.new_pairs and rng.random() < 0.6
-    shared = {}
+    names, shared = SHAPES, {}
+    if rules.new_shape:
+        names = (*SHAPES, rules.new_shape)
+        shared = {} if others else {"name": rules.new_shape}
     if others and rng.random() < 0.67:
         twin = rng.choice(others)
         keys = rng.choice((("name",), ("name",), ("colour",), ("name", "texture"), ("name", "colour")))
         shared = {key: getattr(twin, key) for key in keys}
     while True:
         look = {
-            "name": rng.choice(SHAPES),
+            "name": rng.choice(names),
             "colour": rng.choice(tuple(COLOURS)),
             "texture": rng.choice(("plain", *TEXTURES)),
         } | shared

@@ -90,6 +90,12 @@ _OUTLINES = {
     "flower": [_flower()],
 }
 SHAPES = tuple(_OUTLINES)
+# Shapes of no set but one that is asked for one of them.
+_NEW_OUTLINES = {
+    "crown": [[(-0.95, 0.75), (-1.1, -0.6), (-0.5, 0.05), (0.0, -0.95), (0.5, 0.05), (1.1, -0.6), (0.95, 0.75)]],
+    "hourglass": [[(-0.8, -1.0), (0.8, -1.0), (0.14, 0.0), (0.8, 1.0), (-0.8, 1.0), (-0.14, 0.0)]],
+}
+NEW_SHAPES = tuple(_NEW_OUTLINES)
 # A square on its corner would be taken for a diamond: these stand nearly upright, all others at any angle.
 MAX_TILT = {"square": 14.0, "diamond": 14.0}
 
@@ -114,7 +120,7 @@ class Shape:
         (cx, cy), r = self.center, self.radius
         return [
             [(cx + r * (x * cos - y * sin), cy + r * (x * sin + y * cos)) for x, y in line]
-            for line in _OUTLINES[self.name]
+            for line in (_OUTLINES | _NEW_OUTLINES)[self.name]
         ]
 
     @cached_property

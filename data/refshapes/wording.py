@@ -19,6 +19,7 @@ from plvl.data.refshapes.language import (
     Relation,
 )
 from plvl.data.refshapes.scene import Scene
+from plvl.data.refshapes.shapes import NEW_SHAPES
 
 MAX_WORDS = 20
 _CORNER = 0.27  # of the picture's width and height: what is farther from the edge is in no corner
@@ -37,6 +38,7 @@ _NOUNS = {
     "moon": ("moon", "crescent", "crescent moon"),
     "arrow": ("arrow",),
     "flower": ("flower",),
+    **{name: (name,) for name in NEW_SHAPES},
 }
 _ANY_NOUNS = ("one", "shape", "thing", "object")
 _ANY_WEIGHTS = (5, 2, 2, 2)
@@ -224,7 +226,8 @@ def _noun(name, rng, plural=False):
     noun = rng.choices(_ANY_NOUNS, _ANY_WEIGHTS)[0] if name is None else _usual(_NOUNS[name], rng)
     if not plural:
         return noun
-    return {"cross": "crosses", "box": "boxes", "plus": "plus signs", "rhombus": "diamonds"}.get(noun, f"{noun}s")
+    odd = {"cross": "crosses", "box": "boxes", "plus": "plus signs", "rhombus": "diamonds", "hourglass": "hourglasses"}
+    return odd.get(noun, f"{noun}s")
 
 
 def _describe(description: Description, rng, first=(), plural=False, behind=True, noun_needed=True):
@@ -425,7 +428,7 @@ def _predicate(description, rng):
     """What is behind "is not": "red", "a star" """
     if description.name:
         noun = _usual(_NOUNS[description.name], rng)
-        return f"{'an' if noun[0] == 'a' else 'a'} {noun}"
+        return f"{'an' if noun in ('arrow', 'hourglass') else 'a'} {noun}"
     if description.size:
         return _usual(_SIZES[description.size], rng)
     if description.texture:

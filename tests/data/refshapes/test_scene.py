@@ -17,7 +17,7 @@ from plvl.data.refshapes.backgrounds import (
 )
 from plvl.data.refshapes.drawing import draw_scene
 from plvl.data.refshapes.scene import MIN_VISIBLE, RULES, Light, Scene, has_held_out_pair, make_scene
-from plvl.data.refshapes.shapes import COLOURS, MAX_TILT, SHAPES, SIZES, TEXTURES, Shape
+from plvl.data.refshapes.shapes import COLOURS, MAX_TILT, NEW_SHAPES, SHAPES, SIZES, TEXTURES, Shape
 
 DAYLIGHT = Light(direction=(0.0, -1.0), brightness=1.0, warmth=0.0, falloff=0.0, shadow=0.0, blur=0.0, grain=0.0)
 WHITE = Background("flat", ((255, 255, 255), (255, 255, 255)), 0)
@@ -109,7 +109,7 @@ def scene_mask_alone(shape):
     return Scene(160, 120, WHITE, DAYLIGHT, (shape,)).mask(0).astype(bool)
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", (*SHAPES, *NEW_SHAPES))
 def test_a_shape_is_drawn_where_its_mask_is(name):
     tilt = min(MAX_TILT.get(name, 67.0), 67.0)
     shape = Shape(name, "black", "large", "plain", (70.0, 60.0), 40.0, tilt, (0, 0, 0))
@@ -129,7 +129,10 @@ def test_a_ring_has_a_hole():
 
 
 def test_shapes_of_one_size_differ_little_in_area():
-    areas = [Shape(name, "red", "large", "plain", (60.0, 60.0), 40.0, 0.0, (0, 0, 0)).area for name in SHAPES]
+    areas = [
+        Shape(name, "red", "large", "plain", (60.0, 60.0), 40.0, 0.0, (0, 0, 0)).area
+        for name in (*SHAPES, *NEW_SHAPES)
+    ]
     assert max(areas) / min(areas) < 2.3
 
 
