@@ -14,13 +14,16 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from plvl.data.collator import row_truth
 from plvl.data.refshapes.drawing import draw_scene
-from plvl.data.refshapes.refer_set import JPEG, file_name_of, make_referred_scene, split_of
+from plvl.data.refshapes.refer_set import JPEG, ReferredScene, file_name_of, make_referred_scene, split_of
+from plvl.data.refshapes.rows import object_row, set_picture
 from plvl.scripts.accuracy_by_kind import RESULT as METRICS_BY_KIND
 from plvl.scripts.release_folder import build_release_folder
 from plvl.scripts.whole_folder import whole_folder
 from plvl.scripts.whole_model import load_whole
 from plvl.training.checkpoints import replace_folder
+from plvl.training.metrics import right_answers
 from plvl.training.recorded_slice import check_slice, record_slice
 
 MOST_BYTES = 12_000_000
@@ -95,8 +98,8 @@ def fill_bundle(model_folder: Path, folder: Path, half: bool) -> dict[str, float
     if half:
         store_in_half_precision(folder / "model.safetensors")
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-    write_examples(folder / "examples")
     model, processor = load_whole(folder, dtype=torch.float32)
+    write_examples(folder / "examples", model, processor)
     recorded = record_slice(folder, model, processor)
     if half:
         check_slice(folder, *load_whole(model_folder, dtype=torch.float32))
@@ -133,16 +136,41 @@ def store_in_half_precision(file: Path):
     save_file(tensors, file, metadata={"format": "pt"})
 
 
-def write_examples(folder: Path):
-    """Pictures, each with an expression about every object that the set refers to, as the demo reads them."""
+def write_examples(folder: Path, model, processor):
+    """
+    Pictures, each with an expression about every object that the set refers to, as the demo reads them. What the model
+    answers right comes first: of an object's expressions, of a picture's, and the pictures with most of it.
+    """
     folder.mkdir()
     entries = []
     for index in EXAMPLES:
         referred = make_referred_scene(EXAMPLE_SEED, index, typo_rate=0.0)
         name = f"{split_of(index)}_{file_name_of(index)}"
         draw_scene(referred.scene).save(folder / name, **JPEG)
-        entries.append({"picture": name, "expressions": [said[0].text for _, said in referred.references]})
+        wrong = wrong_expressions(model, processor, index, referred)
+        chosen = [min((said.text for said in about), key=wrong.__contains__) for _, about in referred.references]
+        chosen.sort(key=wrong.__contains__)
+        share_wrong = sum(text in wrong for text in chosen) / len(chosen)
+        entries.append((share_wrong, {"picture": name, "expressions": chosen}))
+    entries = [entry for _, entry in sorted(entries, key=lambda each: each[0])]
     (folder / "examples.json").write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
+
+
+@torch.no_grad()
+def wrong_expressions(model, processor, index: int, referred: ReferredScene) -> set[str]:
+    """Of the expressions about a picture those that the model answers with a wrong box or mask."""
+    picture, size = set_picture(referred.scene), (referred.scene.height, referred.scene.width)
+    rows = [
+        object_row(index, referred.scene, picture, position, said.text)
+        for position, about in referred.references
+        for said in about
+    ]
+    texts = [row["text"] for row in rows]
+    outputs = model(**processor(images=picture, text=texts, return_tensors="pt"))
+    answers = processor.post_process_grounding(outputs, target_sizes=[size] * len(rows))
+    truths = [dict(zip(("box", "mask"), row_truth(row), strict=True)) for row in rows]
+    right = right_answers(answers, truths)
+    return {text for text, is_right in zip(texts, right, strict=True) if not is_right}
 
 
 def table_by_kind(metrics: dict[str, dict]) -> str:

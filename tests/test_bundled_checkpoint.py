@@ -3,7 +3,9 @@
 import torch
 
 from plvl.checkpoints import BUNDLED_CHECKPOINT
-from plvl.scripts.bundle_checkpoint import check_size
+from plvl.data.refshapes import make_referred_scene
+from plvl.scripts.bundle_checkpoint import EXAMPLE_SEED, check_size, wrong_expressions
+from plvl.scripts.demo_page.examples import read_examples
 from plvl.scripts.whole_model import load_whole
 from plvl.training.recorded_slice import check_slice
 
@@ -15,3 +17,16 @@ def test_the_bundled_checkpoint_does_what_its_folder_records():
 
 def test_the_bundled_checkpoint_is_small_enough_to_carry():
     check_size(BUNDLED_CHECKPOINT)
+
+
+def test_the_first_example_of_each_picture_is_answered_right():
+    model, processor = load_whole(BUNDLED_CHECKPOINT, dtype=torch.float32)
+    examples = read_examples(BUNDLED_CHECKPOINT)
+    numbers_wrong = []
+    for example in examples:
+        index = int(example.picture.stem.rpartition("_")[2]) - 1
+        referred = make_referred_scene(EXAMPLE_SEED, index, typo_rate=0.0)
+        wrong = wrong_expressions(model, processor, index, referred)
+        assert example.expressions[0] not in wrong
+        numbers_wrong.append(sum(text in wrong for text in example.expressions) / len(example.expressions))
+    assert len(numbers_wrong) == 6 and numbers_wrong == sorted(numbers_wrong) and numbers_wrong[0] == 0

@@ -7,6 +7,9 @@ from PIL import Image
 
 from plvl.data.collator import row_truth
 from plvl.processing.drawing import PREDICTED_COLOUR, TRUE_COLOUR, contact_sheet, draw_grounding
+from plvl.training.metrics import right_answers
+
+WRONG = "WRONG"
 
 
 def one_row_per_picture(dataset, count: int) -> list[dict]:
@@ -25,7 +28,8 @@ def one_row_per_picture(dataset, count: int) -> list[dict]:
 @torch.no_grad()
 def draw_gallery(model, processor, rows: list[dict], columns: int = 4) -> Image.Image:
     """
-    Grounds each row's expression and draws the true box and mask (green) and the predicted ones (red).
+    Grounds each row's expression and draws the true box and mask (green) and the predicted ones (red). Right answers
+    come first; a wrong one (see [`right_answers`]) says so.
 
     Args:
         model, processor: a [`PLVLModel`] and its [`PLVLProcessor`].
@@ -34,15 +38,16 @@ def draw_gallery(model, processor, rows: list[dict], columns: int = 4) -> Image.
     model.eval()
     inputs = processor(images=[row["image"] for row in rows], text=[row["text"] for row in rows], return_tensors="pt")
     outputs = model(**inputs.to(model.device))
-    sizes = [(row["height"], row["width"]) for row in rows]
-    tiles = []
-    for row, result in zip(rows, processor.post_process_grounding(outputs, sizes), strict=True):
-        true_box, true_mask = row_truth(row)
-        truth = {"colour": TRUE_COLOUR, "box": true_box, "mask": true_mask}
+    answers = processor.post_process_grounding(outputs, [(row["height"], row["width"]) for row in rows])
+    truths = [dict(zip(("box", "mask"), row_truth(row), strict=True)) for row in rows]
+    right, wrong = [], []
+    for row, result, true, is_right in zip(rows, answers, truths, right_answers(answers, truths), strict=True):
+        truth = {"colour": TRUE_COLOUR} | true
         prediction = {
             "colour": PREDICTED_COLOUR,
             "box": result.get("box"),
             "mask": None if "mask" not in result else result["mask"].cpu(),
         }
-        tiles.append(draw_grounding(row["image"], row["text"], [truth, prediction]))
-    return contact_sheet(tiles, columns)
+        text = row["text"] if is_right else f"{WRONG}: {row['text']}"
+        (right if is_right else wrong).append(draw_grounding(row["image"], text, [truth, prediction]))
+    return contact_sheet(right + wrong, columns)

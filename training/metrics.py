@@ -82,6 +82,21 @@ def native_statistics(answers: list[dict], truths: list[dict]) -> torch.Tensor:
     return statistics
 
 
+def right_answers(answers: list[dict], truths: list[dict]) -> list[bool]:
+    """
+    Whether what a person sees of each answer is right: the box and the mask, as far as there are, have an IoU of 0.5
+    or more with the true ones at the picture's own size.
+
+    Args:
+        answers, truths: as for [`native_statistics`].
+    """
+    found = []
+    for box_iou, intersection, union in native_statistics(answers, truths).tolist():
+        box_is_wrong = box_iou < IOU_THRESHOLD  # not so where there is none, which is NaN
+        found.append(not box_is_wrong and intersection >= IOU_THRESHOLD * union)
+    return found
+
+
 def answer_statistics(answers: list[dict], truths: list[dict]) -> np.ndarray:
     """
     What the metrics need to know of each sample, from answers as a predictions file has them.

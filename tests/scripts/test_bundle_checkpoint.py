@@ -1,13 +1,16 @@
 import json
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
 from transformers import AutoModel
 
+from plvl.data.refshapes import make_referred_scene
 from plvl.processing.pipeline_plvl import VisualGroundingPipeline
 from plvl.scripts import bundle_checkpoint
+from plvl.scripts.bundle_checkpoint import write_examples, wrong_expressions
 from plvl.scripts.demo_page.examples import read_examples
 from plvl.scripts.whole_model import load_whole
 from plvl.training import recorded_slice
@@ -73,6 +76,41 @@ def test_the_demo_reads_the_examples_and_the_model_answers_them(bundle):
     pipe = VisualGroundingPipeline(model=model, processor=processor)
     answers = pipe(Image.open(examples[0].picture), examples[0].expressions)
     assert len(answers) == len(examples[0].expressions)
+
+
+def test_examples_begin_with_what_the_model_answers_right(model, processor, monkeypatch, tmp_path):
+    def wrong(_model, _processor, index, referred):
+        said = [[each.text for each in about] for _, about in referred.references]
+        # Right is of picture 3 what is about one object, of 41 about two, of 7 each second expression, and no more.
+        right = {3: said[2], 41: said[3] + said[1], 7: [texts[1] for texts in said]}.get(index, [])
+        return {text for texts in said for text in texts} - set(right)
+
+    monkeypatch.setattr(bundle_checkpoint, "wrong_expressions", wrong)
+    write_examples(tmp_path / "examples", model, processor)
+    examples = read_examples(tmp_path)
+    assert [int(example.picture.stem[-6:]) - 1 for example in examples] == [7, 41, 3, 31, 71, 61]
+    for example in examples[:3]:
+        index = int(example.picture.stem[-6:]) - 1
+        referred = make_referred_scene(bundle_checkpoint.EXAMPLE_SEED, index, typo_rate=0.0)
+        texts_of = [{said.text for said in about} for _, about in referred.references]
+        assert all(any(text in texts for text in example.expressions) for texts in texts_of)
+        are_wrong = [text in wrong(model, processor, index, referred) for text in example.expressions]
+        assert are_wrong == sorted(are_wrong) and not are_wrong[0]
+
+
+def test_an_answer_is_wrong_by_its_box_or_its_mask(model, processor, monkeypatch):
+    referred = make_referred_scene(0, 3, typo_rate=0.0)
+    texts = [said.text for _, about in referred.references for said in about]
+    right = []
+    for position, about in referred.references:
+        x, y, width, height = referred.scene.boxes[position]
+        mask = torch.from_numpy(np.ascontiguousarray(referred.scene.mask(position))) > 0
+        right += [{"box": torch.tensor([x, y, x + width, y + height]), "mask": mask}] * len(about)
+    wrong_box = right[0] | {"box": torch.tensor([0, 0, 9, 9])}
+    wrong_mask = right[1] | {"mask": torch.zeros_like(right[1]["mask"])}
+    answers = [wrong_box, wrong_mask, *right[2:]]
+    monkeypatch.setattr(type(processor), "post_process_grounding", lambda *_, **__: answers)
+    assert wrong_expressions(model, processor, 3, referred) == set(texts[:2])
 
 
 def test_half_precision_halves_the_file_and_loads_in_single(bundle, trained, monkeypatch):

@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from plvl.processing.drawing import draw_grounding
+from plvl.training import gallery
+from plvl.training.gallery import draw_gallery
+
+SIZE = (40, 60)  # height and width
+
+
+def row(text, box):
+    x, y, width, height = box
+    mask = np.zeros(SIZE, dtype=np.uint8, order="F")
+    mask[y : y + height, x : x + width] = 1
+    rle = coco_mask.encode(mask)
+    return {
+        "image": Image.new("RGB", SIZE[::-1], (30, 60, 90)),
+        "text": text,
+        "bbox": [float(number) for number in box],
+        "segmentation": {"size": list(SIZE), "counts": rle["counts"].decode()},
+        "height": SIZE[0],
+        "width": SIZE[1],
+    }
+
+
+def answer(box):
+    x, y, width, height = box
+    mask = torch.zeros(SIZE, dtype=torch.bool)
+    mask[y : y + height, x : x + width] = True
+    return {"box": torch.tensor([x, y, x + width, y + height], dtype=torch.float32), "mask": mask}
+
+
+@pytest.fixture
+def captions(model, processor, monkeypatch):
+    """What is written above the tiles, in their order, when the rows get these answers."""
+
+    def draw(rows, answers):
+        drawn = {}
+
+        def remember(image, text, *args):
+            tile = draw_grounding(image, text, *args)
+            drawn[id(tile)] = text
+            return tile
+
+        def read(tiles, columns):
+            return [drawn[id(tile)] for tile in tiles]
+
+        monkeypatch.setattr(gallery, "draw_grounding", remember)
+        monkeypatch.setattr(gallery, "contact_sheet", read)
+        monkeypatch.setattr(type(processor), "post_process_grounding", lambda *_: answers)
+        return draw_gallery(model, processor, rows)
+
+    return draw
+
+
+def test_right_answers_come_first_and_wrong_ones_say_so(captions):
+    boxes = {"a": (2, 3, 20, 10), "b": (30, 5, 12, 22), "c": (8, 20, 16, 15), "d": (40, 2, 9, 9)}
+    found = boxes | {"a": (30, 5, 12, 22), "d": (44, 2, 9, 9)}  # another object; too far off
+    rows = [row(text, box) for text, box in boxes.items()]
+    assert captions(rows, [answer(box) for box in found.values()]) == ["b", "c", "WRONG: a", "WRONG: d"]
+
+
+def test_a_right_box_with_half_a_mask_is_wrong(captions):
+    box = (5, 5, 20, 10)
+    half = answer(box) | {"mask": answer((5, 5, 9, 10))["mask"]}
+    assert captions([row("a", box), row("b", box)], [half, answer(box)]) == ["b", "WRONG: a"]
+
+
+def test_a_model_of_masks_alone_is_right_by_its_masks(captions):
+    box = (5, 5, 20, 10)
+    answers = [{"mask": answer(each)["mask"]} for each in ((40, 5, 10, 10), box)]
+    assert captions([row("a", box), row("b", box)], answers) == ["b", "WRONG: a"]
+
+
+def test_an_object_without_a_mask_is_right_by_its_box(captions):
+    box = (5, 5, 20, 10)
+    rows = [row(text, box) | {"segmentation": None} for text in "ab"]
+    wrong = answer(box) | {"box": torch.tensor([40.0, 5.0, 50.0, 15.0])}
+    assert captions(rows, [wrong, answer(box)]) == ["b", "WRONG: a"]
