@@ -1,7 +1,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-REFSHAPES := outputs/refshapes
+DEMO_DATA := outputs/refshapes_hourglass
 DEMO := outputs/demo
 # The installed release, as its source distribution is called.
 TRANSFORMERS = transformers-$(shell $(BIN)/python -c 'from importlib.metadata import version; print(version("transformers"))')
@@ -24,7 +24,7 @@ RANDOM_MODEL := $(BENCHMARKS)/reference_model
 .PHONY: help install demo reproduce-tiny benchmark test test-transformers test-demo fuzz lint format clean
 
 help:
-	@echo "make demo    install, make RefShapes, train the bundled checkpoint on, evaluate and ground an expression (minutes on 2 cores)"
+	@echo "make demo    install, teach the bundled checkpoint a new shape, say what that changed (minutes on 2 cores)"
 	@echo "make benchmark  measure speed and memory, write docs/performance.md (about 15 minutes on 2 cores)"
 	@echo "make reproduce-tiny  make the set, train the checkpoint that the project carries, evaluate and bundle it (hours)"
 	@echo "make test    install, check the style, run the tests"
@@ -42,21 +42,27 @@ $(VENV)/.installed: setup.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
-# A picture of the val split, and an expression about it.
-PICTURE := $(REFSHAPES)/images/mscoco/images/train2014/refshapes_000032.jpg
-EXPRESSION := the blue ring
-
+# A picture of testC, and an expression about it.
+PICTURE := $(DEMO_DATA)/images/mscoco/images/train2014/refshapes_000120.jpg
+EXPRESSION := the hourglass
 # One thread computes, the other core reads pictures.
+DEMO_RUN := $(BIN)/accelerate launch --config_file configuration/accelerate/cpu.yaml --num_cpu_threads_per_process 1 \
+	scripts/run_grounding.py configuration/recipes/demo.yaml
+
 demo: install
-	$(BIN)/python scripts/make_refshapes.py --output $(REFSHAPES) --num_images 1200 --seed 0
-	$(BIN)/accelerate launch --config_file configuration/accelerate/cpu.yaml --num_cpu_threads_per_process 1 \
-		scripts/run_grounding.py configuration/recipes/demo.yaml
+	$(BIN)/python scripts/make_refshapes.py --output $(DEMO_DATA) --num_images 1000 --seed 0 --new_shape hourglass
+	$(DEMO_RUN) --do_train false --gallery_size 0 --output_dir $(DEMO)/before
+	$(DEMO_RUN)
+	$(BIN)/python scripts/predict.py $(PICTURE) "$(EXPRESSION)" --output $(DEMO)/before/prediction.png
 	$(BIN)/python scripts/predict.py $(PICTURE) "$(EXPRESSION)" --model $(DEMO) --output $(DEMO)/prediction.png
 	@echo
-	@echo "Pictures of val, the truth in green and the answer in red: $(DEMO)/gallery.png"
-	@echo "\"$(EXPRESSION)\", grounded:            $(DEMO)/prediction.png"
-	@echo "The numbers:                                               $(DEMO)/metrics.json"
-	@echo "Model and processor, for AutoModel.from_pretrained:        $(DEMO)"
+	@echo "What training changed. testC: hourglasses, which the checkpoint had never seen; val: the shapes that it knew."
+	@$(BIN)/python scripts/before_and_after.py $(DEMO)/before $(DEMO)
+	@echo
+	@echo "\"$(EXPRESSION)\" before training, and after:           $(DEMO)/before/prediction.png $(DEMO)/prediction.png"
+	@echo "Pictures of testC, the truth in green, the answer in red: $(DEMO)/gallery.png"
+	@echo "The numbers:                                              $(DEMO)/metrics.json"
+	@echo "Model and processor, for AutoModel.from_pretrained:       $(DEMO)"
 
 # Each of two processes computes with one thread; a run that was stopped goes on where it was.
 TINY_RUN := $(BIN)/accelerate launch --config_file configuration/accelerate/2_cpu_processes.yaml \

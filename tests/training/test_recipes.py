@@ -13,6 +13,7 @@ from plvl.checkpoints import BUNDLED_CHECKPOINT
 from plvl.configuration import PLVLConfig
 from plvl.data.loading import _OPENERS
 from plvl.data.mixtures import MIXTURES
+from plvl.data.refshapes import make_referred_scene, split_of
 from plvl.modeling_plvl import PLVLModel
 from plvl.scripts import bundle_checkpoint, run_grounding
 from plvl.training import PLVLTrainingArguments
@@ -106,8 +107,21 @@ def test_the_carried_checkpoint_is_evaluated_bundled_and_gone_on_from_where_its_
     carried = BUNDLED_CHECKPOINT.relative_to(CONFIGURATION.parent)
     assert f"BUNDLE ?= {carried}\n" in makefile and f"TINY := {training.output_dir}\n" in makefile
     assert str(carried) == bundle_checkpoint.NAME
-    demo, _, _ = parse(CONFIGURATION / "recipes/demo.yaml")
+    demo, demo_data, demo_training = parse(CONFIGURATION / "recipes/demo.yaml")
     assert demo.model_name_or_path == str(carried)
+    assert f"DEMO := {demo_training.output_dir}\n" in makefile and demo_data.eval_splits == ["testC", "val"]
+    folder = re.search(r"^DEMO_DATA := (.+)$", makefile, re.M)[1]
+    assert (demo_data.image_root, demo_data.label_root) == (f"{folder}/images", f"{folder}/labels")
+
+
+def test_the_demo_asks_for_the_new_shape_of_its_set_about_a_picture_that_was_not_trained_on():
+    makefile = (CONFIGURATION.parent / "Makefile").read_text()
+    [new_shape] = re.findall(r"--output \$\(DEMO_DATA\) .*--seed 0 --new_shape (\w+)$", makefile, re.M)
+    number = int(re.search(r"^PICTURE := .*refshapes_(\d+)\.jpg$", makefile, re.M)[1])
+    assert re.search(r"^EXPRESSION := (.+)$", makefile, re.M)[1] == f"the {new_shape}"
+    assert split_of(number - 1, new_shape) == "testC"
+    names = [shape.name for shape in make_referred_scene(0, number - 1, new_shape=new_shape).scene.shapes]
+    assert names.count(new_shape) == 1 < len(names)
 
 
 @pytest.mark.parametrize("name", ["refshapes_tiny", "demo"])
