@@ -4,6 +4,7 @@ plvl demo [--model MODEL] [--host HOST] [--port PORT] [--open]
 """
 
 import argparse
+import errno
 import importlib.util
 import os
 import signal
@@ -69,13 +70,28 @@ def serve(arguments):
 
 
 def _check_address(host, port):
-    """For one line of an error: Gradio tries an unknown host at a hundred ports, and fails otherwise at port 70000."""
+    """One line of an error, at once: Gradio comes after the model, and tries an unknown host at a hundred ports."""
     if port is not None and not 1 <= port <= 65535:
         raise ValueError(f"--port must be from 1 to 65535, got {port}")
     try:
-        socket.getaddrinfo(host, port)
+        [(family, _, _, _, address), *_] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
         raise ValueError(f"--host {host}: {error}") from error
+    with socket.socket(family, socket.SOCK_STREAM) as tried:
+        # As the server does it: a port whose last connection has just ended is free.
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind(address)
+        except OSError as error:
+            raise OSError(_why_not(host, port, error)) from error
+
+
+def _why_not(host, port, error: OSError) -> str:
+    if port is None:
+        return f"--host {host}: {error.strerror}"
+    if error.errno == errno.EADDRINUSE:
+        return f"--port {port} of {host} is taken: name another, or none for the first free one from 7860 on"
+    return f"--port {port} of {host}: {error.strerror}"
 
 
 def main(argv=None):

@@ -8,11 +8,19 @@ from types import SimpleNamespace
 import gradio as gr
 from PIL import Image
 
+from plvl.data.pictures import PictureError, open_picture
 from plvl.scripts.demo_page.answers import DemoAnswer, answer_and_explain, word_tiles
 from plvl.scripts.demo_page.examples import Example
 
 ALL_BLOCKS = "all"
 LARGEST_UPLOAD = "32mb"
+# On a phone the answer lies below what was asked. It gets its size once its picture is there, so that is waited for.
+SCROLL_TO_ANSWER = """() => setTimeout(() => {
+    const drawing = document.querySelector("#drawing"), image = drawing.querySelector("img");
+    const scroll = () => drawing.scrollIntoView({behavior: "smooth", block: "nearest"});
+    if (image && !image.complete) image.addEventListener("load", scroll, {once: true});
+    else scroll();
+}, 100)"""
 CSS = """
 .gradio-container { max-width: 1200px !important; margin: 0 auto !important; }
 #drawing img { max-height: 560px; object-fit: contain; }
@@ -43,6 +51,7 @@ def launch_options() -> dict:
         "max_file_size": LARGEST_UPLOAD,
         "share": False,
         "ssr_mode": False,
+        "show_error": True,
         "quiet": True,
     }
 
@@ -84,6 +93,8 @@ def _place_question(examples: list[Example]) -> dict:
                 height=260,
                 elem_id="picture",
             )
+            # Not in a class of its own: Gradio writes a file beside each module that has one.
+            picture.preprocess = read_upload
             with gr.Row(equal_height=True):
                 expression = gr.Textbox(
                     label="What to find", placeholder="the red square", scale=4, elem_id="expression"
@@ -140,7 +151,7 @@ def _connect(page: gr.Blocks, parts: SimpleNamespace, model, processor, examples
 
     def choose_picture(index, block):
         example = examples[index]
-        picture, expression = Image.open(example.picture).convert("RGB"), example.expressions[0]
+        picture, expression = open_picture({"path": str(example.picture)}), example.expressions[0]
         return picture, expression, _expressions_to_try(example), *answer_question(picture, expression, block)
 
     def choose_expression(sample, picture, block):
@@ -151,10 +162,14 @@ def _connect(page: gr.Blocks, parts: SimpleNamespace, model, processor, examples
     # One at a time: a model at work takes all cores.
     options = {"concurrency_id": "model", "concurrency_limit": 1, "api_visibility": "private"}
     question = [parts.picture, parts.expression, parts.block]
-    gr.on([parts.find.click, parts.expression.submit], answer_question, question, shown, **options)
     sample = [parts.expressions_to_try, parts.picture, parts.block]
-    parts.expressions_to_try.click(choose_expression, sample, [parts.expression, *shown], **options)
-    parts.pictures_to_try.click(choose_picture, [parts.pictures_to_try, parts.block], chosen, **options)
+    answered = (
+        gr.on([parts.find.click, parts.expression.submit], answer_question, question, shown, **options),
+        parts.expressions_to_try.click(choose_expression, sample, [parts.expression, *shown], **options),
+        parts.pictures_to_try.click(choose_picture, [parts.pictures_to_try, parts.block], chosen, **options),
+    )
+    for each in answered:
+        each.success(None, js=SCROLL_TO_ANSWER)
     # What is to be asked about an example is not to be asked about another picture.
     gr.on(
         [parts.picture.upload, parts.picture.clear],
@@ -195,7 +210,27 @@ def _tile_html(word: str, share: float, tile: Image.Image) -> str:
 def _introduction(has_examples: bool, is_bundled: bool) -> str:
     first = "Choose a picture, or bring your own" if has_examples else "Bring a picture"
     known = " This model knows pictures of coloured shapes, not photographs." if is_bundled else ""
-    return f"{first}; then say what to find in it.{known}"
+    size = f"up to {LARGEST_UPLOAD.upper()} and {Image.MAX_IMAGE_PIXELS // 10**6} megapixels"
+    return f"{first} ({size}); then say what to find in it.{known}"
+
+
+def read_upload(payload) -> Image.Image | None:
+    """
+    What a visitor brought, read as at all other entrances.
+
+    Args:
+        payload (`gradio.data_classes.ImageData`, *optional*): `None` where there is no picture.
+
+    Raises:
+        gr.Error: it cannot be read; the page shows the message, which names the file as the visitor does.
+    """
+    if payload is None:
+        return None
+    try:
+        return open_picture({"path": payload.path})
+    except PictureError as error:
+        detail = str(error).replace(payload.path, payload.orig_name or "the file")
+        raise gr.Error(f"{error.defect.capitalize()}: {detail}", print_exception=False) from error
 
 
 def _expressions_to_try(example: Example) -> gr.Dataset:

@@ -129,14 +129,21 @@ class Page:
     def one(self, selector: str):
         return self.wait(lambda: next(iter(self.all(selector)), None), f"{selector} is not on the page")
 
+    def source(self, place: str) -> str | None:
+        """The address of the picture at a place of the page."""
+        return self.driver.execute_script("return document.querySelector(arguments[0])?.src", f"{place} img")
+
+    def bring(self, file: Path):
+        """Chooses a file as the picture, and waits until the page has it."""
+        self.one("#picture input[type=file]").send_keys(str(file))
+        self.wait(lambda: (self.source("#picture") or "").endswith(file.name), "the picture is not there")
+
     def image(self, place: str) -> np.ndarray | None:
         """The pixels of the picture at a place of the page."""
-        sources = self.driver.execute_script(
-            "return [...document.querySelectorAll(arguments[0])].map(image => image.src)", f"{place} img"
-        )
-        if not sources:
+        source = self.source(place)
+        if source is None:
             return None
-        with urlopen(sources[0]) as response:
+        with urlopen(source) as response:
             return np.array(Image.open(BytesIO(response.read())).convert("RGB"))
 
     def wait_for_drawing(self, expected: np.ndarray):
@@ -153,6 +160,18 @@ class Page:
 
     def tiles(self) -> list[str]:
         return [tile.get_attribute("src") for tile in self.all("#words img")]
+
+    def toasts(self) -> list[str]:
+        """What the page says of its own accord, over all else."""
+        return [toast.text for toast in self.all(".toast-body")]
+
+    def sees(self, place: str) -> bool:
+        """Whether a person sees the middle of a place, and its lower end, without scrolling."""
+        return self.driver.execute_script(
+            "const {top, bottom} = document.querySelector(arguments[0]).getBoundingClientRect();"
+            "return (top + bottom) / 2 >= 0 && bottom <= innerHeight + 1",
+            place,
+        )
 
     def requested_hosts(self) -> set[str]:
         """Whom the page asked for anything, from its first request on."""

@@ -1,5 +1,9 @@
+import struct
 import subprocess
 import sys
+import time
+import zlib
+from io import BytesIO
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -59,6 +63,72 @@ def test_ones_own_picture_is_answered(page, demo, tmp_path):
     page.wait_for_drawing(demo.drawing_of(own, "the red square"))
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("cut.png", "cut", "Picture unreadable: cut.png: "),
+        ("notes.jpg", "text", "Picture unreadable: notes.jpg: "),
+        ("wall.png", "bomb", "Picture too large: wall.png: "),
+    ],
+)
+def test_a_picture_that_cannot_be_used_is_named_with_the_reason(page, demo, tmp_path, name, content, said):
+    before = page.image("#drawing")
+    (tmp_path / name).write_bytes(damaged(content))
+    page.bring(tmp_path / name)
+    page.say("the red square")
+    page.one("#find").click()
+    page.wait(lambda: any(said in toast for toast in page.toasts()), f"{said} is not said")
+    assert not any(str(tmp_path) in toast or "plvl-demo-" in toast for toast in page.toasts())
+    assert np.array_equal(page.image("#drawing"), before)
+
+
+def damaged(content: str) -> bytes:
+    whole = BytesIO()
+    Image.fromarray(np.random.default_rng(3).integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(whole, "PNG")
+    if content == "cut":
+        return whole.getvalue()[:2000]
+    if content == "text":
+        return b"not a picture"
+    # The header alone says how large it is, and is believed.
+    size = struct.pack(">II", 30_000, 30_000)
+    header = b"IHDR" + size + whole.getvalue()[24:29]
+    return whole.getvalue()[:12] + header + struct.pack(">I", zlib.crc32(header)) + whole.getvalue()[33:]
+
+
+def test_a_picture_on_its_side_is_answered_upright(page, demo, tmp_path):
+    own = Image.fromarray(np.random.default_rng(9).integers(0, 256, (30, 50, 3), dtype=np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    own.save(tmp_path / "own.png", exif=exif)
+    page.bring(tmp_path / "own.png")
+    page.say("the red square")
+    page.one("#find").click()
+    page.wait_for_drawing(demo.drawing_of(own.transpose(Image.Transpose.ROTATE_270), "the red square"))
+
+
+def test_on_a_phone_the_page_scrolls_to_the_answer(page, demo):
+    page.driver.set_window_size(500, 800)
+    page.driver.execute_script("scrollTo(0, 0)")
+    page.wait(lambda: not page.sees("#drawing"), "the answer is seen on a phone without scrolling")
+    page.say("the man on the left").send_keys(Keys.ENTER)
+    page.wait_for_drawing(demo.drawing_of(demo.example("bright.png"), "the man on the left"))
+    page.wait(lambda: page.sees("#drawing"), "the answer is not seen")
+
+    page.driver.execute_script("scrollTo(0, 0)")
+    page.wait(lambda: not page.sees("#drawing"), "the page is not at its top")
+    page.all("#pictures_to_try button")[1].click()
+    page.wait_for_drawing(demo.drawing_of(demo.example("dark.png"), EXPRESSIONS[1]))
+    page.wait(lambda: page.sees("#drawing"), "the answer is not seen")
+
+
+def test_where_the_answer_is_seen_the_page_stays(page, demo):
+    page.wait(lambda: page.sees("#drawing"), "the answer is not seen on a large screen")
+    page.say("the man on the left").send_keys(Keys.ENTER)
+    page.wait_for_drawing(demo.drawing_of(demo.example("bright.png"), "the man on the left"))
+    time.sleep(1)
+    assert page.driver.execute_script("return scrollY") == 0
+
+
 def test_the_words_are_shown_block_by_block(page):
     choices = page.all("#block label")
     assert [choice.text for choice in choices if choice.text] == ["all together", "block 2", "block 3"]
@@ -72,9 +142,7 @@ def test_the_words_are_shown_block_by_block(page):
 def test_an_empty_expression_is_asked_for_and_the_drawing_stays(page):
     before = page.image("#drawing")
     page.say(" ").send_keys(Keys.ENTER)
-    page.wait(
-        lambda: any("Say what to find" in toast.text for toast in page.all(".toast-body")), "there is no warning"
-    )
+    page.wait(lambda: any("Say what to find" in toast for toast in page.toasts()), "there is no warning")
     assert np.array_equal(page.image("#drawing"), before)
 
 

@@ -1,6 +1,7 @@
 """What the demo shows, and how it starts, without Gradio and a browser (tests/demo_in_browser has those)."""
 
 import json
+import socket
 import sys
 
 import numpy as np
@@ -119,6 +120,25 @@ def test_an_address_that_is_none_is_named(monkeypatch, arguments, message):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     with pytest.raises(SystemExit, match=f"^plvl demo: {message}"):
         main(["demo", *arguments])
+
+
+def test_a_taken_port_is_said_before_anything_is_loaded(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    # What comes first after the address is checked.
+    monkeypatch.setitem(sys.modules, "plvl.scripts.chosen_model", None)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(SystemExit, match=f"^plvl demo: --port {port} of 127.0.0.1 is taken: name another"):
+            main(["demo", "--port", str(port)])
+    with pytest.raises(ImportError, match="chosen_model"):
+        main(["demo", "--port", str(port)])
+
+
+def test_an_address_of_another_machine_is_named(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    # 192.0.2.0/24 is for examples alone.
+    with pytest.raises(SystemExit, match="^plvl demo: --host 192.0.2.7: Cannot assign requested address"):
+        main(["demo", "--host", "192.0.2.7"])
 
 
 def test_without_a_model_the_error_is_one_line(monkeypatch, tmp_path):
