@@ -4,12 +4,9 @@ import os
 import re
 from io import BytesIO
 
-import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-_ORIENTATION = 0x0112  # the EXIF tag
-_SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
-
+from plvl.processing.image_input import eight_bit, has_orientation, is_wide, lies_on_its_side, upright
 
 _COCO_NAME = re.compile(r"COCO_(?:train|val)2014_(\d{12})")
 
@@ -26,7 +23,8 @@ def open_picture(source, height=None, width=None):
     """Read a picture.
 
     A picture with an EXIF rotation is turned upright, unless it is the picture as stored that has the size
-    the labels speak of. Greyscale, palette and CMYK become RGB; 16 bits become 8 by their upper half.
+    the labels speak of. Greyscale, palette and CMYK become RGB; of 16 bits and of floats plvl.processing.image_input
+    makes 8 bits.
 
     Args:
         source: {"path", "bytes"} as in the Image feature of datasets; the bytes go first.
@@ -47,7 +45,7 @@ def open_picture(source, height=None, width=None):
             _refuse_bomb(image, path)
             image.load()
             picture = _upright(image, height, width)
-            picture = _eight_bit(picture)
+            picture = eight_bit(picture)
             picture = picture if picture.mode == "RGB" else picture.convert("RGB")  # which would copy it
     except Image.DecompressionBombError as error:
         raise PictureError("picture too large", f"{path}: {error}") from error
@@ -69,9 +67,8 @@ def needs_righting(source, picture):
         source, picture: argument and result of `open_picture`.
     """
     with Image.open(source["path"] if source.get("bytes") is None else BytesIO(source["bytes"])) as image:
-        on_its_side = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
-        turned_size = image.size[::-1] if on_its_side else image.size
-        return image.mode in _SIXTEEN_BIT or turned_size != picture.size
+        turned_size = image.size[::-1] if lies_on_its_side(image) else image.size
+        return is_wide(image) or turned_size != picture.size
 
 
 def coco_number(file_name):
@@ -90,15 +87,8 @@ def _refuse_bomb(image, path):
 
 
 def _upright(image, height, width):
-    if image.getexif().get(_ORIENTATION, 1) == 1:
+    if not has_orientation(image):
         return image
-    turned = ImageOps.exif_transpose(image)
+    turned = upright(image)
     labels_speak_of_stored = (width, height) == image.size != turned.size
     return image if labels_speak_of_stored else turned
-
-
-def _eight_bit(image):
-    if image.mode not in _SIXTEEN_BIT:
-        return image
-    values = np.asarray(image).astype(np.int64)
-    return Image.fromarray((values.clip(0, 65535) >> 8).astype(np.uint8))

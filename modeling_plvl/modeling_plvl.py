@@ -14,7 +14,7 @@ from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import PreTrainedModel
 from transformers.processing_utils import Unpack
-from transformers.utils import ModelOutput, TransformersKwargs
+from transformers.utils import ModelOutput, TransformersKwargs, logging
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from plvl.configuration.configuration_plvl import PLVLConfig
@@ -28,6 +28,9 @@ from plvl.modeling_plvl.vision_plvl import (
     PLVLVisionLayer,
     image_token_norm,
 )
+
+# Below Transformers' own logger: its verbosity is that of this model, too.
+logger = logging.get_logger("transformers.models.plvl")
 
 PROBABILITY_EPSILON = 1e-4
 RARE_LOGIT = -2.19
@@ -264,6 +267,14 @@ class PLVLModel(PLVLPreTrainedModel):
         self.head = PLVLHead(config)
         self.post_init()
 
+    def _say_what_gives_attentions(self):
+        attention = self.config._attn_implementation
+        if attention != "eager":
+            logger.warning_once(
+                f"`{attention}` attention gives no attentions, which `output_attentions=True` asks for: load the "
+                'model with attn_implementation="eager"'
+            )
+
     def get_input_embeddings(self):
         return self.text_encoder.get_input_embeddings()
 
@@ -312,6 +323,8 @@ class PLVLModel(PLVLPreTrainedModel):
         if input_ids is None or input_ids.ndim != 2:
             given = None if input_ids is None else tuple(input_ids.shape)
             raise ValueError(f"input_ids must have the shape (batch_size, sequence_length), got {given}")
+        if kwargs.get("output_attentions", self.config.output_attentions):
+            self._say_what_gives_attentions()
         if image_embeddings is None:
             image_embeddings = self.get_image_embeddings(pixel_values)
         self._check_number_of_pictures(image_embeddings.shape[0], input_ids.shape[0])

@@ -41,7 +41,12 @@ def export_onnx(model: PLVLModel, path, picture_size: tuple[int, int] | None = N
 
     Returns:
         `tuple[str, ...]`: the outputs' names.
+
+    Raises:
+        ValueError: the model is neither in float32 nor in float16.
     """
+    if model.dtype not in (torch.float32, torch.float16):
+        raise ValueError(f"a model in {model.dtype} has operators that ONNX Runtime lacks: load it in torch.float32")
     names = BOX_OUTPUTS * model.head.has_boxes + MASK_OUTPUTS * model.head.has_masks
     vision_config = model.config.vision_config
     height, width = picture_size or 2 * (vision_config.image_size,)

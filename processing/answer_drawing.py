@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from plvl.processing.drawing import PREDICTED_COLOUR, draw_mask
+from plvl.processing.fonts import font_for
 
 # Told apart on light and on dark pictures; the first is that of a lone answer.
 COLOURS = (
@@ -50,7 +51,7 @@ def draw_answers(image: Image.Image, answers: list[dict]) -> Image.Image:
         picture = picture.resize(size, Image.Resampling.BICUBIC)
     if picture.width < READABLE_WIDTH:
         picture = ImageOps.expand(picture, (0, 0, READABLE_WIDTH - picture.width, 0), "white")
-    font = ImageFont.load_default(min(max(picture.width // 36, 15), 64))
+    font = font_for(" ".join(answer["label"] for answer in answers), max(picture.width // 36, 15))
     _draw_boxes(picture, answers, enlargement, font)
     legend = _legend(picture.width, answers, font)
     drawn = Image.new("RGB", (picture.width, picture.height + legend.height), "white")

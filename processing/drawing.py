@@ -3,7 +3,9 @@
 import textwrap
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
+
+from plvl.processing.fonts import font_for
 
 TRUE_COLOUR = (46, 204, 113)
 PREDICTED_COLOUR = (255, 64, 96)
@@ -37,7 +39,7 @@ def draw_grounding(image: Image.Image, text: str, answers: list[dict]) -> Image.
                 (box[0] + 4, box[1] + 2),
                 answer["label"],
                 fill=answer["colour"],
-                font=ImageFont.load_default(font_size),
+                font=font_for(answer["label"], font_size),
                 stroke_width=2,
                 stroke_fill="white",
             )
@@ -57,19 +59,34 @@ def contact_sheet(tiles: list[Image.Image], columns: int, tile_width: int = 320)
 
 
 def draw_mask(picture: Image.Image, mask: np.ndarray, colour) -> Image.Image:
-    """The mask's inside tinted, its border (two pixels) in the full colour, so that two masks can be told apart."""
+    """
+    The mask's inside tinted, its border (two pixels, of large images more) in the full colour, so that two masks can
+    be told apart.
+    """
     if mask.shape != picture.size[::-1]:
         raise ValueError(
             f"a mask of {mask.shape} cannot be drawn on a picture of {picture.size[::-1]} (height, width)"
         )
-    inside = np.array(Image.fromarray(mask.astype(np.uint8) * 255).filter(ImageFilter.MinFilter(5))) > 0
-    opacity = np.where(inside, MASK_OPACITY, mask.astype(float))[..., None]
-    pixels = (1 - opacity) * np.array(picture) + opacity * np.array(colour)
-    return Image.fromarray(pixels.round().astype(np.uint8))
+    drawn, whole = picture.copy(), Image.fromarray(mask.astype(np.uint8) * 255)
+    place = whole.getbbox()
+    if place is None:
+        return drawn
+    border = max(min(picture.size) // 400, 2)
+    # Neighbours of the object's box count, those of the image's edge do not.
+    around = [max(place[0] - border, 0), max(place[1] - border, 0), place[2] + border, place[3] + border]
+    around[2:] = min(around[2], picture.width), min(around[3], picture.height)
+    whole, part = whole.crop(around), drawn.crop(around)
+    # The mean of a window is all white where all of it is inside.
+    inside = whole.filter(ImageFilter.BoxBlur(border)).point(lambda value: 255 * (value == 255))
+    full = Image.new("RGB", part.size, tuple(colour))
+    part.paste(full, mask=ImageChops.subtract(whole, inside))
+    part.paste(Image.blend(part, full, MASK_OPACITY), mask=inside)
+    drawn.paste(part, around[:2])
+    return drawn
 
 
 def _with_caption(picture: Image.Image, text: str, font_size: int) -> Image.Image:
-    font = ImageFont.load_default(font_size)
+    font = font_for(text, font_size)
     line_length = max(int((picture.width - 2 * CAPTION_MARGIN) / (0.55 * font_size)), 8)
     lines = textwrap.fill(text, line_length)
     left, top, right, bottom = ImageDraw.Draw(picture).multiline_textbbox((0, 0), lines, font=font)

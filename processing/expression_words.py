@@ -32,3 +32,8 @@ def _other_side(word: str) -> str:
     if word.isupper():
         return other.upper()
     return other.capitalize() if word[0].isupper() else other
+
+
+def is_blank(text: str) -> bool:
+    """Whether there is nothing in a text that could be seen: no character but spaces, control and zero-width ones."""
+    return not any(character.isprintable() and not character.isspace() for character in text)

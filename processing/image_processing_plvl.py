@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torchvision.transforms.v2 import functional as tvF
 from transformers.image_processing_backends import PilBackend, TorchvisionBackend
 from transformers.image_processing_utils import BatchFeature
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, PILImageResampling, SizeDict
+
+from plvl.processing.image_input import read_image
 
 
 class _GroundingTransform:
@@ -32,7 +35,8 @@ class _GroundingTransform:
     def preprocess(self, images, boxes=None, masks=None, **kwargs) -> BatchFeature:
         """
         Args:
-            images: a picture (PIL, array or tensor, path or URL) or a list of them.
+            images: an image (PIL, array or tensor, path or URL), as [`read_image`] reads it, or a list of them.
+                An EXIF orientation is followed: boxes and masks are those of the upright image.
             boxes (list of 4 numbers each, *optional*): the object in each picture, x1, y1, x2, y2 in its pixels. Or
                 several objects: each picture then has as many as the others, which follow one another.
             masks (list of arrays of shape `(height, width)` or `None`, *optional*): the pixels of each object in its
@@ -50,7 +54,23 @@ class _GroundingTransform:
         """
         return super().preprocess(images, boxes, masks, **kwargs)
 
+    def fetch_images(self, image_url_or_urls):
+        """Images as `read_image` gives them, in the lists that they stand in."""
+        if isinstance(image_url_or_urls, (list, tuple)):
+            return [self.fetch_images(image) for image in image_url_or_urls]
+        return read_image(image_url_or_urls)
+
+    def process_image(self, image, do_convert_rgb: bool | None = None, **kwargs):
+        # As the loaders do it: colours of a palette looked up, transparency left out.
+        # The base class would lay what is transparent over white.
+        if do_convert_rgb and isinstance(image, Image.Image) and image.has_transparency_data:
+            image = image.convert("RGB")
+            image.info.pop("transparency", None)
+        return super().process_image(image, do_convert_rgb=do_convert_rgb, **kwargs)
+
     def _prepare_images_structure(self, images, expected_ndims: int = 3):
+        if isinstance(images, (list, tuple)) and not images:
+            raise ValueError("the list of images is empty")
         images = super()._prepare_images_structure(images, expected_ndims=expected_ndims)
         for index, image in enumerate(images):
             size = image.size if hasattr(image, "getbands") else image.shape
@@ -76,6 +96,8 @@ class _GroundingTransform:
     def _to_network(
         self, image, size, resample, do_resize, do_rescale, rescale_factor, do_normalize, image_mean, image_std, **_
     ):
+        if do_rescale and _holds_shares_of_white(image):
+            image = image * 255
         if do_resize:
             image = self._resize_long_side(image, size, resample)
         image = torch.as_tensor(np.ascontiguousarray(image) if isinstance(image, np.ndarray) else image).float()
@@ -131,6 +153,12 @@ class _GroundingTransform:
         mask = self._resize_long_side(self.process_image(mask), size, resample)
         mask = (torch.as_tensor(np.asarray(mask)) > 0).float()
         return F.interpolate(mask[None], size=(size.height, size.width), mode="nearest")[0, 0]
+
+
+def _holds_shares_of_white(image) -> bool:
+    """Whether an array or a tensor of floats is 0 to 1, as `rescale` would make it."""
+    floats = image.is_floating_point() if isinstance(image, torch.Tensor) else image.dtype.kind == "f"
+    return floats and image.max() <= 1
 
 
 def _batch(images, count: int) -> torch.Tensor:

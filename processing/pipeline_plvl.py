@@ -1,27 +1,30 @@
 """`pipeline("visual-grounding", model=...)`: from a picture and expressions to boxes and masks, in one call."""
 
-from os import PathLike
-from types import SimpleNamespace
+from types import GeneratorType, SimpleNamespace
 
 import torch
 from PIL import Image
 from transformers import AutoModel
-from transformers.image_utils import load_image
 from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.pipelines.base import Pipeline
+
+from plvl.checkpoints import BUNDLED_CHECKPOINT
+from plvl.processing.image_input import read_image
 
 TASK = "visual-grounding"
 
 
 class VisualGroundingPipeline(Pipeline):
     """
-    Finds what expressions mean in pictures. A picture is a path, a URL, or a `PIL.Image`.
+    Finds what expressions mean in images. An image is a path, a URL, or a `PIL.Image`.
 
         pipe = pipeline("visual-grounding", model=path)
         pipe(image, "the man in red")                      # a dict
         pipe(image, ["the man in red", "the left cup"])    # a list of dicts; the picture is embedded once
         pipe([{"image": first, "text": "the man in red"}, {"image": second, "text": ["a cup", "a hat"]}])
         pipe([(first, "the man in red"), (second, ["a cup", "a hat"])])                           # the same
+        pipe([first, second], "the man in red")            # one text about each of several images
+        pipe(rows)                                         # of a `datasets` set with the columns image and text
 
     Each answer is a dict of `"label"` (the expression), `"score"` (`float` in 0..1), `"box"` (`"xmin"`, `"ymin"`,
     `"xmax"`, `"ymax"`, whole pixels of the picture) and `"mask"` (a `PIL.Image` of mode L and the picture's size, 255
@@ -47,9 +50,9 @@ class VisualGroundingPipeline(Pipeline):
     def __call__(self, image, text=None, *, batch_size=None, num_workers=None, timeout=None, mask_threshold=None):
         """
         Args:
-            image: a picture, with `text`; or pairs of picture and text (dicts of `"image"` and `"text"`, or tuples):
-                one, a list, a generator or a `torch` `Dataset`.
-            text (`str` or `list[str]`, *optional*): what to find in the picture.
+            image: an image, or several, with `text`; or pairs of image and text (dicts of `"image"` and `"text"`, or
+                tuples): one, or several. Several are a list, a generator, or a `Dataset` of torch or `datasets`.
+            text (`str` or `list[str]`, *optional*): what to find in the image, or in each of several.
             batch_size (`int`, defaults to 1): how many pictures are embedded, and expressions answered, at once.
             num_workers (`int`, defaults to 0): processes that read pictures.
             timeout (`float`, *optional*): seconds to wait for a URL.
@@ -62,12 +65,11 @@ class VisualGroundingPipeline(Pipeline):
         Raises:
             ValueError: a pair lacks its picture or its text, an expression is empty, or a picture cannot be read.
         """
+        if hasattr(image, "column_names") and hasattr(image, "__len__"):
+            # A cached set of `datasets` is none of torch's, which the base class knows.
+            image = torch.utils.data.Subset(image, range(len(image)))
         if text is not None:
-            if isinstance(image, list):
-                raise ValueError(
-                    "text goes with one picture; give several as pairs: [{'image': ..., 'text': ...}, ...]"
-                )
-            image = {"image": image, "text": text}
+            image = _with_text(image, text)
         if isinstance(image, list) and not image:
             return []
         options = {"timeout": timeout, "mask_threshold": mask_threshold, "expressions_at_once": batch_size}
@@ -84,7 +86,9 @@ class VisualGroundingPipeline(Pipeline):
 
     def preprocess(self, pair, timeout=None):
         picture, text = _picture_and_text(pair)
-        picture = load_image(str(picture) if isinstance(picture, PathLike) else picture, timeout=timeout)
+        picture = read_image(picture, timeout)
+        if not isinstance(picture, Image.Image):
+            raise ValueError(f"an image must be a path, a URL or a PIL image here, got {type(picture).__name__}")
         expressions = [text] if isinstance(text, str) else list(text)
         if not expressions:
             raise ValueError("the list of expressions about a picture is empty")
@@ -142,6 +146,35 @@ class VisualGroundingPipeline(Pipeline):
         return results[0] if isinstance(text, str) else results
 
 
+class _SetWithText(torch.utils.data.Dataset):
+    """A set of images, or of rows with an image, each with the same text."""
+
+    def __init__(self, images, text):
+        self.images, self.text = images, text
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        return _image_with_text(self.images[index], self.text)
+
+
+def _with_text(image, text):
+    if isinstance(image, torch.utils.data.IterableDataset):
+        image = iter(image)
+    if isinstance(image, torch.utils.data.Dataset):
+        return _SetWithText(image, text)
+    if isinstance(image, list):
+        return [_image_with_text(one, text) for one in image]
+    if isinstance(image, GeneratorType) or (hasattr(image, "__next__")):
+        return (_image_with_text(one, text) for one in image)
+    return {"image": image, "text": text}
+
+
+def _image_with_text(image, text):
+    return {"image": image["image"] if isinstance(image, dict) else image, "text": text}
+
+
 def _picture_and_text(pair):
     if isinstance(pair, dict):
         picture, text = pair.get("image"), pair.get("text")
@@ -165,7 +198,14 @@ def _plain_answer(expression, found):
     return result
 
 
-PIPELINE_REGISTRY.register_pipeline(TASK, VisualGroundingPipeline, pt_model=AutoModel, type="multimodal")
+PIPELINE_REGISTRY.register_pipeline(
+    TASK,
+    VisualGroundingPipeline,
+    pt_model=AutoModel,
+    # Where none is named, and `pipeline` says so.
+    default={"model": (str(BUNDLED_CHECKPOINT), "main")},
+    type="multimodal",
+)
 # With this attribute a saved pipeline would claim that its folder holds this file and all that it imports.
 del VisualGroundingPipeline._registered_impl
 

@@ -5,6 +5,12 @@ from typing import Any
 import torch.nn.functional as F
 from torchvision.ops import box_convert
 from transformers.processing_utils import ImagesKwargs, ProcessingKwargs, ProcessorMixin
+from transformers.utils import logging
+
+from plvl.processing.expression_words import is_blank
+
+# Below Transformers' own logger, whose verbosity users set.
+logger = logging.get_logger("transformers.models.plvl")
 
 MAX_TEXT_LENGTH = 40
 
@@ -39,9 +45,33 @@ class PLVLProcessor(ProcessorMixin):
     skip_tensor_conversion = ["labels"]
     # One segment of text: the tokenizer is asked for no segment ids.
     unused_input_names = ["token_type_ids"]
+    _said_what_is_cut = False
 
     def __init__(self, image_processor, tokenizer):
         super().__init__(image_processor, tokenizer)
+
+    def __call__(self, images=None, text=None, videos=None, audio=None, **kwargs):
+        inputs = super().__call__(images=images, text=text, videos=videos, audio=audio, **kwargs)
+        mask = inputs.get("attention_mask")
+        if mask is not None and not self._said_what_is_cut:
+            self._say_what_is_cut([text] if isinstance(text, str) else list(text), mask)
+        return inputs
+
+    def _say_what_is_cut(self, text: list[str], mask):
+        """Warns of the first expression whose end is cut off; only one that fills its row can be such."""
+        length = len(mask[0])
+        for expression, row in zip(text, mask, strict=True):
+            if sum(map(int, row)) == length:
+                needed = len(self.tokenizer(expression.lower(), verbose=False)["input_ids"])
+                if needed > length:
+                    self._said_what_is_cut = True
+                    logger.warning(
+                        "the expression %.60r has %d tokens, of which the first %d are read; others may be cut, too",
+                        expression,
+                        needed,
+                        length,
+                    )
+                    return
 
     def prepare_inputs_layout(self, images=None, text=None, videos=None, audio=None, **kwargs):
         if isinstance(text, str):
@@ -56,7 +86,7 @@ class PLVLProcessor(ProcessorMixin):
         for index, expression in enumerate(text or []):
             if not isinstance(expression, str):
                 raise ValueError(f"expression {index} must be a string, got {expression!r}")
-            if not expression.strip():
+            if is_blank(expression):
                 raise ValueError(f"expression {index} is empty: {expression!r}")
         super().validate_inputs(images=images, text=text, **kwargs)
         num_pictures = _count_pictures(images)

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+from PIL import Image
 
-from plvl.processing.drawing import PREDICTED_COLOUR, contact_sheet, draw_grounding
+from plvl.processing.drawing import PREDICTED_COLOUR, contact_sheet, draw_grounding, draw_mask
 
 
 def test_box_and_mask_are_drawn_and_the_picture_is_left_alone(picture):
@@ -25,3 +26,13 @@ def test_a_mask_of_another_size_is_refused(picture):
 
 def test_a_sheet_holds_all_tiles(picture):
     assert contact_sheet([picture] * 5, columns=2, tile_width=30).size == (60, 60)
+
+
+def test_a_mask_has_its_colour_on_its_border_and_a_tint_inside_and_nothing_around():
+    image, mask = Image.new("RGB", (60, 40), (10, 20, 30)), np.zeros((40, 60), bool)
+    mask[5:25, 30:60] = True  # up to the edge, where no border is
+    pixels = np.asarray(draw_mask(image, mask, (210, 120, 30)))
+    assert (pixels[~mask] == (10, 20, 30)).all()
+    assert (pixels[5:7, 30:60] == (210, 120, 30)).all() and (pixels[5:25, 30:32] == (210, 120, 30)).all()
+    assert (pixels[7:23, 32:60] == (80, 55, 30)).all()
+    assert (np.asarray(draw_mask(image, np.zeros_like(mask), (210, 120, 30))) == (10, 20, 30)).all()

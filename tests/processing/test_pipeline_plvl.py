@@ -7,10 +7,14 @@ from io import BytesIO
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from PIL import Image
 from transformers import pipeline
+from transformers.pipelines.pt_utils import KeyDataset
+from transformers.utils import logging
 
 import plvl
+from plvl.checkpoints import BUNDLED_CHECKPOINT
 from plvl.configuration import PLVLConfig
 from plvl.modeling_plvl import PLVLModel
 
@@ -165,6 +169,32 @@ def test_a_saved_pipeline_is_a_model_folder_again(pipe, tmp_path):
     assert same(again(picture(), "the cup"), pipe(picture(), "the cup"))
 
 
+@pytest.mark.parametrize("with_text", [False, True])
+def test_a_list_a_generator_and_any_set_are_the_same(pipe, with_text):
+    rows = [{"image": picture(seed), "text": "the red cup", "other": seed} for seed in (0, 1)]
+    cached = Dataset.from_list(rows)
+    pairs = [{"image": row["image"], "text": row["text"]} for row in rows]
+    images = [row["image"] for row in rows]
+    given = [pairs, iter_of(pairs), cached, cached.to_iterable_dataset()]
+    if with_text:
+        given = [images, iter_of(images), cached, cached.to_iterable_dataset(), KeyDataset(cached, "image")]
+    for each in given:
+        answers = list(pipe(each, "the left cup") if with_text else pipe(each))
+        for answer, image in zip(answers, images, strict=True):
+            assert same(answer, pipe(image, "the left cup" if with_text else "the red cup"))
+
+
+def iter_of(items):
+    yield from items
+
+
+def test_without_a_model_it_is_the_bundled_one_and_says_so(caplog):
+    logging.get_logger("transformers").addHandler(caplog.handler)
+    pipe = pipeline("visual-grounding", device="cpu")
+    assert pipe.model.name_or_path == str(BUNDLED_CHECKPOINT)
+    assert f"No model was supplied, defaulted to {BUNDLED_CHECKPOINT}" in caplog.text
+
+
 def test_no_pairs_give_no_answers(pipe):
     assert pipe([]) == []
 
@@ -175,7 +205,7 @@ def test_no_pairs_give_no_answers(pipe):
         ((picture(),), "this has no text: <PIL"),
         (({"image": picture()},), "this has no text: {'image'"),
         (({"text": "the cup"},), "this has no picture: {'text'"),
-        (([picture()], ["the cup"]), "give several as pairs"),
+        (([{"image": None}], ["the cup"]), "this has no picture"),
         ((picture(), []), "list of expressions about a picture is empty"),
         ((picture(), ["the cup", " "]), "expression 1 is empty: ' '"),
         (("nowhere.png", "the cup"), "nowhere.png"),

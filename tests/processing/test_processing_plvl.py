@@ -1,6 +1,7 @@
 import pytest
 import torch
 from transformers import AutoProcessor
+from transformers.utils import logging
 
 from plvl.modeling_plvl import PLVLOutput
 
@@ -15,6 +16,22 @@ def test_an_expression_is_lower_cased_and_padded(processor, picture):
 
 def test_a_long_expression_is_cut_to_forty_tokens(processor, picture):
     assert processor(images=picture, text="red square " * 50, return_tensors="pt").attention_mask.sum() == 40
+
+
+def test_a_cut_expression_is_said_once_with_its_numbers(processor, picture, caplog):
+    logging.get_logger("transformers").addHandler(caplog.handler)
+    processor._said_what_is_cut = False
+    processor(images=picture, text="red square " * 19, return_tensors="pt")  # 38 and two marks: it fits
+    assert "tokens" not in caplog.text
+    for _ in range(2):
+        processor(images=picture, text=["the man", "red square " * 50], return_tensors="pt")
+    assert caplog.text.count("has 102 tokens, of which the first 40 are read") == 1
+
+
+@pytest.mark.parametrize("text", ["\u200b", "\ufeff \u2060", "\x00\x07"])
+def test_an_expression_of_nothing_visible_is_empty(processor, picture, text):
+    with pytest.raises(ValueError, match="expression 0 is empty"):
+        processor(images=picture, text=text, return_tensors="pt")
 
 
 def test_one_picture_takes_any_number_of_expressions(processor, picture):

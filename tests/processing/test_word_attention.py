@@ -50,5 +50,5 @@ def test_a_model_of_masks_alone_has_the_same_regions(make_config, processor):
 def test_where_language_enters_no_block_or_there_are_no_words_there_is_none(make_config, model, processor):
     deaf = PLVLModel(make_config(cross_attention_layers=[])).eval()
     assert word_attention(attend(deaf, processor, "the man"), processor, "the man") is None
-    no_words = "\u200b"
+    no_words = "\ufffd"
     assert word_attention(attend(model, processor, no_words), processor, no_words) is None
