@@ -1,7 +1,6 @@
-"""What a run does beside training: keeps the best models, stops early, stops when told to, draws a gallery."""
+"""What a run does beside training: keeps the best models, stops early, passes over bad steps, draws a gallery."""
 
 import logging
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -63,47 +62,6 @@ class StopEarly(TrainerCallback):
         if evaluations_since_best and min(evaluations_since_best) >= self.patience:
             logger.warning("stopped early: no evaluation was better than the one %d before it", self.patience)
             control.should_training_stop = True
-
-
-def leave_sigterm_to_the_process(worker: int):
-    """For DataLoader workers: a scheduler signals them too, and the step under way still needs them."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-
-
-class StopOnSignal(TrainerCallback):
-    """
-    On SIGTERM (a scheduler takes the machine back) the step is finished, a checkpoint is saved and the run stops.
-
-    Transformers' own way asks no other process; here all stop after the same step: the trainer has them agree and
-    sets `agreed`.
-    """
-
-    def __init__(self):
-        self.received = self.agreed = False
-        self.earlier_handler = None
-
-    def on_train_begin(self, args, state, control, **kwargs):
-        # Training begins again where auto_find_batch_size tries a smaller batch.
-        if signal.getsignal(signal.SIGTERM) != self.receive:
-            self.earlier_handler = signal.signal(signal.SIGTERM, self.receive)
-
-    def on_train_end(self, args, state, control, **kwargs):
-        signal.signal(signal.SIGTERM, self.earlier_handler)
-
-    def receive(self, number, frame):
-        self.received = True
-
-    def on_step_end(self, args, state, control, **kwargs):
-        if self.agreed:
-            logger.warning("SIGTERM: saving step %d and stopping", state.global_step)
-            control.should_save = True
-            control.should_evaluate = False
-            control.should_training_stop = True
-
-    def on_epoch_end(self, args, state, control, **kwargs):
-        if self.agreed:
-            # There may be seconds left, and the epoch has not ended.
-            control.should_save = control.should_evaluate = False
 
 
 class ClearBadGradients(TrainerCallback):

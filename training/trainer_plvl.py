@@ -27,8 +27,6 @@ from plvl.training.callbacks import (
     ClearBadGradients,
     KeepBestModels,
     StopEarly,
-    StopOnSignal,
-    leave_sigterm_to_the_process,
 )
 from plvl.training.checkpoints import (
     UNFINISHED,
@@ -57,6 +55,7 @@ from plvl.training.feed import (
 )
 from plvl.training.joint_optimizer import JointOptimizer
 from plvl.training.optimization import epoch_factor, freeze_encoders, linear_weights, muon_of, parameter_groups
+from plvl.training.signals import EvaluationStoppedError, StopOnSignal, worker_signals
 from plvl.training.trainer_contract import completed_arguments, refuse, say_what_has_no_effect
 
 logger = logging.getLogger(__name__)
@@ -159,7 +158,10 @@ class PLVLTrainer(Trainer):
             step = TrainerState.load_from_json(str(Path(checkpoint, TRAINER_STATE_NAME))).global_step
             if 0 < self.args.max_steps <= step:
                 return self._end_at(checkpoint)
-        return super().train(checkpoint, trial, ignore_keys_for_eval)
+        try:
+            return super().train(checkpoint, trial, ignore_keys_for_eval)
+        finally:
+            self._on_signal.put_back()
 
     def _named_checkpoint(self, given: str | bool | None) -> str | None:
         """The folder that `resume_from_checkpoint` means; a command line says true and false in letters."""
@@ -260,7 +262,7 @@ class PLVLTrainer(Trainer):
             prefetch_factor=args.dataloader_prefetch_factor if num_workers else None,
             multiprocessing_context=args.dataloader_multiprocessing_context if num_workers else None,
             generator=torch.Generator().manual_seed(seed),
-            worker_init_fn=leave_sigterm_to_the_process,
+            worker_init_fn=worker_signals(),
         )
 
     def num_examples(self, dataloader):
@@ -414,7 +416,7 @@ class PLVLTrainer(Trainer):
             num_workers=args.dataloader_num_workers,
             pin_memory=args.dataloader_pin_memory,
             generator=torch.Generator(),
-            worker_init_fn=leave_sigterm_to_the_process,
+            worker_init_fn=worker_signals(),
         )
 
     def evaluation_loop(
@@ -460,11 +462,28 @@ class PLVLTrainer(Trainer):
         self.model.eval()
         self.callback_handler.eval_dataloader = dataloader
         anyone = (lambda here: self._anyone(here)[0]) if self.is_fsdp_enabled else bool
-        batches = counted_batches(dataloader, anyone)
+        batches = counted_batches(self._until_signal(dataloader), anyone)
         part = evaluate_batches(batches, self._ground, self.processing_class, keep_answers)
+        if self._anyone(self._on_signal.received)[0]:
+            raise EvaluationStoppedError("SIGTERM: the evaluation is left")
         if args.world_size == 1:
             return part
         return merge(gather_object([part]), in_turn=isinstance(dataloader.dataset, torch.utils.data.Subset))
+
+    def _until_signal(self, batches):
+        for batch in batches:
+            if self._on_signal.received:
+                return
+            yield batch
+
+    def _maybe_log_save_evaluate(self, *args, **kwargs):
+        """A scheduler that takes the machine back does not wait for the end of an evaluation."""
+        try:
+            super()._maybe_log_save_evaluate(*args, **kwargs)
+        except EvaluationStoppedError:
+            self._on_signal.agreed = True
+            self._on_signal.on_step_end(self.args, self.state, self.control)
+            super()._maybe_log_save_evaluate(*args, **kwargs)
 
     def _ground(self, inputs):
         inputs = self._prepare_inputs(inputs)

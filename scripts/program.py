@@ -1,0 +1,84 @@
+"""What the scripts have in common: flags that are read exactly, and errors of one line."""
+
+import argparse
+import difflib
+import logging
+import os
+import re
+import sys
+from pathlib import Path
+
+EXIT_AFTER_SIGINT = 130
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """Takes no beginning of a flag for the flag, and names the nearest one to an unknown one."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **{"allow_abbrev": False} | kwargs)
+
+    def parse_args(self, args=None, namespace=None):
+        namespace, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            self.error(unknown_arguments(unknown, self._flags()))
+        return namespace
+
+    def _flags(self) -> list[str]:
+        commands = (action.choices for action in self._actions if isinstance(action, argparse._SubParsersAction))
+        below = (flag for choices in commands for parser in choices.values() for flag in parser._flags())
+        return [*self._option_string_actions, *below]
+
+
+def unknown_arguments(unknown: list[str], flags) -> str:
+    """Says what of a command line nobody knows, each flag with the one of `flags` that it is most like."""
+    words = []
+    for word in unknown:
+        like = difflib.get_close_matches(word.partition("=")[0], flags, n=1) if word.startswith("-") else []
+        words.append(f"{word} (did you mean {like[0]}?)" if like else word)
+    return f"unknown arguments: {' '.join(words)}"
+
+
+def run_as_program(main):
+    """
+    Runs `main` and ends the program: an error in one line with exit code 1, an interruption (Ctrl-C) with 130. The
+    traceback is shown where Transformers logs at level debug (`TRANSFORMERS_VERBOSITY=debug`).
+    """
+    try:
+        main()
+    except KeyboardInterrupt:
+        _leave_progress_bars()
+        print(f"{_name()}: interrupted", file=sys.stderr)
+        sys.exit(EXIT_AFTER_SIGINT)
+    except Exception as error:
+        if logging.getLogger("transformers").getEffectiveLevel() <= logging.DEBUG:
+            raise
+        _leave_progress_bars()
+        sys.exit(f"{_name()}: {error_text(error)}")
+
+
+def error_text(error: Exception) -> str:
+    """
+    What an error says, in one line, but for a list whose lines begin with "- ". Kinds that are no complaint about what
+    was given are named. Of an error in a data worker, what that worker said.
+    """
+    kind, text = type(error).__name__, str(error)
+    if caught := re.match(r"Caught (\w+) in DataLoader worker process", text):
+        # torch puts the worker's traceback before the error.
+        kind = caught[1]
+        text = re.split(rf"\n(?:\w+\.)*{kind}(?:: |$)", text)[-1]
+    text = re.sub(r"\s*\n(?!- )\s*", " ", text.strip())
+    if isinstance(error, (ValueError, OSError)):
+        return text
+    return f"{kind}: {text} (TRANSFORMERS_VERBOSITY=debug shows where)"
+
+
+def _leave_progress_bars():
+    """The next line begins on a line of its own."""
+    if "tqdm" in sys.modules:
+        for bar in list(sys.modules["tqdm"].tqdm._instances):
+            bar.close()
+
+
+def _name() -> str:
+    process = int(os.environ.get("RANK", 0))
+    return Path(sys.argv[0]).stem + (f", process {process}" if process else "")
