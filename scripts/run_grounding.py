@@ -5,68 +5,58 @@ import sys
 import time
 from pathlib import Path
 
-from transformers import set_seed
+import transformers
 
-from plvl.data import load_grounding_dataset
-from plvl.data.loading import unopened_rows
-from plvl.data.training_rows import load_training_rows
 from plvl.processing.augmentation import training_augmentation
+from plvl.scripts.program import run_as_program
 from plvl.training import PLVLTrainer, PLVLTrainingArguments
 from plvl.training.callbacks import DrawGallery
 from plvl.training.checkpoints import agreed_checkpoint
 from plvl.training.gallery import draw_gallery, one_row_per_picture
+from plvl.training.preflight import Preflight
 from plvl.training.recipe import DataArguments, ModelArguments, parse_recipe
 from plvl.training.results import metrics_by_split, print_summary, write_metrics, write_predictions
-from plvl.training.starting_model import load_or_make_model
+from plvl.training.run_data import RunData, report_cut_expressions
+from plvl.training.signals import EXIT_AFTER_SIGTERM, end_on_sigterm, end_with_launcher
+from plvl.training.starting_model import check_model, load_or_make_model
 
 logger = logging.getLogger(__name__)
-
-# What a shell says of a program that SIGTERM has ended.
-EXIT_AFTER_SIGTERM = 128 + 15
 
 
 def main(argv=None):
     arguments = (ModelArguments, DataArguments, PLVLTrainingArguments)
     model_args, data_args, training_args = parse_recipe(arguments, sys.argv[1:] if argv is None else argv)
+    transformers.logging.set_verbosity(training_args.get_process_log_level())
     if not (training_args.do_train or training_args.do_eval or training_args.do_predict):
         raise ValueError("there is nothing to do: set do_train, do_eval or do_predict")
-    set_seed(training_args.seed)
+    transformers.set_seed(training_args.seed)
 
-    source = {"image_root": data_args.image_root, "label_root": data_args.label_root, "split_by": data_args.split_by}
-    train_rows = None
+    check = Preflight(training_args)
+    data = RunData(data_args, training_args, check)
+    for problem in check_model(model_args, training_args.do_train):
+        check.note(problem)
+    check.output_dir()
+    check.hub()
+    check.end()
+    model, processor = load_or_make_model(model_args, data.expressions if training_args.do_train else None)
+    check.disk(model)
+    check.end()
     if training_args.do_train:
-        train_rows = load_training_rows(
-            data_args.dataset,
-            data_args.train_split,
-            **source,
-            shuffle_buffer=data_args.shuffle_buffer_size,
-            seed=training_args.seed,
-            expressions_per_picture=data_args.expressions_per_picture,
-        )
-
-    def expressions():
-        return (row["text"] for row in unopened_rows(data_args.dataset, data_args.train_split, **source)[0])
-
-    model, processor = load_or_make_model(model_args, expressions if training_args.do_train else None)
-    evaluates_in_training = training_args.do_train and training_args.eval_strategy != "no"
-    validation = None
-    if evaluates_in_training:
-        validation = load_grounding_dataset(data_args.dataset, data_args.validation_split, **source)
+        report_cut_expressions(processor, data.expressions())
     trainer = PLVLTrainer(
         model=model,
         args=training_args,
         processing_class=processor,
         augmentation=make_augmentation(data_args, processor.image_processor.size),
-        train_dataset=train_rows,
-        eval_dataset=validation,
+        train_dataset=data.train,
+        eval_dataset=data.validation,
     )
-    if evaluates_in_training and data_args.gallery_size and not trainer.is_fsdp_enabled:
-        trainer.add_callback(DrawGallery(trainer, one_row_per_picture(validation, data_args.gallery_size)))
+    if data.validation and data_args.gallery_size and not trainer.is_fsdp_enabled:
+        trainer.add_callback(DrawGallery(trainer, one_row_per_picture(data.validation, data_args.gallery_size)))
     if training_args.do_train:
         train(trainer)
     if training_args.do_eval or training_args.do_predict:
-        splits = {split: load_grounding_dataset(data_args.dataset, split, **source) for split in data_args.eval_splits}
-        evaluate(trainer, splits, data_args)
+        evaluate(trainer, data.splits, data_args)
 
 
 def make_augmentation(data_args: DataArguments, size):
@@ -109,4 +99,6 @@ def evaluate(trainer: PLVLTrainer, splits: dict, data_args: DataArguments):
 
 
 if __name__ == "__main__":
-    main()
+    end_on_sigterm()
+    end_with_launcher()
+    run_as_program(main)

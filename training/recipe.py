@@ -4,12 +4,16 @@ A recipe may build on another: `base: quickstart.yaml` names it, from the recipe
 what it changes. A mapping in it is merged into the base's; any other value takes the place of the base's.
 """
 
+import difflib
 import json
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 from transformers import HfArgumentParser
+
+from plvl.data.row_rules import MAX_SKIPPED
 
 
 @dataclass
@@ -57,8 +61,9 @@ class ModelArguments:
 
     def __post_init__(self):
         if isinstance(self.model_config, str):
-            self.model_config = json.loads(self.model_config)
-        self.model_config = self.model_config or {}
+            self.model_config = _from_json("model_config", self.model_config)
+        if not isinstance(self.model_config, dict | None):
+            raise ValueError(f"model_config must be a mapping of fields of PLVLConfig, got {self.model_config!r}")
 
     @property
     def changes(self) -> dict:
@@ -74,7 +79,13 @@ class ModelArguments:
 
 @dataclass
 class DataArguments:
-    dataset: str = field(default="refcoco", metadata={"help": "Name of the data set."})
+    dataset: list[str] = field(
+        default_factory=lambda: ["refcoco"],
+        metadata={
+            "help": "Name of the data set, several names, or as JSON {name: weight}, or {name: {weight, image_root, "
+            "label_root, split_by}} where sets lie apart."
+        },
+    )
     image_root: str = field(default="image_data", metadata={"help": "Folder of the pictures."})
     label_root: str = field(default="mask_data", metadata={"help": "Folder of the labels."})
     split_by: str | None = field(default=None, metadata={"help": "Who split the set, as unc, umd or google."})
@@ -95,7 +106,37 @@ class DataArguments:
         default=1,
         metadata={"help": "Expressions in a batch about each picture, whose own part is then computed once for them."},
     )
+    max_skipped: float = field(
+        default=MAX_SKIPPED,
+        metadata={"help": "Share of the rows of each set that may be skipped for their defects before the run stops."},
+    )
     gallery_size: int = field(default=12, metadata={"help": "Pictures in the gallery; 0 draws none."})
+
+    def __post_init__(self):
+        if isinstance(self.dataset, list) and len(self.dataset) == 1:
+            (self.dataset,) = self.dataset
+        if isinstance(self.dataset, str) and self.dataset.startswith("{"):
+            self.dataset = _from_json("dataset", self.dataset)
+        if not 0 <= self.max_skipped <= 1:
+            raise ValueError(f"max_skipped is a share from 0 to 1, got {self.max_skipped}")
+
+    @property
+    def source(self) -> dict:
+        """Where a split's rows come from, as `load_grounding_dataset` takes it."""
+        return {"image_root": self.image_root, "label_root": self.label_root, "split_by": self.split_by}
+
+
+class _Parser(HfArgumentParser):
+    def error(self, message):
+        """Without the list of all flags, which are hundreds."""
+        raise ValueError(message)
+
+
+def _from_json(argument: str, text: str):
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{argument} is no JSON ({error}): {text}") from error
 
 
 def parse_recipe(argument_classes, command_line: list[str]):
@@ -109,19 +150,30 @@ def parse_recipe(argument_classes, command_line: list[str]):
 
     Raises:
         ValueError: a recipe is no mapping, names an argument that there is not, or builds on itself; the message names
-            file and key.
+            file and key. Or a flag that there is not, or a value that is none for it.
         FileNotFoundError: there is no such recipe, or not the one it builds on.
     """
-    parser = HfArgumentParser(argument_classes)
+    parser = _Parser(argument_classes, allow_abbrev=False)
     if command_line and command_line[0].endswith((".yaml", ".yml")):
         path, *command_line = command_line
         recipe = _read_recipe(Path(path), {action.dest for action in parser._actions})
         takes_several = {action.dest for action in parser._actions if action.nargs == "+"}
         for name in takes_several.intersection(recipe):
-            if not isinstance(recipe[name], list):
+            if not isinstance(recipe[name], list | dict):
                 recipe[name] = [recipe[name]]
         parser.set_defaults(**recipe)
-    return parser.parse_args_into_dataclasses(args=command_line)
+    *filled, unknown = parser.parse_args_into_dataclasses(args=command_line, return_remaining_strings=True)
+    if unknown:
+        flags = parser._option_string_actions
+        words = (word + nearest(word.partition("=")[0], flags) if word.startswith("-") else word for word in unknown)
+        raise ValueError(f"unknown arguments: {' '.join(words)}")
+    return tuple(filled)
+
+
+def nearest(name: str, known: Iterable[str], shown: Callable[[str], str] = str) -> str:
+    """For a message about a name that there is not: " (did you mean ...?)" with the one most like it, or nothing."""
+    like = difflib.get_close_matches(str(name), known, n=1)
+    return f" (did you mean {shown(like[0])}?)" if like else ""
 
 
 def _read_recipe(path: Path, known: set[str], built_on_it: tuple[Path, ...] = ()) -> dict:
@@ -134,7 +186,8 @@ def _read_recipe(path: Path, known: set[str], built_on_it: tuple[Path, ...] = ()
     recipe = yaml.safe_load(path.read_text())
     if not isinstance(recipe, dict):
         raise ValueError(f"{path} must hold a mapping of argument names to values, got {type(recipe).__name__}")
-    unknown = sorted(str(name) for name in set(recipe) - known - {"base"})
+    known = known | {"base"}
+    unknown = [f"{name}{nearest(name, known)}" for name in sorted(map(str, recipe)) if name not in known]
     if unknown:
         raise ValueError(f"{path} names unknown arguments: {', '.join(unknown)}")
     if "base" not in recipe:

@@ -13,15 +13,19 @@ COLUMNS = {
 }
 
 
-def metrics_by_split(evaluated: dict[str, float], dataset: str, split: str) -> dict[str, dict[str, float]]:
+def metrics_by_split(
+    evaluated: dict[str, float], dataset: str | list | dict, split: str
+) -> dict[str, dict[str, float]]:
     """
     Args:
         evaluated: from `PLVLTrainer.evaluate` with the split as `metric_key_prefix`.
-        dataset, split: what was evaluated.
+        dataset, split: what was evaluated; the dataset as a recipe names it.
 
     Returns:
-        the metrics under `"<dataset>/<split>"`, those of each dataset of a mixture under a name of their own.
+        the metrics under `"<dataset>/<split>"`, those of each dataset of a mixture under a name of their own. Several
+        that a recipe names are together `"<dataset>+<dataset>/<split>"`.
     """
+    dataset = dataset if isinstance(dataset, str) else "+".join(dataset)
     metrics = {f"{dataset}/{split}": {}}
     for name, value in evaluated.items():
         if name.startswith(f"{split}_"):

@@ -1,13 +1,15 @@
 """The model a run starts from, with its processor."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import torch
-from transformers import AutoModel, AutoProcessor, AutoTokenizer
+from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.errors import StrictDataclassError
+from transformers import CONFIG_MAPPING, AutoModel, AutoProcessor, AutoTokenizer
 
-from plvl.configuration import PLVLConfig
+from plvl.configuration import PLVLConfig, PLVLVisionConfig
 from plvl.data.safe_pickle import load_label_pickle
 from plvl.modeling_plvl import PLVLModel
 from plvl.modeling_plvl.checkpoint_conversion import (
@@ -21,9 +23,25 @@ from plvl.modeling_plvl.checkpoint_conversion import (
 from plvl.modeling_plvl.checkpoint_files import load_checkpoint
 from plvl.processing import PLVLImageProcessor, PLVLProcessor
 from plvl.processing.wordpiece import learn_wordpiece
-from plvl.training.recipe import ModelArguments
+from plvl.training.recipe import ModelArguments, nearest
 
 logger = logging.getLogger(__name__)
+
+HUB_TIMEOUT = 5  # seconds
+NOTHING_TO_EVALUATE = "model_name_or_path must name the model to evaluate: a new one has learned nothing"
+NO_MODEL = (
+    "no model is named: model_name_or_path names one to go on from, vision_weights and text_weights what a new one "
+    "starts from, model_config the fields of a network that starts from nothing ('{}' is the base model, which learns "
+    "little so)"
+)
+WHERE_VITDET_IS = (
+    "detectron2's is to be had from https://dl.fbaipublicfiles.com/detectron2/ViTDet/COCO/cascade_mask_rcnn_vitdet_b/"
+    "f325358525/model_final_435fa9.pkl"
+)
+WHERE_BERT_IS = (
+    "BERT or the like, as from `hf download google-bert/bert-base-uncased --local-dir checkpoints/bert-base-uncased` "
+    "where there is a network"
+)
 
 
 def load_or_make_model(
@@ -41,10 +59,10 @@ def load_or_make_model(
     if arguments.model_name_or_path:
         return _model_to_go_on_from(arguments, is_trained=expressions is not None)
     if expressions is None:
-        raise ValueError("model_name_or_path must name the model to evaluate: a new one has learned nothing")
+        raise ValueError(NOTHING_TO_EVALUATE)
     tokenizer_name = arguments.tokenizer_name_or_path or arguments.text_weights
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_name) if tokenizer_name else learn_wordpiece(expressions())
-    config = PLVLConfig(**(arguments.model_config | arguments.changes | arguments.attention))
+    config = new_config(arguments)
     if not arguments.text_weights:
         config.text_config.vocab_size = len(tokenizer)
     weights = _initial_weights(arguments)
@@ -56,10 +74,93 @@ def load_or_make_model(
     return model, PLVLProcessor(image_processor, tokenizer)
 
 
+def new_config(arguments: ModelArguments) -> PLVLConfig:
+    """
+    The configuration of a new model.
+
+    Raises:
+        ValueError: model_config has a key that is no field of PLVLConfig or of the part's configuration, which would
+            keep it and go by its default; or a value that cannot be.
+    """
+    given = arguments.model_config or {}
+    parts = {"vision_config": PLVLVisionConfig, "text_config": _text_config_class(given)}
+    fields = {"": _fields(PLVLConfig)} | {f"{part}.": _fields(kind) for part, kind in parts.items()}
+    names = [(f"{part}.", name) for part in parts if isinstance(given.get(part), dict) for name in given[part]]
+    unknown = [(part, name) for part, name in [*(("", name) for name in given), *names] if name not in fields[part]]
+    if unknown:
+        # A field may stand in the wrong part, too; the part it was given to comes first.
+        told = []
+        for part, name in unknown:
+            places = {field: f"{place}{field}" for place in (*fields, part) for field in fields[place]}
+            told.append(f"model_config has no {part}{name}{nearest(name, places, places.__getitem__)}")
+        raise ValueError("; ".join(told))
+    return PLVLConfig(**(given | arguments.changes | arguments.attention))
+
+
+def _text_config_class(given: dict) -> type:
+    text = given.get("text_config")
+    kind = text.get("model_type", "bert") if isinstance(text, dict) else "bert"
+    if kind not in CONFIG_MAPPING:
+        raise ValueError(
+            f"model_config.text_config: Transformers has no model_type {kind!r}{nearest(kind, CONFIG_MAPPING)}"
+        )
+    return CONFIG_MAPPING[kind]
+
+
+def _fields(config_class) -> set[str]:
+    return {*config_class().to_dict(), *config_class.attribute_map, "attn_implementation"}
+
+
+def check_model(arguments: ModelArguments, is_trained: bool) -> Iterator[str]:
+    """What keeps the model from being loaded or made, as far as it can be told before that is tried."""
+    if arguments.model_name_or_path:
+        if arguments.vision_weights or arguments.text_weights:
+            yield "vision_weights and text_weights are for a new model, and model_name_or_path names one"
+        yield from _unreachable(
+            "model_name_or_path", arguments.model_name_or_path, "the folder of a model that was trained"
+        )
+        return
+    if not is_trained:
+        yield NOTHING_TO_EVALUATE
+        return
+    if arguments.model_config is None and not (arguments.vision_weights or arguments.text_weights):
+        yield NO_MODEL
+    if arguments.vision_weights and not Path(arguments.vision_weights).is_file():
+        yield f"vision_weights: there is no file {arguments.vision_weights}. {WHERE_VITDET_IS}"
+    if arguments.text_weights:
+        yield from _unreachable("text_weights", arguments.text_weights, WHERE_BERT_IS)
+    tokenizer = arguments.tokenizer_name_or_path or arguments.text_weights
+    if tokenizer and Path(tokenizer).is_dir():
+        try:
+            AutoTokenizer.from_pretrained(tokenizer)
+        # Each kind of tokenizer has its own exceptions for files that are not there.
+        except Exception as error:
+            yield f"the folder {tokenizer} has no tokenizer that can be read ({error}); tokenizer_name_or_path names one"
+    elif arguments.tokenizer_name_or_path:
+        yield from _unreachable("tokenizer_name_or_path", tokenizer, "a tokenizer", "tokenizer_config.json")
+    try:
+        new_config(arguments)
+    except (ValueError, TypeError, StrictDataclassError) as error:
+        yield str(error)
+
+
+def _unreachable(argument: str, name: str, what: str, file: str = "config.json") -> Iterator[str]:
+    if Path(name).is_dir():
+        if not Path(name, file).is_file():
+            yield f"{argument}: the folder {name} has no {file}; it should be {what}"
+        return
+    try:
+        if not try_to_load_from_cache(name, file):
+            # A download would try again and again, for half a minute.
+            get_hf_file_metadata(hf_hub_url(name, file), timeout=HUB_TIMEOUT)
+    # Each way of not reaching the Hub has an exception of its own.
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0]
+        yield f"{argument}: there is no folder {name}, and the Hub does not give it ({reason}). It should be {what}"
+
+
 def _model_to_go_on_from(arguments: ModelArguments, is_trained: bool):
     path = arguments.model_name_or_path
-    if arguments.vision_weights or arguments.text_weights:
-        raise ValueError("vision_weights and text_weights are for a new model, and model_name_or_path names one")
     for name in ("model_config", "tokenizer_name_or_path"):
         if getattr(arguments, name):
             logger.warning("%s is for a new model and changes nothing in %s", name, path)

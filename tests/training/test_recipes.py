@@ -10,7 +10,6 @@ from accelerate.commands.config.config_args import load_config_from_file
 from transformers import get_scheduler
 
 from plvl.checkpoints import BUNDLED_CHECKPOINT
-from plvl.configuration import PLVLConfig
 from plvl.data.loading import _OPENERS
 from plvl.data.mixtures import MIXTURES
 from plvl.data.refshapes import make_referred_scene, split_of
@@ -19,6 +18,7 @@ from plvl.scripts import bundle_checkpoint, run_grounding
 from plvl.training import PLVLTrainingArguments
 from plvl.training.arguments import divide_total_batch
 from plvl.training.recipe import DataArguments, ModelArguments, parse_recipe
+from plvl.training.starting_model import new_config
 
 CONFIGURATION = Path(__file__).parents[2] / "configuration"
 RECIPES = sorted((CONFIGURATION / "recipes").glob("*.yaml"))
@@ -49,7 +49,7 @@ def test_a_recipe_builds_its_model(recipe):
     assert training.do_train or training.do_eval
     assert model.model_name_or_path or training.do_train
     with torch.device("meta"):
-        built = PLVLModel(PLVLConfig(**(model.model_config | model.changes)))
+        built = PLVLModel(new_config(model))
     assert (model.tasks or ["rec", "res"]) == list(built.config.tasks)
 
 
@@ -148,7 +148,7 @@ def test_the_tiny_models_learning_rate_rises_and_falls_to_nothing(name):
 def test_the_originals_choices_are_flags():
     flags = ["--tasks", "rec", "--cross_attention_layers", "5", "11", "--loss_alpha", "0.5"]
     model, _, training = parse(CONFIGURATION / "recipes/refcoco.yaml", *flags, "--freeze_text_encoder")
-    config = PLVLConfig(**(model.model_config | model.changes))
+    config = new_config(model)
     assert (config.tasks, config.cross_attention_layers, config.loss_alpha) == (["rec"], [5, 11], 0.5)
     assert training.freeze_text_encoder and not training.freeze_vision_encoder
 

@@ -1,0 +1,99 @@
+"""What a run reads, opened before its first step."""
+
+import logging
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+
+from plvl.data.loading import load_grounding_dataset, unopened_rows
+from plvl.data.training_rows import TrainingRows, load_training_rows
+from plvl.processing.processing_plvl import MAX_TEXT_LENGTH
+from plvl.training.arguments import PLVLTrainingArguments
+from plvl.training.preflight import Preflight
+from plvl.training.recipe import DataArguments
+
+logger = logging.getLogger(__name__)
+
+# Rows of a split whose images are looked for, and training expressions whose length is.
+IMAGES_LOOKED_FOR = 20
+EXPRESSIONS_LOOKED_AT = 10_000
+
+
+class RunData:
+    """
+    What a run reads. What cannot be opened is noted in `check`, and stands here as None or not at all.
+
+    Attributes:
+        train ([`TrainingRows`], *optional*): what is trained on.
+        validation (*optional*): what is evaluated during training.
+        splits (`dict`): what is evaluated at the end, by the split's name.
+    """
+
+    def __init__(self, data_args: DataArguments, args: PLVLTrainingArguments, check: Preflight):
+        self.data_args = data_args
+        self.train: TrainingRows | None = None
+        self.validation = None
+        self.splits = {}
+        advice = _advice(data_args)
+        if args.do_train:
+            with check.noting(advice):
+                self.train = load_training_rows(
+                    data_args.dataset,
+                    data_args.train_split,
+                    **data_args.source,
+                    shuffle_buffer=data_args.shuffle_buffer_size,
+                    seed=args.seed,
+                    max_skipped=data_args.max_skipped,
+                    expressions_per_picture=data_args.expressions_per_picture,
+                )
+                self._look_for_images(data_args.train_split)
+        if args.do_train and args.eval_strategy != "no":
+            with check.noting(advice):
+                self.validation = self._open(data_args.validation_split)
+        if args.do_eval or args.do_predict:
+            for split in data_args.eval_splits:
+                with check.noting(advice):
+                    self.splits[split] = self._open(split)
+
+    def expressions(self) -> Iterable[str]:
+        """Those of the training split."""
+        return (row["text"] or "" for row in self._unopened(self.data_args.train_split))
+
+    def _open(self, split: str):
+        given = self.data_args
+        rows = load_grounding_dataset(given.dataset, split, **given.source, max_skipped=given.max_skipped)
+        self._look_for_images(split)
+        return rows
+
+    def _unopened(self, split: str):
+        return unopened_rows(self.data_args.dataset, split, **self.data_args.source)[0]
+
+    def _look_for_images(self, split: str):
+        rows = islice(self._unopened(split), IMAGES_LOOKED_FOR)
+        paths = [row["image"]["path"] for row in rows if row["image"] and not row["image"]["bytes"]]
+        if paths and not any(Path(path).is_file() for path in paths):
+            raise FileNotFoundError(
+                f"none of the first {len(paths)} images of {split} is there, such as {paths[0]}; image_root is "
+                f"{self.data_args.image_root}"
+            )
+
+
+def report_cut_expressions(processor, expressions: Iterable[str]):
+    """Says how many of the first expressions to train on have more tokens than the model is given."""
+    texts = [text.lower() for text in islice(expressions, EXPRESSIONS_LOOKED_AT)]
+    cut = sum(len(ids) > MAX_TEXT_LENGTH for ids in processor.tokenizer(texts)["input_ids"]) if texts else 0
+    if cut:
+        logger.warning(
+            "%d of the first %d training expressions have more than %d tokens; what is beyond is cut off",
+            cut,
+            len(texts),
+            MAX_TEXT_LENGTH,
+        )
+
+
+def _advice(given: DataArguments) -> str:
+    """What to do where files of the data are missing."""
+    roots = Path(given.image_root), Path(given.label_root)
+    if given.dataset == "refshapes" and roots == (roots[0].parent / "images", roots[0].parent / "labels"):
+        return f". `python scripts/make_refshapes.py --output {roots[0].parent}` makes the set"
+    return ". image_root and label_root name the folders; docs/data.md has the layout of each set"
