@@ -9,7 +9,6 @@ Reads every predictions_<split>.jsonl of the folder, prints a table and writes m
 METRICS are num_samples, box_accuracy, box_miou and mask_miou at the picture's own size.
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 
 from plvl.data.refer import label_files, read_index
 from plvl.data.refshapes import KINDS, sentence_kinds
+from plvl.scripts.program import ArgumentParser
 from plvl.training.metrics import answer_statistics, grounding_metrics
 from plvl.training.results import print_metrics
 
@@ -40,7 +40,7 @@ class Truth(NamedTuple):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--predictions", required=True, help="folder of predictions_<split>.jsonl")
     parser.add_argument("--label_root", required=True, help="folder of the labels of the RefShapes set")
     arguments = parser.parse_args(argv)

@@ -15,18 +15,20 @@ import json
 import sys
 from pathlib import Path
 
+from plvl.scripts.program import ArgumentParser, run_as_program
+
 SUBJECTS = ("model", "train", "data", "export")
 
 
 def main(argv=None):
     argv = sys.argv[1:] if argv is None else argv
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("subject", choices=[*SUBJECTS, "report"])
     subject = parser.parse_args(argv[:1]).subject
 
     # Only the subject's own module: the network is measured where the data sets' libraries are not installed, too.
     module = importlib.import_module(f"plvl.scripts.benchmarks.benchmark_{subject}")
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog=f"benchmark.py {subject}",
         description=module.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -44,4 +46,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    run_as_program(main)

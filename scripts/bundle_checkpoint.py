@@ -6,7 +6,6 @@ Beside what a release has (model, processor, card) the folder has metrics.json w
 slice.json, which a test checks (plvl.training.recorded_slice), and examples/, which the demo shows.
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -19,6 +18,7 @@ from plvl.data.refshapes.drawing import draw_scene
 from plvl.data.refshapes.refer_set import JPEG, ReferredScene, file_name_of, make_referred_scene, split_of
 from plvl.data.refshapes.rows import object_row, set_picture
 from plvl.scripts.accuracy_by_kind import RESULT as METRICS_BY_KIND
+from plvl.scripts.program import ArgumentParser
 from plvl.scripts.release_folder import build_release_folder
 from plvl.scripts.whole_folder import whole_folder
 from plvl.scripts.whole_model import load_whole
@@ -58,7 +58,7 @@ class TooLargeError(ValueError):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--model", required=True, help=f"folder of the model, with metrics.json and {METRICS_BY_KIND} in it"
     )

@@ -5,7 +5,6 @@ python scripts/convert_checkpoint.py --from vitdet model_final_435fa9.pkl --outp
     --text bert-base-uncased --tokenizer bert-base-uncased
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from plvl.modeling_plvl.checkpoint_conversion import (
 )
 from plvl.modeling_plvl.checkpoint_files import load_checkpoint
 from plvl.processing import PLVLImageProcessor, PLVLProcessor
+from plvl.scripts.program import ArgumentParser
 from plvl.scripts.stored_config import load_plvl_config
 from plvl.scripts.whole_folder import require_new_folder, whole_folder
 
@@ -57,7 +57,7 @@ def main(argv=None):
 
 
 def _parse(argv):
-    parser = argparse.ArgumentParser(description="Turns a checkpoint of another program into a PLVL folder.")
+    parser = ArgumentParser(description="Turns a checkpoint of another program into a PLVL folder.")
     parser.add_argument("--from", dest="source", required=True, choices=INPUTS, help="what INPUT is")
     parser.add_argument("input", metavar="INPUT", help="; ".join(f"{name}: {what}" for name, what in INPUTS.items()))
     parser.add_argument("--output", required=True, type=Path, help="the folder to write, new or empty")

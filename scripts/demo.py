@@ -12,6 +12,8 @@ import socket
 import sys
 from tempfile import TemporaryDirectory
 
+from plvl.scripts.program import ArgumentParser
+
 
 def add_arguments(parser: argparse.ArgumentParser):
     parser.add_argument("--model", help="folder or Hub name of a PLVL model (default: the bundled checkpoint)")
@@ -95,7 +97,7 @@ def _why_not(host, port, error: OSError) -> str:
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = ArgumentParser(description=__doc__.splitlines()[0])
     add_arguments(parser)
     run(parser.parse_args(argv))
 

@@ -1,13 +1,13 @@
 """Writes a PLVL model as ONNX: python scripts/export_onnx.py --model outputs/refcoco --output plvl.onnx"""
 
-import argparse
 import sys
 
 from plvl.modeling_plvl import PLVLModel
+from plvl.scripts.program import ArgumentParser, run_as_program
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True, help="folder or Hub name of a PLVL model")
     parser.add_argument("--output", default="plvl.onnx", help="the file to write")
     parser.add_argument(
@@ -26,4 +26,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    run_as_program(main)

@@ -3,14 +3,14 @@
 python scripts/make_refshapes.py --output outputs/refshapes --num_images 1200 --seed 0
 """
 
-import argparse
 import sys
 
 from plvl.data.refshapes import KINDS, NEW_SHAPES, TYPO_RATE, write_refshapes
+from plvl.scripts.program import ArgumentParser
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         description="Makes RefShapes: pictures of shapes and expressions about them, in the REFER layout."
     )
     parser.add_argument("--output", required=True, help="a folder that is new, empty or from the same arguments")

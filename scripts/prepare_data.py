@@ -15,6 +15,7 @@ from plvl.data.loading import set_sizes, unopened_rows
 from plvl.data.parquet import write_parquet
 from plvl.data.row_rules import MAX_SKIPPED, RowCheck
 from plvl.data.source_files import content_digest
+from plvl.scripts.program import ArgumentParser, run_as_program
 
 
 def main(arguments=None):
@@ -40,7 +41,7 @@ def main(arguments=None):
 
 
 def parse(arguments):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", nargs="+", help="one or more names of datasets, see docs/data.md")
     parser.add_argument("--split", nargs="+", required=True, help="one or more splits")
     parser.add_argument("--image_root", required=True, help="folder of the pictures")
@@ -53,4 +54,4 @@ def parse(arguments):
 
 
 if __name__ == "__main__":
-    main()
+    run_as_program(main)

@@ -3,7 +3,6 @@
 python scripts/publish.py --model outputs/refcoco --repo lab/plvl-refcoco [--license apache-2.0] [--dry_run FOLDER]
 """
 
-import argparse
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,9 +11,11 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HTTPError
 from huggingface_hub.utils import validate_repo_id
 
+from plvl.scripts.program import ArgumentParser
+
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         description="Publishes a trained model on the Hugging Face Hub, with its processor and a model card."
     )
     parser.add_argument("--model", required=True, help="folder of the model and its processor")

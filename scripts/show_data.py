@@ -12,8 +12,10 @@ from torchvision.transforms.v2 import functional as tvF
 
 from plvl.data import load_grounding_dataset
 from plvl.data.collator import picture_sample
+from plvl.data.row_rules import MAX_SKIPPED
 from plvl.processing.augmentation import training_augmentation
 from plvl.processing.drawing import TRUE_COLOUR, contact_sheet, draw_grounding
+from plvl.scripts.program import ArgumentParser, run_as_program
 from plvl.training.gallery import one_row_per_picture
 
 
@@ -21,8 +23,15 @@ def main(argv=None):
     arguments = parse(argv)
     torch.manual_seed(arguments.seed)
     roots = arguments.image_root, arguments.label_root
-    order = {"shuffle_buffer": arguments.shuffle_buffer, "seed": arguments.seed}
-    dataset = load_grounding_dataset(arguments.dataset, arguments.split, *roots, split_by=arguments.split_by, **order)
+    dataset = load_grounding_dataset(
+        arguments.dataset,
+        arguments.split,
+        *roots,
+        split_by=arguments.split_by,
+        shuffle_buffer=arguments.shuffle_buffer,
+        seed=arguments.seed,
+        max_skipped=arguments.max_skipped,
+    )
     size = {"height": arguments.size, "width": arguments.size}
     augmentation = training_augmentation(
         size, arguments.aug_crop, arguments.aug_scale, arguments.aug_color, arguments.aug_blur
@@ -55,7 +64,7 @@ def draw_sample(sample, title: str) -> Image.Image:
 
 
 def parse(argv):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", required=True, help="name of the dataset, see docs/data.md")
     parser.add_argument("--image_root", help="folder of the pictures")
     parser.add_argument("--label_root", required=True, help="folder of the labels")
@@ -66,6 +75,7 @@ def parse(argv):
     parser.add_argument("--size", type=int, default=448, help="side of the network's square (default: 448)")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other samples and draws (default: 0)")
     parser.add_argument("--shuffle_buffer", type=int, default=1000, help="rows to draw from; 0: the first ones")
+    parser.add_argument("--max_skipped", type=float, default=MAX_SKIPPED, help="share of bad rows to put up with")
     switch = {"action": argparse.BooleanOptionalAction}
     parser.add_argument("--aug_crop", default=True, **switch, help="cut every other picture to a part")
     parser.add_argument("--aug_scale", default=True, **switch, help="draw the size pictures are resized to")
@@ -75,4 +85,4 @@ def parse(argv):
 
 
 if __name__ == "__main__":
-    main()
+    run_as_program(main)

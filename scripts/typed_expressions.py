@@ -6,7 +6,6 @@ The file names a RefShapes seed and, for each expression, the picture of that se
 objects is meant (`object`, from 0, in the order of the annotations). The pictures are made on the spot.
 """
 
-import argparse
 import json
 import sys
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from plvl.data.refshapes import VERSION, make_referred_scene
 from plvl.data.refshapes.rows import object_row, set_picture
+from plvl.scripts.program import ArgumentParser
 
 EXPRESSIONS = "docs/typed_expressions.json"
 RIGHT = 0.5  # IoU of a box from which it counts as right
@@ -47,7 +47,7 @@ class Found:
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", help="folder or Hub name of a PLVL model (default: the bundled checkpoint)")
     parser.add_argument("--expressions", default=EXPRESSIONS, help=f"the file of expressions (default: {EXPRESSIONS})")
     parser.add_argument("--output", required=True, help="where the page goes, a Markdown file")

@@ -6,7 +6,6 @@ Prints a table for every predictions_<split>.jsonl of the folder. A box with an 
 object whose visible box it overlaps most: the right one, another one of its shape, or one of another shape.
 """
 
-import argparse
 import sys
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -18,6 +17,7 @@ from plvl.data.refer import label_files
 from plvl.data.refshapes import KINDS
 from plvl.data.source_files import read_json
 from plvl.scripts.accuracy_by_kind import Truth, prediction_files, read_answers, read_truths
+from plvl.scripts.program import ArgumentParser
 from plvl.training.metrics import IOU_THRESHOLD
 from plvl.training.results import print_metrics
 
@@ -27,7 +27,7 @@ SIZES = ("small", "medium", "large")
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--predictions", required=True, help="folder of predictions_<split>.jsonl")
     parser.add_argument("--label_root", required=True, help="folder of the labels of the RefShapes set")
     arguments = parser.parse_args(argv)

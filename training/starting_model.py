@@ -28,6 +28,7 @@ from plvl.training.recipe import ModelArguments, nearest
 logger = logging.getLogger(__name__)
 
 HUB_TIMEOUT = 5  # seconds
+TOKENIZER_FILES = ("tokenizer*", "vocab*", "*.model")
 NOTHING_TO_EVALUATE = "model_name_or_path must name the model to evaluate: a new one has learned nothing"
 NO_MODEL = (
     "no model is named: model_name_or_path names one to go on from, vision_weights and text_weights what a new one "
@@ -131,11 +132,9 @@ def check_model(arguments: ModelArguments, is_trained: bool) -> Iterator[str]:
         yield from _unreachable("text_weights", arguments.text_weights, WHERE_BERT_IS)
     tokenizer = arguments.tokenizer_name_or_path or arguments.text_weights
     if tokenizer and Path(tokenizer).is_dir():
-        try:
-            AutoTokenizer.from_pretrained(tokenizer)
-        # Each kind of tokenizer has its own exceptions for files that are not there.
-        except Exception as error:
-            yield f"the folder {tokenizer} has no tokenizer that can be read ({error}); tokenizer_name_or_path names one"
+        # Transformers makes an empty one where it finds none of the files.
+        if not any(each for pattern in TOKENIZER_FILES for each in Path(tokenizer).glob(pattern)):
+            yield f"the folder {tokenizer} has no tokenizer; tokenizer_name_or_path names one"
     elif arguments.tokenizer_name_or_path:
         yield from _unreachable("tokenizer_name_or_path", tokenizer, "a tokenizer", "tokenizer_config.json")
     try:
