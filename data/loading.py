@@ -1,7 +1,16 @@
 """One call for every source: names, a split and two folders give a dataset of grounding rows."""
 
 from plvl.data import flickr30k, label_packs, own_data, parquet, refer, visual_genome
-from plvl.data.mixtures import MIXTURES, chain, held_out_pictures, members, mix, report_held_back
+from plvl.data.mixtures import (
+    MIXTURES,
+    chain,
+    held_out_pictures,
+    members,
+    mix,
+    report_held_back,
+    set_options,
+    weights,
+)
 from plvl.data.row_rules import MAX_SKIPPED, RowCheck
 from plvl.data.row_streams import cached_rows, checked_stream, unopened_stream
 
@@ -35,7 +44,8 @@ def load_grounding_dataset(
         name: refcoco, refcoco+, refcocog, refclef, refshapes, flickr30k, visual_genome, jsonl (one's own
             data), parquet (written by prepare_data.py), an authors' label pack (unc, unc+, gref, gref_umd,
             referit, flickr), a mixture (mixed_coco, mixed_pretrain), a list of names, or {name: weight} to
-            draw from each set as often as it says.
+            draw from each set as often as it says. In place of a weight may stand {"weight": ...,
+            "image_root": ..., "label_root": ..., "split_by": ...}, each as far as it is another for this set.
         split: the split's name in the labels, such as train, val, testA, testB or test.
         image_root: folder of the pictures; parquet has them inside and needs none.
         label_root: folder of the labels; for parquet its folder, a URL or a Hub repository `user/set`.
@@ -52,7 +62,7 @@ def load_grounding_dataset(
 
     Raises:
         ValueError: an unknown name or split; the message lists those there are. Or a shuffle_buffer without
-            a stream.
+            a stream, or a weight that is none.
         FileNotFoundError: a label file or the folder of pictures is missing; the message names it.
     """
     if shuffle_buffer and not streaming:
@@ -89,8 +99,7 @@ def joined(parts, sizes, name, split, seed):
     """The datasets that `name` stands for, of `sizes`, as one: mixed for training, else one after the other."""
     if split != "train":
         return chain(parts)
-    weights = list(name.values()) if isinstance(name, dict) else None
-    return mix(parts, sizes, weights, seed)
+    return mix(parts, sizes, weights(set_options(name)), seed)
 
 
 def open_sources(name, split, image_root, label_root, split_by):
@@ -98,17 +107,25 @@ def open_sources(name, split, image_root, label_root, split_by):
 
     Args, errors: as in `load_grounding_dataset`.
     """
-    names = _set_names(name, split, label_root)
+    options = set_options(name)
+    names = _set_names(name, split, label_root, options)
     if split_by is not None and not set(names) & set(refer.IMAGE_FOLDERS):
         raise ValueError(f"split_by={split_by!r} is for REFER sets, {name!r} is none")
-    if label_root is None or (image_root is None and names != ["parquet"]):
-        raise ValueError(f"{name!r} needs image_root and label_root, got {image_root!r} and {label_root!r}")
+    images, labels, choices = {}, {}, {}
+    for one in names:
+        own = options.get(one, {})
+        images[one], labels[one] = own.get("image_root", image_root), own.get("label_root", label_root)
+        if labels[one] is None or (images[one] is None and one != "parquet"):
+            raise ValueError(f"{one!r} needs image_root and label_root, got {images[one]!r} and {labels[one]!r}")
+        if "split_by" in own and one not in refer.IMAGE_FOLDERS:
+            raise ValueError(f"split_by={own['split_by']!r} is for REFER sets, {one!r} is none")
+        split_one_by = own.get("split_by", split_by)
+        choices[one] = {"split_by": split_one_by} if split_one_by and one in refer.IMAGE_FOLDERS else {}
     guarded = split == "train" and (len(names) > 1 or names[0] in MIXTURES)
-    hold_back = held_out_pictures(label_root) if guarded else frozenset()
+    hold_back = held_out_pictures(*dict.fromkeys(labels.values())) if guarded else frozenset()
     sources = {}
     for one in names:
-        choice = {"split_by": split_by} if split_by and one in refer.IMAGE_FOLDERS else {}
-        sources[one] = _OPENERS[one](one, split, image_root, label_root, hold_back=hold_back, **choice)
+        sources[one] = _OPENERS[one](one, split, images[one], labels[one], hold_back=hold_back, **choices[one])
         source = sources[one]
         if not source.num_rows and source.held_back:
             raise ValueError(
@@ -122,12 +139,13 @@ def open_sources(name, split, image_root, label_root, split_by):
     return sources
 
 
-def _set_names(name, split, label_root):
+def _set_names(name, split, label_root, options):
     """The names of single sets that a name, a list of names or {name: weight} stands for."""
     given = [name] if isinstance(name, str) else list(name)
     names = []
     for one in given:
-        names += members(one, split, label_root) if one in MIXTURES else [one]
+        own_label_root = options.get(one, {}).get("label_root", label_root)
+        names += members(one, split, own_label_root) if one in MIXTURES else [one]
     if isinstance(name, dict) and len(names) > len(given):
         raise ValueError(f"weights are for single sets, {name} has a mixture of several")
     if len(set(names)) < len(names):

@@ -1,6 +1,9 @@
 """Several sets as one: which sets a mixture has, which pictures are kept from training, how rows mix."""
 
 import logging
+import math
+from itertools import product
+from numbers import Real
 from pathlib import Path
 
 from datasets import concatenate_datasets, interleave_datasets
@@ -20,6 +23,8 @@ MIXTURES = {
         "val": (*REFCOCO_FAMILY, "flickr30k"),
     },
 }
+# What a set of a mixture may have of its own.
+SET_OPTIONS = ("weight", "image_root", "label_root", "split_by")
 _REFCOCO_PACKS = ("unc", "unc+", "gref", "gref_umd")
 
 
@@ -31,22 +36,54 @@ def members(name, split, label_root):
     return MIXTURES[name][split]
 
 
-def held_out_pictures(label_root):
+def set_options(name):
+    """What {name: weight or options} says of each set: {name: {"weight", "image_root", "label_root", "split_by"}}.
+
+    Each as far as it is given; empty where sets have no options.
+
+    Raises:
+        ValueError: an option that there is not, a weight that is no number above 0, or weights for some sets alone.
+    """
+    if not isinstance(name, dict):
+        return {}
+    options = {one: said if isinstance(said, dict) else {"weight": said} for one, said in name.items()}
+    for one, said in options.items():
+        unknown = [option for option in said if option not in SET_OPTIONS]
+        if unknown:
+            raise ValueError(f"{one} has options {', '.join(SET_OPTIONS)}, not {', '.join(map(str, unknown))}")
+        weight = said.get("weight", 1)
+        if isinstance(weight, bool) or not isinstance(weight, Real) or not 0 < weight < math.inf:
+            raise ValueError(f"the weight of {one} must be a number above 0, got {weight!r}")
+    if 0 < len(_weighted(options)) < len(options):
+        raise ValueError(f"{', '.join(_weighted(options))} has a weight, so give each of {', '.join(options)} one")
+    return options
+
+
+def weights(options):
+    """How often each set is drawn from, of `set_options`; None where none says."""
+    return [said["weight"] for said in options.values()] if _weighted(options) else None
+
+
+def _weighted(options):
+    return [one for one, said in options.items() if "weight" in said]
+
+
+def held_out_pictures(*label_roots):
     """Numbers of the COCO pictures in any validation or test split of RefCOCO, RefCOCO+ and RefCOCOg.
 
     Args:
-        label_root: folder whose REFER labels (every refs(*).p) and label packs of these sets are looked at.
+        label_roots: folders whose REFER labels (every refs(*).p) and label packs of these sets are looked at.
 
     Returns:
         frozenset of COCO picture numbers; empty, with a warning, when none of the labels are there.
     """
     pictures, files = set(), []
-    for name in REFCOCO_FAMILY:
+    for label_root, name in product(label_roots, REFCOCO_FAMILY):
         for file in sorted((Path(label_root) / name).glob("refs(*).p")):
             files.append(file)
             held_out = (reference for reference in read_references(file) if reference["split"] != "train")
             pictures.update(coco_number(reference["file_name"]) for reference in held_out)
-    for name in _REFCOCO_PACKS:
+    for label_root, name in product(label_roots, _REFCOCO_PACKS):
         for split in label_packs.pack_splits(name, label_root):
             if split != "train":
                 files.append(label_packs.pack_file(name, split, label_root))
@@ -55,7 +92,7 @@ def held_out_pictures(label_root):
         logger.warning(
             "no labels of RefCOCO, RefCOCO+ or RefCOCOg in %s: no picture of their validation and test "
             "splits can be held back from training",
-            label_root,
+            ", ".join(map(str, label_roots)),
         )
     return frozenset(pictures - {None})
 

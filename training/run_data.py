@@ -72,10 +72,7 @@ class RunData:
         rows = islice(self._unopened(split), IMAGES_LOOKED_FOR)
         paths = [row["image"]["path"] for row in rows if row["image"] and not row["image"]["bytes"]]
         if paths and not any(Path(path).is_file() for path in paths):
-            raise FileNotFoundError(
-                f"none of the first {len(paths)} images of {split} is there, such as {paths[0]}; image_root is "
-                f"{self.data_args.image_root}"
-            )
+            raise FileNotFoundError(f"none of the first {len(paths)} images of {split} is there, such as {paths[0]}")
 
 
 def report_cut_expressions(processor, expressions: Iterable[str]):

@@ -212,6 +212,24 @@ def test_packs_count_among_the_held_out_labels(tmp_path):
     assert held_out_pictures(tmp_path) == {2, 3}
 
 
+@pytest.mark.parametrize("streaming", [True, False])
+def test_each_set_of_a_mixture_may_lie_elsewhere_and_is_guarded_there(family, tmp_path, streaming):
+    """RefCOCO and RefCOCO+ have moved away from RefCOCOg: 3 is held out in the one place, 4 in the other."""
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for one in ("refcoco", "refcoco+"):
+        (family["label_root"] / one).rename(moved / one)
+    name = {"refcoco": {"label_root": moved, "split_by": "unc"}, "refcocog": {}}
+    mixed = texts(load_grounding_dataset(name, "train", streaming=streaming, **family))
+    assert mixed == both("refcoco 1", "refcoco 2", "refcocog 1")
+
+
+def test_a_set_that_lies_elsewhere_needs_no_other_folders(family):
+    name = {one: {"weight": weight} | family for one, weight in (("refcoco", 9), ("refcocog", 1))}
+    drawn = Counter(text.split()[0] for text in texts(load_grounding_dataset(name, "train")).elements())
+    assert drawn["refcoco"] > 3 * drawn["refcocog"]
+
+
 def test_a_guard_without_labels_says_that_it_holds_nothing_back(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         assert held_out_pictures(tmp_path) == frozenset()
@@ -225,6 +243,11 @@ def test_a_guard_without_labels_says_that_it_holds_nothing_back(tmp_path, caplog
         (["refcoco", "mixed_coco"], "train", "named twice"),
         ({"mixed_coco": 1, "visual_genome": 2}, "train", "weights are for single sets"),
         (["refcoco", "coco"], "train", "unknown dataset 'coco'"),
+        ({"refcoco": 0, "refcocog": 1}, "train", "the weight of refcoco must be a number above 0, got 0"),
+        ({"refcoco": 2, "refcocog": {}}, "train", "refcoco has a weight, so give each of refcoco, refcocog one"),
+        ({"refcoco": {"root": "a"}}, "train", "refcoco has options weight, image_root, .*, not root"),
+        ({"jsonl": {"split_by": "unc"}}, "train", "split_by='unc' is for REFER sets, 'jsonl' is none"),
+        ({"refcoco": {"label_root": None}}, "train", "'refcoco' needs image_root and label_root, got .* and None"),
     ],
 )
 def test_what_cannot_be_mixed_is_named(family, name, split, message):

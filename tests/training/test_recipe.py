@@ -22,6 +22,40 @@ def test_a_number_that_yaml_takes_for_a_word_is_still_a_number(tmp_path):
     assert parse_recipe(CLASSES, [str(recipe)])[2].learning_rate == 1e-3
 
 
+@pytest.mark.parametrize(
+    ("flags", "recipe", "dataset"),
+    [
+        (["refcoco"], "refcoco", "refcoco"),
+        (["jsonl", "refcoco"], "[jsonl, refcoco]", ["jsonl", "refcoco"]),
+        (['{"jsonl": 3, "refcoco": 1}'], "{jsonl: 3, refcoco: 1}", {"jsonl": 3, "refcoco": 1}),
+        (
+            ['{"jsonl": {"label_root": "mine"}, "refcoco": {}}'],
+            "{jsonl: {label_root: mine}, refcoco: {}}",
+            {"jsonl": {"label_root": "mine"}, "refcoco": {}},
+        ),
+    ],
+)
+def test_flags_and_recipes_name_sets_alike(write, flags, recipe, dataset):
+    assert parse_recipe(CLASSES, ["--dataset", *flags])[1].dataset == dataset
+    assert parse_recipe(CLASSES, [write("a.yaml", f"dataset: {recipe}\n")])[1].dataset == dataset
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--learning_rat", "3"], r"unknown arguments: --learning_rat \(did you mean --learning_rate\?\) 3$"),
+        (["--max_steps", "many"], r"argument --max_steps.*: invalid int value: 'many'"),
+        (["--model_config", "{decoder_layers"], "model_config is no JSON"),
+        (["--dataset", '{"jsonl"'], "dataset is no JSON"),
+        (["--model_config", "[]"], r"model_config must be a mapping .* got \[\]"),
+        (["--max_skipped", "1.5"], "max_skipped is a share from 0 to 1, got 1.5"),
+    ],
+)
+def test_a_wrong_flag_is_named(flags, message):
+    with pytest.raises(ValueError, match=message):
+        parse_recipe(CLASSES, flags)
+
+
 def test_flags_alone_are_enough():
     model, data, _ = parse_recipe(CLASSES, ["--dataset", "refcocog", "--model_config", '{"decoder_layers": 1}'])
     assert data.dataset == "refcocog"
@@ -31,7 +65,7 @@ def test_flags_alone_are_enough():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("datset: refcoco\n", "recipe.yaml names unknown arguments: datset"),
+        ("datset: refcoco\n", r"recipe.yaml names unknown arguments: datset \(did you mean dataset\?\)"),
         ("- a\n", "must hold a mapping .* got list"),
     ],
 )
