@@ -17,7 +17,6 @@ logger = logging.getLogger(__name__)
 
 # What a shell says of a program that a signal has ended.
 EXIT_AFTER_SIGTERM = 128 + signal.SIGTERM
-EXIT_AFTER_SIGINT = 128 + signal.SIGINT
 
 # Set by accelerate's launchers, and by torch's.
 LAUNCHER_VARIABLES = ("ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_RUN_ID")
@@ -101,8 +100,25 @@ def _live_as_long_as(ends: torch.Tensor, process: int, worker: int):
 
 
 def end_on_sigterm():
-    """Has SIGTERM end this program with its exit code at once, wherever no training heeds it."""
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(EXIT_AFTER_SIGTERM))
+    """
+    Has SIGTERM end this program at once, with exit code 143, wherever no training heeds it: also where the main thread
+    waits for another process that is gone, and so would never come to a handler in Python.
+    """
+    received, written = os.pipe()
+    os.set_blocking(written, False)
+
+    def heed(number, frame):
+        """In the main thread there is nothing left to do."""
+
+    def watch():
+        while number := os.read(received, 1):
+            if number[0] == signal.SIGTERM and signal.getsignal(signal.SIGTERM) is heed:
+                os.write(sys.stderr.fileno(), b"SIGTERM: stopped\n")
+                os._exit(EXIT_AFTER_SIGTERM)
+
+    signal.signal(signal.SIGTERM, heed)
+    signal.set_wakeup_fd(written, warn_on_full_buffer=False)
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def end_with_launcher():
