@@ -7,6 +7,7 @@ import pytest
 import torch
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from transformers import get_scheduler
 
 from plvl.checkpoints import BUNDLED_CHECKPOINT
@@ -40,6 +41,14 @@ def parse(recipe, *flags):
     precision = ["--fp16", "false"] if "fp16" in recipe.read_text() else []
     classes = (ModelArguments, DataArguments, PLVLTrainingArguments)
     return parse_recipe(classes, [str(recipe), "--use_cpu", "true", *precision, *flags])
+
+
+@pytest.mark.parametrize("name", ["cpu", "one_gpu"])
+def test_accelerates_launcher_leaves_an_error_of_one_process_to_the_run(name):
+    file = str(CONFIGURATION / f"accelerate/{name}.yaml")
+    arguments = launch_command_parser().parse_args(["--config_file", file, "run_grounding.py"])
+    assert not arguments.quiet
+    assert _validate_launch_command(arguments)[0].quiet
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.stem)
