@@ -236,5 +236,5 @@ def _read_manifest(path):
 
 def _write_manifest(manifest, file):
     unfinished = file.with_suffix(".unfinished")
-    unfinished.write_text(json.dumps(manifest, indent=1) + "\n")
+    unfinished.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     os.replace(unfinished, file)

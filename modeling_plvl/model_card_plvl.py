@@ -153,7 +153,7 @@ def read_metrics(folder) -> dict[str, dict[str, float]] | None:
     if not path.is_file():
         return None
     try:
-        metrics = json.loads(path.read_text())
+        metrics = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is no JSON: {error}") from None
     if not isinstance(metrics, dict) or not all(isinstance(values, dict) for values in metrics.values()):

@@ -41,7 +41,7 @@ def main(argv=None):
         parser.add_argument("--output", default=f"benchmark_{subject}.json", help="where the numbers go, as JSON")
         arguments = parser.parse_args(argv[1:])
         text = json.dumps({"subject": subject, **module.measure(arguments)}, indent=2, allow_nan=False) + "\n"
-    Path(arguments.output).write_text(text)
+    Path(arguments.output).write_text(text, encoding="utf-8")
     print(f"written: {arguments.output}")
 
 

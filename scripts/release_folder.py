@@ -110,7 +110,7 @@ def set_auto_maps(folder: Path, with_code: bool):
         "processor_config.json": [((), PROCESSOR_CODE), (("image_processor",), IMAGE_PROCESSOR_CODE)],
     }
     for name, entries in maps.items():
-        content = json.loads((folder / name).read_text())
+        content = json.loads((folder / name).read_text(encoding="utf-8"))
         for keys, auto_map in entries:
             part = content
             for key in keys:
@@ -118,7 +118,7 @@ def set_auto_maps(folder: Path, with_code: bool):
             part.pop("auto_map", None)
             if with_code:
                 part["auto_map"] = auto_map
-        (folder / name).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+        (folder / name).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def carry_code(folder: Path):

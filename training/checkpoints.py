@@ -56,7 +56,7 @@ def defect_of(checkpoint) -> str | None:
     """What makes a checkpoint unusable, such as a file cut short; None if nothing does."""
     folder = Path(checkpoint)
     try:
-        state = json.loads((folder / TRAINER_STATE_NAME).read_text())
+        state = json.loads((folder / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         return f"{TRAINER_STATE_NAME}: {error}"
     if _NAME.fullmatch(folder.name) and state.get("global_step") != step_of(folder):

@@ -46,13 +46,13 @@ class FeedPosition:
         return Path(checkpoint) / f"data_position_{process}.json"
 
     def save(self, checkpoint, process: int):
-        self.file(checkpoint, process).write_text(json.dumps(asdict(self)))
+        self.file(checkpoint, process).write_text(json.dumps(asdict(self)), encoding="utf-8")
 
     @classmethod
     def load(cls, checkpoint, process: int) -> "FeedPosition | None":
         """The position in a checkpoint, or None where it has none for this process."""
         file = cls.file(checkpoint, process)
-        return cls(**json.loads(file.read_text())) if file.is_file() else None
+        return cls(**json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
 
 
 @dataclass

@@ -183,7 +183,7 @@ def _read_recipe(path: Path, known: set[str], built_on_it: tuple[Path, ...] = ()
     if any(path.samefile(other) for other in built_on_it):
         circle = " -> ".join(map(str, (*built_on_it, path)))
         raise ValueError(f"recipes that build on one another in a circle: {circle}")
-    recipe = yaml.safe_load(path.read_text())
+    recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
     if not isinstance(recipe, dict):
         raise ValueError(f"{path} must hold a mapping of argument names to values, got {type(recipe).__name__}")
     known = known | {"base"}

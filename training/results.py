@@ -35,7 +35,7 @@ def metrics_by_split(
 
 
 def write_metrics(folder, metrics: dict[str, dict[str, float]]):
-    Path(folder, "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    Path(folder, "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
 
 
 def write_predictions(folder, split: str, answers: list[dict]) -> Path:
@@ -43,7 +43,7 @@ def write_predictions(folder, split: str, answers: list[dict]) -> Path:
     path = Path(folder, f"predictions_{split}.jsonl")
     path.parent.mkdir(parents=True, exist_ok=True)
     answers = sorted(answers, key=lambda answer: (str(answer["dataset"]), answer["sent_id"] or 0))
-    path.write_text("".join(json.dumps(answer) + "\n" for answer in answers))
+    path.write_text("".join(json.dumps(answer) + "\n" for answer in answers), encoding="utf-8")
     return path
 
 

@@ -476,14 +476,17 @@ class PLVLTrainer(Trainer):
                 return
             yield batch
 
-    def _maybe_log_save_evaluate(self, *args, **kwargs):
+    def _maybe_log_save_evaluate(
+        self, tr_loss, grad_norm, model, trial, epoch, ignore_keys_for_eval, start_time, learning_rate=None
+    ):
         """A scheduler that takes the machine back does not wait for the end of an evaluation."""
+        given = tr_loss, grad_norm, model, trial, epoch, ignore_keys_for_eval, start_time, learning_rate
         try:
-            super()._maybe_log_save_evaluate(*args, **kwargs)
+            super()._maybe_log_save_evaluate(*given)
         except EvaluationStoppedError:
             self._on_signal.agreed = True
             self._on_signal.on_step_end(self.args, self.state, self.control)
-            super()._maybe_log_save_evaluate(*args, **kwargs)
+            super()._maybe_log_save_evaluate(*given)
 
     def _ground(self, inputs):
         inputs = self._prepare_inputs(inputs)

@@ -46,7 +46,7 @@ def add_arguments(parser):
 def page(arguments) -> str:
     measurements = {}
     for path in arguments.measurements:
-        numbers = json.loads(Path(path).read_text())
+        numbers = json.loads(Path(path).read_text(encoding="utf-8"))
         key = numbers["machine"]["device"], numbers["subject"]
         if key in measurements:
             raise SystemExit(f"benchmark.py report: {path} is a second measurement of {key[1]} on {key[0]}")

@@ -103,7 +103,7 @@ def describe_machine(device: torch.device) -> dict:
 def _processor() -> tuple[str, set[str]]:
     """The processor's name and what it can do, as far as the system tells."""
     path = Path("/proc/cpuinfo")
-    lines = [line.partition(":") for line in path.read_text().splitlines()] if path.exists() else []
+    lines = [line.partition(":") for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
     fields = {name.strip(): value.strip() for name, _, value in lines}
     flags = fields.get("flags") or fields.get("Features") or ""
     return fields.get("model name") or platform.processor() or platform.machine(), set(flags.split())

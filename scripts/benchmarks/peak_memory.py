@@ -48,7 +48,7 @@ def peak_memory(way: Callable, device: torch.device) -> int:
         way()
         finish(device)
         return torch.cuda.max_memory_allocated(device)
-    with open("/proc/self/clear_refs", "w") as peaks:
+    with open("/proc/self/clear_refs", "w", encoding="utf-8") as peaks:
         peaks.write("5")  # the peak is from now on
     way()
     return _status("VmHWM")
@@ -64,7 +64,7 @@ def tensor_memory(way: Callable, device: torch.device) -> int:
     with tempfile.TemporaryDirectory() as folder:
         trace = Path(folder) / "trace.json"
         profiler.export_chrome_trace(str(trace))
-        events = json.loads(trace.read_text())["traceEvents"]
+        events = json.loads(trace.read_text(encoding="utf-8"))["traceEvents"]
     changes = [event["args"] for event in events if event.get("name") == "[memory]"]
     # An earlier call's tensors that are still held are in the totals, too.
     before = changes[0]["Total Allocated"] - changes[0]["Bytes"]
@@ -72,6 +72,6 @@ def tensor_memory(way: Callable, device: torch.device) -> int:
 
 
 def _status(field: str) -> int:
-    with open("/proc/self/status") as status:
+    with open("/proc/self/status", encoding="utf-8") as status:
         line = next(line for line in status if line.startswith(f"{field}:"))
     return int(line.split()[1]) * 1024
