@@ -42,7 +42,5 @@ def test_every_file_of_text_names_its_encoding():
 
 
 def test_calls_without_encoding_are_found():
-    source = (
-        'open(a)\nopen(a, "rb")\nPath(a).read_text()\nPath(a).write_text(b, encoding="utf-8")\nopen(a, mode="w")\n'
-    )
+    lines = ["open(a)", 'open(a, "rb")', "a.read_text()", 'a.write_text(b, encoding="utf-8")', 'open(a, mode="w")']
     assert [call.lineno for call in without_encoding("\n".join(lines))] == [1, 3, 5]
