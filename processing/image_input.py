@@ -5,6 +5,7 @@ HEIC is read where `pillow-heif` is installed, AVIF where Pillow has it.
 """
 
 import os
+from importlib import import_module
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
@@ -17,9 +18,8 @@ from transformers.image_utils import load_image
 from plvl.processing.image_url import MOST_SECONDS, is_url, read_url
 
 if find_spec("pillow_heif"):
-    import pillow_heif
-
-    pillow_heif.register_heif_opener()
+    # By name: what a released checkpoint's code imports, Transformers requires to be installed.
+    import_module("pillow_heif").register_heif_opener()
 
 _ORIENTATION = 0x0112  # the EXIF tag
 _WIDE_INTEGERS = ("I;16", "I;16L", "I;16B", "I;16N", "I")

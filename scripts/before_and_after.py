@@ -3,24 +3,21 @@
 python scripts/before_and_after.py outputs/demo/before outputs/demo
 """
 
-import argparse
 import json
-import sys
 from pathlib import Path
+
+from plvl.scripts.program import ArgumentParser, run_as_program
 
 COLUMNS = {"box accuracy": "box_accuracy", "mask mIoU": "mask_miou"}
 WIDTH = 12
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("before", help="output_dir of the evaluation before training, with its metrics.json")
     parser.add_argument("after", help="the same of the run that trained")
     arguments = parser.parse_args(argv)
-    try:
-        print(table(*(read_metrics(Path(folder)) for folder in (arguments.before, arguments.after))))
-    except (ValueError, OSError) as error:
-        sys.exit(f"before_and_after: {error}")
+    print(table(*(read_metrics(Path(folder)) for folder in (arguments.before, arguments.after))))
 
 
 def read_metrics(folder: Path) -> dict[str, dict[str, float]]:
@@ -61,4 +58,4 @@ def _percent(value: float | None) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_as_program(main)
