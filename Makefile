@@ -21,13 +21,14 @@ PICTURES ?= $(wildcard ../shared/mini_refer)
 MODEL ?= checkpoints/plvl-tiny-refshapes
 RANDOM_MODEL := $(BENCHMARKS)/reference_model
 
-.PHONY: help install demo reproduce-tiny benchmark test test-transformers test-demo fuzz lint format clean
+.PHONY: help install demo reproduce-tiny benchmark test test-transformers test-demo fuzz mutants lint format clean
 
 help:
 	@echo "make demo    install, teach the bundled checkpoint a new shape, say what that changed (minutes on 2 cores)"
 	@echo "make benchmark  measure speed and memory, write docs/performance.md (about 15 minutes on 2 cores)"
 	@echo "make reproduce-tiny  make the set, train the checkpoint that the project carries, evaluate and bundle it (hours)"
 	@echo "make test    install, check the style, run the tests"
+	@echo "make mutants break the product at random places and see which breaks no test notices (see CONTRIBUTING.md)"
 	@echo "make test-transformers  run Transformers' own tests of models, configurations and processors on PLVL"
 	@echo "make test-demo  run the page of plvl demo in Chromium (Debian: chromium and chromium-driver)"
 	@echo "make fuzz    read label files damaged in thousands of ways (minutes)"
@@ -103,6 +104,12 @@ lint: install
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+# What tests/mutants.py takes: files or folders, --number, --seed, --without.
+MUTANTS ?= --number 40 --seed 0
+
+mutants: install
+	$(BIN)/python tests/mutants.py $(MUTANTS)
 
 # Wheels carry no tests: they come with the source distribution, which is downloaded once for each release.
 test-transformers: install

@@ -1,5 +1,6 @@
 """Small models and pictures that the tests of every room share."""
 
+import own_home  # noqa: F401  # isort: skip
 import os
 from pathlib import Path
 
@@ -17,7 +18,7 @@ EXPRESSIONS = ["the red square", "the blue circle on the left", "the man in the 
 
 
 def small_config(**changes) -> PLVLConfig:
-    """A model of a 4 x 4 grid with windowed and global blocks, language in the last two."""
+    """A model with windowed and global blocks, language in the last two."""
     parts = {
         "vision_config": {
             "image_size": 64,
@@ -70,12 +71,12 @@ def model(config):
 
 @pytest.fixture
 def inputs(config):
-    """Two pictures with an expression each, the second one padded."""
+    """Two pictures of 4 x 6 patches with an expression each, the second one padded."""
     generator = torch.Generator().manual_seed(1)
     attention_mask = torch.ones(2, 7, dtype=torch.long)
     attention_mask[1, 4:] = 0
     return {
-        "pixel_values": torch.randn(2, 3, 64, 64, generator=generator),
+        "pixel_values": torch.randn(2, 3, 64, 96, generator=generator),
         "input_ids": torch.randint(5, 99, (2, 7), generator=generator) * attention_mask,
         "attention_mask": attention_mask,
     }
@@ -83,11 +84,11 @@ def inputs(config):
 
 @pytest.fixture
 def labels():
-    masks = torch.zeros(2, 64, 64)
+    masks = torch.zeros(2, 64, 96)
     masks[0, 10:40, 8:30] = 1
-    masks[1, 30:60, 20:50] = 1
+    masks[1, 30:60, 40:90] = 1
     return {
-        "boxes": torch.tensor([[0.3, 0.4, 0.35, 0.45], [0.55, 0.7, 0.45, 0.45]]),
+        "boxes": torch.tensor([[0.2, 0.4, 0.23, 0.47], [0.68, 0.7, 0.52, 0.47]]),
         "masks": masks,
         "has_mask": torch.tensor([True, True]),
     }

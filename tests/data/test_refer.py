@@ -183,7 +183,8 @@ def test_the_dataset_travels_to_workers_without_its_index(refer_set):
     before = pickled_size()
     refer_set.instances["images"] *= 200
     refer_set.write()
-    assert pickled_size() == before
+    # A few bytes of bookkeeping may differ; the images would be many thousands.
+    assert abs(pickled_size() - before) < 500
 
 
 def test_the_two_real_photographs_are_read(mini_refer):

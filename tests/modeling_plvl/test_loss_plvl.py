@@ -8,6 +8,7 @@ from plvl.modeling_plvl.loss_plvl import (
     box_losses,
     center_focal_loss,
     center_heatmap,
+    gaussian_radius,
     giou_loss,
     mask_dice_loss,
     mask_focal_loss,
@@ -25,6 +26,20 @@ def test_the_heatmap_is_one_at_the_centre_cell_and_falls_off_as_a_gaussian():
     assert heatmap[7, 18] == 0
 
 
+def test_the_heatmap_has_the_pictures_rows_and_columns():
+    # Centres at 2.6 of 8 rows and 14.4 of 20 columns: the nearest whole ones.
+    heatmap = center_heatmap(torch.tensor([[0.72, 0.325, 0.3, 0.25]]), (8, 20))[0]
+    assert heatmap.shape == (8, 20)
+    assert (heatmap == 1).nonzero().tolist() == [[3, 14]]
+
+
+@pytest.mark.parametrize(("height", "width"), [(20, 30), (8, 60), (55, 3), (0, 0)])
+def test_the_radius_is_the_largest_that_keeps_an_overlap_of_seven_tenths(height, width):
+    """CornerNet's third case in CenterNet's form, which is the narrowest for any box: by trying whole numbers."""
+    radius = gaussian_radius(torch.tensor([float(height)]), torch.tensor([float(width)])).item()
+    assert radius == max(r for r in range(100) if r**2 + 1.4 * (height + width) * r <= 0.84 * height * width)
+
+
 def test_a_centre_outside_the_grid_draws_only_what_falls_inside():
     heatmap = center_heatmap(torch.tensor([[1.0, 0.5, 0.9, 0.9]]), (28, 28))[0]
     assert heatmap.max() < 1
@@ -36,6 +51,14 @@ def test_the_centre_loss_is_not_divided_when_no_cell_is_one():
     heatmap = torch.zeros(1, 2, 2)
     expected = -4 * math.log(0.5 + 1e-5) * 0.25
     assert center_focal_loss(probability, heatmap).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_centre_loss_of_centernet():
+    """Alpha 2 for how wrong a cell is, beta 4 for how near the centre it is."""
+    probability, heatmap = torch.tensor([[[0.7, 0.2, 0.9]]]), torch.tensor([[[1.0, 0.6, 0.0]]])
+    found = 0.3**2 * math.log(0.7)
+    missed = 0.4**4 * 0.2**2 * math.log(0.8) + 0.9**2 * math.log(0.1)
+    assert center_focal_loss(probability, heatmap).item() == pytest.approx(-(found + missed), rel=1e-3)
 
 
 def test_the_centre_loss_is_divided_by_the_number_of_centres():
@@ -78,10 +101,17 @@ def test_the_true_box_is_cut_at_the_picture():
 
 
 def test_the_focal_loss_of_a_mask_weighs_pixels_by_how_wrong_they_are():
-    logits, mask = torch.tensor([[[2.0, -1.0]]]), torch.tensor([[[1.0, 1.0]]])
-    probability = logits.sigmoid()
-    expected = (0.25 * (1 - probability) ** 2 * -probability.log()).mean()
-    assert mask_focal_loss(logits, probability, mask).item() == pytest.approx(expected.item(), rel=1e-5)
+    """An object's pixels count a quarter, the others three quarters."""
+    logits, mask = torch.tensor([[[2.0, -1.0, 0.5]]]), torch.tensor([[[1.0, 1.0, 0.0]]])
+    (sure, unsure, wrong), weights = logits.sigmoid().flatten().tolist(), (0.25, 0.25, 0.75)
+    truths = (sure, unsure, 1 - wrong)
+    expected = sum(weight * (1 - p) ** 2 * -math.log(p) for weight, p in zip(weights, truths, strict=True)) / 3
+    assert mask_focal_loss(logits, logits.sigmoid(), mask).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_dice_counts_the_overlap_twice_and_is_smoothed_by_one():
+    probability, mask = torch.tensor([[[0.5, 1.0, 0.25]]]), torch.tensor([[[1.0, 1.0, 0.0]]])
+    assert mask_dice_loss(probability, mask).item() == pytest.approx(1 - (2 * 1.5 + 1) / (1.75 + 2 + 1))
 
 
 def test_dice_of_a_perfect_mask_is_zero_and_of_an_empty_pair_too():

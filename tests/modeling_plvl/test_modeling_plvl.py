@@ -4,16 +4,16 @@ from torch import nn
 from transformers import AutoModel
 
 from plvl.modeling_plvl import PLVLModel
-from plvl.modeling_plvl.modeling_plvl import PLVLHead, read_boxes
+from plvl.modeling_plvl.modeling_plvl import PLVLHead, clamped_sigmoid, read_boxes
 
 
 def test_the_outputs_have_the_documented_shapes(model, inputs):
     with torch.no_grad():
         outputs = model(**inputs, output_hidden_states=True)
     assert outputs.pred_boxes.shape == (2, 4)
-    assert outputs.pred_masks.shape == (2, 64, 64)
-    assert outputs.center_logits.shape == (2, 4, 4)
-    assert outputs.size.shape == outputs.offset.shape == (2, 2, 4, 4)
+    assert outputs.pred_masks.shape == (2, 64, 96)
+    assert outputs.center_logits.shape == (2, 4, 6)
+    assert outputs.size.shape == outputs.offset.shape == (2, 2, 4, 6)
     assert len(outputs.hidden_states) == 4
 
 
@@ -25,7 +25,7 @@ def test_eager_and_sdpa_agree(model, inputs):
     torch.testing.assert_close(sdpa.pred_boxes, eager.pred_boxes, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(sdpa.pred_masks, eager.pred_masks, atol=1e-4, rtol=1e-4)
     assert len(eager.attentions) == 3
-    assert [weights.shape for weights in eager.cross_attentions] == [(2, 2, 16, 7)] * 2
+    assert [weights.shape for weights in eager.cross_attentions] == [(2, 2, 24, 7)] * 2
 
 
 def test_flash_attention_is_refused_by_name_and_the_model_goes_on_without(config, model_folder, inputs):
@@ -55,6 +55,17 @@ def test_the_box_is_read_at_the_best_centre():
     size[0, :, 2, 5] = torch.tensor([0.3, 0.6])
     box = read_boxes(center_logits, offset, size)
     torch.testing.assert_close(box, torch.tensor([[5.5 / 8, 2.25 / 4, 0.3, 0.6]]))
+
+
+def test_of_centres_that_are_surer_than_a_probability_is_kept_the_first_is_taken():
+    center_logits = torch.tensor([[[-30.0, 20.0, 30.0]]])
+    size = torch.tensor([0.1, 0.2, 0.3]).expand(1, 2, 1, 3)
+    assert read_boxes(center_logits, torch.zeros(1, 2, 1, 3), size)[0, 2].item() == pytest.approx(0.2)
+
+
+def test_probabilities_keep_a_ten_thousandth_from_0_and_1():
+    kept = clamped_sigmoid(torch.tensor([-50.0, 0.0, 50.0]))
+    assert kept.tolist() == pytest.approx([1e-4, 0.5, 1 - 1e-4], abs=1e-6)
 
 
 def test_boxes_are_read_in_float32_by_a_model_in_bfloat16(config):
@@ -187,8 +198,8 @@ def test_what_comes_before_language_runs_once_for_all_expressions(model, inputs)
         module.register_forward_pre_hook(lambda _, args, name=name: pictures.update({name: len(args[0])}))
     with torch.no_grad():
         states = model(**(inputs | {"pixel_values": inputs["pixel_values"][:1]}), output_hidden_states=True)
-    # Two windows by two in the blocks with windows.
-    assert pictures["vision_encoder.layers.0.attention"] == 4
+    # Two windows by three in the blocks with windows.
+    assert pictures["vision_encoder.layers.0.attention"] == 6
     assert pictures["vision_encoder.layers.0.fc1"] == 1
     assert pictures["vision_encoder.layers.1.attention"] == 1
     assert pictures["vision_encoder.layers.1.text_guidance.attention.q_proj"] == 1
@@ -277,7 +288,7 @@ def test_wrong_inputs_get_an_error_that_says_what_was_given(model, inputs, chang
     [
         ({"boxes": torch.zeros(2, 5)}, r"labels\['boxes'\] must have the shape \(2, 4\), got \(2, 5\)"),
         ({"boxes": None}, r"labels\['boxes'\] must have the shape \(2, 4\), got None"),
-        ({"masks": torch.zeros(2, 32, 32)}, r"labels\['masks'\] must have the shape \(2, 64, 64\), got \(2, 32, 32\)"),
+        ({"masks": torch.zeros(2, 32, 32)}, r"labels\['masks'\] must have the shape \(2, 64, 96\), got \(2, 32, 32\)"),
         ({"has_mask": torch.zeros(3)}, r"labels\['has_mask'\] must have the shape \(2,\), got \(3,\)"),
     ],
 )

@@ -5,49 +5,77 @@ import torch
 from torch import nn
 
 from plvl.modeling_plvl import attention_in_pieces_plvl
-from plvl.modeling_plvl.vision_plvl import PLVLVisionAttention
+from plvl.modeling_plvl.position_plvl import relative_position_table
+from plvl.modeling_plvl.vision_plvl import PLVLVisionAttention, PLVLVisionEncoder
 
 
 @pytest.fixture
 def attention(config):
     torch.manual_seed(0)
-    attention = PLVLVisionAttention(config, relative_grid_size=4)
+    attention = PLVLVisionAttention(config, relative_grid_size=6)
     for table in (attention.rel_pos_h, attention.rel_pos_w):
         nn.init.normal_(table)
     return attention.eval()
 
 
 def attention_with_a_position_bias(attention, hidden_states):
-    """By the book, on a grid of 4 x 4."""
-    query, key, value = attention.qkv(hidden_states).view(2, 16, 3, 2, 16).permute(2, 0, 3, 1, 4)
+    """By the book, on a grid of 4 rows and 6 columns."""
+    query, key, value = attention.qkv(hidden_states).view(2, 24, 3, 2, 16).permute(2, 0, 3, 1, 4)
     scores = query @ key.transpose(-1, -2) / 4
-    for position in range(16):
-        for other in range(16):
-            row, column, other_row, other_column = position // 4, position % 4, other // 4, other % 4
-            bias = attention.rel_pos_h[row - other_row + 3] + attention.rel_pos_w[column - other_column + 3]
+    row_table, column_table = relative_position_table(attention.rel_pos_h, 4), attention.rel_pos_w
+    for position in range(24):
+        for other in range(24):
+            row, column, other_row, other_column = position // 6, position % 6, other // 6, other % 6
+            bias = row_table[row, other_row] + column_table[column - other_column + 5]
             scores[:, :, position, other] += query[:, :, position] @ bias
-    return attention.proj((scores.softmax(-1) @ value).transpose(1, 2).reshape(2, 16, 32))
+    return attention.proj((scores.softmax(-1) @ value).transpose(1, 2).reshape(2, 24, 32))
 
 
 @pytest.mark.parametrize("implementation", ["sdpa", "eager"])
 @pytest.mark.parametrize("with_gradients", [True, False])
 def test_attention_has_a_position_bias_in_every_form(implementation, with_gradients, attention):
     attention.config._attn_implementation = implementation
-    hidden_states = torch.randn(2, 16, 32)
+    hidden_states = torch.randn(2, 24, 32)
     with torch.set_grad_enabled(with_gradients):
-        output = attention(hidden_states, 4, 4)[0]
+        output = attention(hidden_states, 4, 6)[0]
     expected = attention_with_a_position_bias(attention, hidden_states)
     torch.testing.assert_close(output, expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("rows_at_once", [0.5, 1, 3, 4, 8])
+@pytest.mark.parametrize(("rows_at_once", "pieces"), [(0.5, 8), (1, 8), (3, 4), (4, 2), (8, 1)])
 @torch.no_grad()
-def test_the_pieces_of_a_picture_and_of_a_batch_come_back_in_their_order(rows_at_once, dtype, attention, monkeypatch):
-    bytes_at_once = int(rows_at_once * 2 * 4 * 16 * dtype.itemsize)
+def test_the_pieces_of_a_picture_and_of_a_batch_come_back_in_their_order(
+    rows_at_once, pieces, dtype, attention, monkeypatch
+):
+    attention.config._attn_implementation = "sdpa"
+    bytes_at_once = int(rows_at_once * 2 * 6 * 24 * dtype.itemsize)
     monkeypatch.setattr(attention_in_pieces_plvl, "SCORES_AT_ONCE", bytes_at_once)
-    hidden_states = torch.randn(2, 16, 32)
+    form = "attend_rows_with_bias" if dtype == torch.float32 else "attend_rows_step_by_step"
+    attend_rows, sizes = getattr(attention_in_pieces_plvl, form), []
+    monkeypatch.setattr(
+        attention_in_pieces_plvl,
+        form,
+        lambda module, query, *args, **kwargs: (
+            sizes.append(query.shape) or attend_rows(module, query, *args, **kwargs)
+        ),
+    )
+    hidden_states = torch.randn(2, 24, 32)
     expected = attention_with_a_position_bias(attention, hidden_states)
-    output = attention.to(dtype)(hidden_states.to(dtype), 4, 4)[0]
-    tolerance = 1e-5 if dtype == torch.float32 else 0.03
+    output = attention.to(dtype)(hidden_states.to(dtype), 4, 6)[0]
+    tolerance = 1e-5 if dtype == torch.float32 else 0.05
     torch.testing.assert_close(output.float(), expected, atol=tolerance, rtol=tolerance)
+    assert len(sizes) == pieces
+    assert sum(samples * rows for samples, _, rows, *_ in sizes) == 2 * 4
+
+
+def test_whole_blocks_are_dropped_the_oftener_the_deeper_they_are(make_config):
+    config = make_config()
+    config.vision_config.drop_path_rate = 0.3
+    layers = PLVLVisionEncoder(config).layers
+    assert [layer.drop_path.p for layer in layers] == pytest.approx([0, 0.15, 0.3])
+    dropped = layers[2].drop_path(torch.ones(2000, 3, 5))
+    # Of a sample all tokens or none; what stays is scaled up.
+    assert all(len(sample.unique()) == 1 for sample in dropped)
+    assert dropped.unique().tolist() == pytest.approx([0, 1 / 0.7])
+    assert (dropped == 0).float().mean().item() == pytest.approx(0.3, abs=0.05)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from torchvision.ops import box_convert
 from torchvision.transforms.v2 import functional as tvF
 
@@ -183,11 +184,30 @@ def test_a_mirrored_sample_mirrored_again_is_the_same():
     assert (mask == box_and_mask(sample)[1]).all()
 
 
-def test_the_long_side_is_one_of_those_given_and_the_aspect_stays():
+@pytest.mark.parametrize(("width", "height"), [(90, 60), (60, 90)])
+def test_the_long_side_is_one_of_those_given_and_the_aspect_stays(width, height):
     torch.manual_seed(0)
-    sample = make_sample(90, 60, (30, 20, 60, 40))
-    sizes = {tuple(RandomLongSide((45, 30))(sample).image.shape[-2:]) for _ in range(30)}
-    assert sizes == {(30, 45), (20, 30)}
+    sample = make_sample(width, height, (30, 20, 60, 40))
+    resized = [RandomLongSide((45, 30))(sample) for _ in range(30)]
+    sizes = {tuple(each.image.shape[-2:]) for each in resized}
+    assert sizes == {(height // 2, width // 2), (height // 3, width // 3)}
+    boxes = {1 / 2: (15, 10, 30, 20), 1 / 3: (10, 20 / 3, 20, 40 / 3)}
+    assert all(box_and_mask(each)[0] == pytest.approx(boxes[each.image.shape[-1] / width]) for each in resized)
+
+
+def test_the_picture_is_made_smaller_bilinearly_with_antialiasing_as_pillow_does():
+    image = torch.randint(0, 256, (3, 60, 90), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    resized = RandomLongSide((31,))(GroundingSample(image, make_sample(90, 60, (1, 1, 9, 9)).referents)).image
+    pillow = Image.fromarray(image.permute(1, 2, 0).numpy()).resize((31, 21), Image.Resampling.BILINEAR)
+    assert (resized.permute(1, 2, 0).int() - torch.from_numpy(np.array(pillow)).int()).abs().max() <= 1
+
+
+def test_stretching_aligns_the_corners_and_scales_each_axis_by_its_own_share():
+    sample = make_sample(3, 4, (1, 1, 3, 2))
+    image = torch.tensor([0, 100, 200], dtype=torch.uint8).expand(3, 4, 3)
+    stretched = Stretch(8, 5)(replace(sample, image=image))
+    assert stretched.image[1].tolist() == [[0, 50, 100, 150, 200]] * 8
+    assert stretched.referents[0].box == pytest.approx((5 / 3, 2, 5, 4))
 
 
 @pytest.mark.parametrize(("mirrored", "column"), [(False, 5), (True, 4)])
@@ -224,6 +244,35 @@ def test_a_blur_changes_only_the_picture():
     assert blurred.referents == sample.referents
 
 
+def test_a_blur_is_a_gaussian_of_a_sigma_from_its_range():
+    torch.manual_seed(0)
+    sample = make_sample(41, 31, (20, 0, 21, 31))
+    values = RandomBlur((1.5, 1.5), p=1.0)(sample).image[0, 15].float()
+    gaussian = torch.exp(-((torch.arange(41) - 20.0) ** 2) / (2 * 1.5**2))
+    assert (values - 60 - 140 * gaussian / gaussian.sum()).abs().max() < 1
+    peaks = [RandomBlur((0.5, 2.0), p=1.0)(sample).image[0, 15, 20].item() for _ in range(100)]
+    assert min(peaks) == pytest.approx(60 + 140 * 0.2, abs=3) and max(peaks) > 60 + 140 * 0.7
+
+
+def test_colours_change_by_up_to_their_strength():
+    torch.manual_seed(0)
+    image = torch.full((3, 4, 6), 100, dtype=torch.uint8)
+    # On one grey only the brightness shows.
+    seen = [RandomColors(p=1.0)(GroundingSample(image, ())).image.unique().item() for _ in range(300)]
+    assert 60 <= min(seen) < 63 and 137 < max(seen) <= 140
+
+
+@pytest.mark.parametrize(
+    ("step", "share"),
+    [(RandomCrop((600,), 384, 400), 0.5), (RandomColors(), 0.8), (RandomBlur((1, 2)), 0.5), (RandomMirror(), 0.5)],
+)
+def test_each_step_is_taken_as_often_as_the_recipe_says(step, share):
+    torch.manual_seed(0)
+    sample = make_sample(64, 48, (30, 20, 36, 28))
+    taken = sum(step(sample) is not sample for _ in range(1000))
+    assert taken / 1000 == pytest.approx(share, abs=0.05)
+
+
 def test_sizes_scale_with_the_network():
     base = training_augmentation({"height": 448, "width": 448}).transforms
     assert base[0] == RandomCrop((400, 500, 600), 384, 600)
@@ -232,6 +281,11 @@ def test_sizes_scale_with_the_network():
     assert small[0] == RandomCrop((100, 125, 150), 96, 150)
     assert small[1] == RandomLongSide((112, 104, 96, 88, 80, 72, 64))
     assert small[-1] == Stretch(112, 112)
+    for size in ({"height": 112, "width": 56}, {"height": 56, "width": 112}):
+        flat = training_augmentation(size, blur=True).transforms
+        assert flat[1] == small[1]
+        assert flat[3] == RandomBlur((0.025, 0.5), p=0.5)
+        assert flat[-1] == Stretch(**size)
 
 
 def test_steps_can_be_left_out_and_taken_in():

@@ -103,6 +103,14 @@ def test_without_sizes_boxes_are_shares_of_the_picture(processor):
     assert answer["mask"].shape == (64, 64)
 
 
+def test_a_masks_probabilities_are_spread_with_pixels_as_areas(processor):
+    outputs = outputs_with_one_answer()
+    outputs.pred_masks = torch.tensor([[[0.3, 0.9], [0.3, 0.9], [0.3, 0.3]]]).logit()
+    [answer] = processor.post_process_grounding(outputs, target_sizes=[(3, 4)], mask_threshold=0.72)
+    # Between the middles of two pixels, 0.3 and 0.9, lie 0.45 and 0.75.
+    assert answer["mask"].tolist() == [[False, False, True, True]] * 2 + [[False] * 4]
+
+
 def test_a_higher_threshold_makes_a_smaller_mask(processor):
     outputs = outputs_with_one_answer()
     [some] = processor.post_process_grounding(outputs, mask_threshold=0.5)

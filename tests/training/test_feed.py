@@ -72,14 +72,14 @@ def test_a_position_in_another_epoch_says_nothing_about_this_one():
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (TrainingRows(IterableDataset.from_generator(lambda: iter([])), None, 1), "no rows to train on"),
-        (rows_with_every_third_defective(1), "all are defective"),
+        (lambda: TrainingRows(IterableDataset.from_generator(lambda: iter([])), None, 1), "no rows to train on"),
+        (lambda: rows_with_every_third_defective(1), "all are defective"),
     ],
     ids=["none at all", "all defective"],
 )
 def test_a_share_without_a_good_row_is_an_error(rows, message):
     with pytest.raises(ValueError, match=message):
-        list(feed(rows))
+        list(feed(rows()))
 
 
 def test_an_epoch_is_a_whole_number_of_optimizer_steps():

@@ -43,3 +43,13 @@ def test_masks_of_different_sizes_are_refused(metric):
     answer = {"box": None, "mask": {"size": list(other["size"]), "counts": other["counts"].decode()}}
     with pytest.raises(ValueError, match=r"\[4, 8\] was given for one of \[8, 8\]"):
         metric.compute(predictions=[answer], references=[{"box": None, "mask": rle(slice(0, 4))}])
+
+
+def test_answers_added_one_by_one_or_some_at_a_time_are_measured_as_all_at_once(metric):
+    truth = [{"box": [0, 0, 10, 10], "mask": rle(slice(0, top))} for top in (4, 5, 6)]
+    answers = [{"box": [0, 0, 10, side], "mask": rle(slice(1, 4))} for side in (9, 6, 3)]
+    at_once = metric.compute(predictions=answers, references=truth)
+    metric.add(prediction=answers[0], reference=truth[0])
+    metric.add_batch(references=truth[1:], predictions=answers[1:])
+    assert metric.compute() == at_once
+    assert at_once["box_accuracy"] == pytest.approx(2 / 3) and at_once["num_samples"] == 3
