@@ -10,7 +10,6 @@ import argparse
 import ast
 import configparser
 import contextlib
-import copy
 import itertools
 import multiprocessing
 import os
@@ -43,6 +42,8 @@ TWIN = {**dict(TWINS), **{second: first for first, second in TWINS}}
 
 @dataclass(frozen=True)
 class Mutant:
+    """`text` in place of what stands in `source` from `start` to `end`."""
+
     path: str
     start: int
     end: int
@@ -64,10 +65,7 @@ class Mutant:
 
 
 def changed(node: ast.AST, **fields) -> ast.AST:
-    other = copy.copy(node)
-    for name, value in fields.items():
-        setattr(other, name, value)
-    return other
+    return type(node)(**(vars(node) | fields))
 
 
 def variants(node: ast.AST):
@@ -95,7 +93,7 @@ def variants(node: ast.AST):
             yield changed(node, upper=None)
         case ast.Tuple(elts=[first, second, *rest], ctx=ast.Load()):
             yield changed(node, elts=[second, first, *rest])
-    match node:
+    match node:  # beside what stands above
         case ast.Call(args=args, keywords=keywords):
             # The axes of a transpose have no order.
             if len(args) > 1 and "transpose" not in ast.unparse(node.func):
@@ -219,17 +217,18 @@ def outcome(context, folder: Path, tests: list[str], limit: float) -> tuple[str,
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*", help="files or folders to break; all rooms that tests must hold, if none")
-    parser.add_argument("--number", type=int, default=40)
-    parser.add_argument("--seed", type=int, default=0)
+    for name, default in (("--number", 40), ("--seed", 0)):
+        parser.add_argument(name, type=int, default=default)
     parser.add_argument("--without", nargs="*", default=[], help="tests to leave out, such as test_onnx_plvl")
     parser.add_argument("--limit", type=float, default=600, help="seconds for the tests of one mutant")
     options = parser.parse_args()
     places = [ROOT / name for name in options.files or ROOMS]
     files = [file for place in places for file in ([place] if place.is_file() else sorted(place.rglob("*.py")))]
     mutants = [mutant for file in files for mutant in mutants_of(str(file.relative_to(ROOT)))]
-    chosen = random.Random(options.seed).sample(mutants, min(options.number, len(mutants)))
     listed = (Path(__file__).parent / "equivalent_mutants.txt").read_text(encoding="utf-8").split("\n\n")
     equivalent = {tuple(entry.strip().splitlines()[:3]) for entry in listed}
+    mutants = [mutant for mutant in mutants if (mutant.path, *mutant.lines[1:]) not in equivalent]
+    chosen = random.Random(options.seed).sample(mutants, min(options.number, len(mutants)))
     print(f"{len(chosen)} of {len(mutants)} mutants of {len(files)} files", flush=True)
 
     os.environ |= {"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
@@ -248,19 +247,14 @@ def main():
             if word != "passed":
                 raise SystemExit((folder / "output.txt").read_text()[-4000:])
         for mutant in chosen:
-            number, before, after = mutant.lines
-            if (mutant.path, before, after) in equivalent:
-                word = "equivalent"
-            else:
-                place = folder / "checkout" / mutant.path
-                place.write_text(mutant.broken, encoding="utf-8")
-                word, seconds = outcome(context, folder, tests_of(mutant.path, options.without), options.limit)
-                place.write_text(mutant.source, encoding="utf-8")
-                word = {"passed": "SURVIVED", "failed": "noticed"}.get(word, word) + f" {seconds:.0f} s"
-                survivors += word.startswith("SURVIVED")
-            print(f"{word}: {mutant.path}:{number}\n  - {before}\n  + {after}", flush=True)
-    counted = [mutant for mutant in chosen if (mutant.path, *mutant.lines[1:]) not in equivalent]
-    print(f"{len(counted) - survivors} of {len(counted)} noticed, {len(chosen) - len(counted)} equivalent")
+            place, (number, before, after) = folder / "checkout" / mutant.path, mutant.lines
+            place.write_text(mutant.broken, encoding="utf-8")
+            word, seconds = outcome(context, folder, tests_of(mutant.path, options.without), options.limit)
+            place.write_text(mutant.source, encoding="utf-8")
+            word = {"passed": "SURVIVED", "failed": "noticed"}.get(word, word)
+            survivors += word == "SURVIVED"
+            print(f"{word} {seconds:.0f} s: {mutant.path}:{number}\n  - {before}\n  + {after}", flush=True)
+    print(f"{len(chosen) - survivors} of {len(chosen)} noticed")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,10 @@ def test_eager_and_sdpa_agree(model, inputs):
         eager = model(**inputs, output_attentions=True)
     torch.testing.assert_close(sdpa.pred_boxes, eager.pred_boxes, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(sdpa.pred_masks, eager.pred_masks, atol=1e-4, rtol=1e-4)
-    assert len(eager.attentions) == 3
+    # Two windows by three of each picture, the whole grid, and windows again.
+    windows, grid = (12, 2, 4, 4), (2, 2, 24, 24)
+    assert [weights.shape for weights in eager.attentions] == [windows, grid, windows]
+    assert all(torch.allclose(weights.sum(-1), torch.ones(())) for weights in eager.attentions)
     assert [weights.shape for weights in eager.cross_attentions] == [(2, 2, 24, 7)] * 2
 
 
