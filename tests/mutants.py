@@ -59,7 +59,7 @@ class Mutant:
         """Number of the first changed line, what stood there, and what stands there now."""
         before, after = self.source.splitlines(), self.broken.splitlines()
         number = next(i for i, (a, b) in enumerate(itertools.zip_longest(before, after)) if a != b)
-        kept = next(i for i, (a, b) in enumerate(zip(before[::-1], after[::-1], strict=False)) if a != b)
+        kept = next(i for i, (a, b) in enumerate(itertools.zip_longest(before[::-1], after[::-1])) if a != b)
         old, new = before[number : len(before) - kept], after[number : len(after) - kept]
         return number + 1, " ".join(map(str.strip, old)), " ".join(map(str.strip, new))
 
@@ -98,7 +98,7 @@ def variants(node: ast.AST):
             # The axes of a transpose have no order.
             if len(args) > 1 and "transpose" not in ast.unparse(node.func):
                 yield changed(node, args=[args[1], args[0], *args[2:]])
-            for index in range(len(keywords)):
+            for index in (i for i, keyword in enumerate(keywords) if keyword.arg != "strict"):
                 yield changed(node, keywords=keywords[:index] + keywords[index + 1 :])
         case ast.Expr() | ast.AugAssign() | ast.Raise() | ast.Continue() | ast.Break():
             yield ast.Pass()
@@ -111,25 +111,20 @@ def mutable_nodes(node: ast.AST):
     match node:
         case ast.Import() | ast.ImportFrom() | ast.JoinedStr() | ast.Expr(value=ast.Constant()):
             return
-        case ast.Assign(targets=[ast.Name(id="__all__")]):
-            return
         case ast.Raise():
             yield node
             return
     if hasattr(node, "end_lineno"):
         yield node
-    for name, value in ast.iter_fields(node):
-        if name in ("annotation", "returns", "decorator_list"):
-            continue
-        for child in value if isinstance(value, list) else [value]:
-            if isinstance(child, ast.AST):
-                yield from mutable_nodes(child)
+    skipped = [getattr(node, name, None) for name in ("annotation", "returns")] + getattr(node, "decorator_list", [])
+    for child in ast.iter_child_nodes(node):
+        if child not in skipped:
+            yield from mutable_nodes(child)
 
 
 def mutants_of(path: str) -> list[Mutant]:
     source = (ROOT / path).read_text(encoding="utf-8")
-    starts = list(itertools.accumulate((len(line) for line in source.splitlines(keepends=True)), initial=0))
-    found = []
+    starts, found = [0, *itertools.accumulate(map(len, source.splitlines(keepends=True)))], []
     for node in mutable_nodes(ast.parse(source)):
         for variant in variants(node):
             # Of an `if` only the condition is replaced.
@@ -142,23 +137,18 @@ def mutants_of(path: str) -> list[Mutant]:
                 for line, column in ((old.lineno, old.col_offset), (old.end_lineno, old.end_col_offset))
             )
             mutant = Mutant(path, start, end, text, source)
-            try:
+            with contextlib.suppress(SyntaxError):  # such as a generator without its parentheses
                 same = ast.dump(ast.parse(mutant.broken)) == ast.dump(ast.parse(source))
-            except SyntaxError:
-                continue  # such as a generator without its parentheses
-            found += [] if same else [mutant]
+                found += [] if same else [mutant]
     return found
 
 
 def tests_of(path: str, left_out: list[str]) -> list[str]:
     room, stem = Path(path).parts[0], Path(path).stem
-    files = sorted((ROOT / "tests").rglob("test_*.py"))
-    files = [file.relative_to(ROOT) for file in files if not {"transformers_suite", "demo_in_browser"} & {*file.parts}]
-    mirrored = [file for file in files if file.stem.startswith(f"test_{stem}") and room in file.parts]
-    naming = [file for file in files if stem in (ROOT / file).read_text(encoding="utf-8") and room in file.parts]
-    others = [file for file in files if room in file.parts]
-    ordered = dict.fromkeys([*mirrored, *naming, *others])
-    return [str(file) for file in ordered if file.stem not in left_out]
+    files = [file for file in sorted((ROOT / "tests" / room).rglob("test_*.py")) if file.stem not in left_out]
+    mirrored = [file for file in files if file.stem.startswith(f"test_{stem}")]
+    naming = [file for file in files if stem in file.read_text(encoding="utf-8")]
+    return [str(file.relative_to(ROOT)) for file in dict.fromkeys([*mirrored, *naming, *files])]
 
 
 def copy_of_the_checkout(folder: Path):
@@ -171,6 +161,7 @@ def copy_of_the_checkout(folder: Path):
     packages = folder / "packages"
     settings = configparser.ConfigParser()
     settings.read(ROOT / "setup.cfg", encoding="utf-8")
+    (folder / "home").mkdir()
     for line in settings["options"]["package_dir"].strip().splitlines():
         package, place = (part.strip() for part in line.split("="))
         target = packages.joinpath(*package.split("."))
@@ -185,7 +176,6 @@ def copy_of_the_checkout(folder: Path):
     (site,) = (folder / "venv/lib").glob("python*/site-packages")
     installed = next(path for path in sys.path if path.endswith("site-packages"))
     (site / "copy.pth").write_text(f"{packages}\nimport site; site.addsitedir({installed!r})\n", encoding="utf-8")
-    (folder / "home").mkdir()
 
 
 def run_tests(folder: str, tests: list[str]):
@@ -210,8 +200,7 @@ def outcome(context, folder: Path, tests: list[str], limit: float) -> tuple[str,
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)  # with what a test may have started
     process.join()
-    word = "too long" if ended is None else "failed" if ended else "passed"
-    return word, time.monotonic() - start
+    return "too long" if ended is None else "failed" if ended else "passed", time.monotonic() - start
 
 
 def main():
@@ -222,7 +211,7 @@ def main():
     parser.add_argument("--without", nargs="*", default=[], help="tests to leave out, such as test_onnx_plvl")
     parser.add_argument("--limit", type=float, default=600, help="seconds for the tests of one mutant")
     options = parser.parse_args()
-    places = [ROOT / name for name in options.files or ROOMS]
+    places = map(ROOT.joinpath, options.files or ROOMS)
     files = [file for place in places for file in ([place] if place.is_file() else sorted(place.rglob("*.py")))]
     mutants = [mutant for file in files for mutant in mutants_of(str(file.relative_to(ROOT)))]
     listed = (Path(__file__).parent / "equivalent_mutants.txt").read_text(encoding="utf-8").split("\n\n")
