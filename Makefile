@@ -102,8 +102,11 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# As where text files are ASCII unless a program says otherwise: every open() of text names its encoding.
+ASCII := LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0
+
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(ASCII) OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 # What tests/mutants.py takes: files or folders, --number, --seed, --without.
 MUTANTS ?= --number 40 --seed 0
