@@ -27,10 +27,11 @@ def test_the_heatmap_is_one_at_the_centre_cell_and_falls_off_as_a_gaussian():
 
 
 def test_the_heatmap_has_the_pictures_rows_and_columns():
-    # Centres at 2.6 of 8 rows and 14.4 of 20 columns: the nearest whole ones.
-    heatmap = center_heatmap(torch.tensor([[0.72, 0.325, 0.3, 0.25]]), (8, 20))[0]
+    # The centre is at 2.6 of 8 rows and 14.6 of 20 columns; the box is 8 rows high and 4 columns wide.
+    heatmap = center_heatmap(torch.tensor([[0.73, 0.325, 0.2, 1.0]]), (8, 20))[0]
     assert heatmap.shape == (8, 20)
-    assert (heatmap == 1).nonzero().tolist() == [[3, 14]]
+    assert (heatmap == 1).nonzero().tolist() == [[3, 15]]
+    assert heatmap[2:5, 14:17].min() > 0 and (heatmap > 0).sum() == 9
 
 
 @pytest.mark.parametrize(("height", "width"), [(20, 30), (8, 60), (55, 3), (0, 0)])
