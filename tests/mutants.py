@@ -228,7 +228,7 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         copy_of_the_checkout(folder)
-        os.environ["HOME"] = str(folder / "home")
+        os.environ |= {"HOME": f"{folder}/home", "TMPDIR": f"{folder}/home"}
         context.set_executable(str(folder / "venv/bin/python"))
         for tests in dict.fromkeys(tuple(sorted(tests_of(mutant.path, options.without))) for mutant in chosen):
             word, seconds = outcome(context, folder, list(tests), options.limit)
