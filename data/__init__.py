@@ -1,7 +1,19 @@
 """Grounding data: loaders with one row schema, mixtures, collator and the made-up RefShapes set."""
 
-from plvl.data.loading import load_grounding_dataset
-from plvl.data.masks import decode_segmentation, encode_segmentation
-from plvl.data.schema import ROW_FEATURES
+from importlib import import_module
 
-__all__ = ["ROW_FEATURES", "decode_segmentation", "encode_segmentation", "load_grounding_dataset"]
+# Imported when first used: masks alone need no `datasets`, which takes a second.
+_MODULE_OF = {
+    "ROW_FEATURES": "schema",
+    "decode_segmentation": "masks",
+    "encode_segmentation": "masks",
+    "load_grounding_dataset": "loading",
+}
+
+__all__ = sorted(_MODULE_OF)
+
+
+def __getattr__(name):
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)

@@ -25,6 +25,10 @@ _ORIENTATION = 0x0112  # the EXIF tag
 _WIDE_INTEGERS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 
+class ImageTooLargeError(ValueError):
+    """An image has more pixels than Pillow's limit for decompression bombs, `PIL.Image.MAX_IMAGE_PIXELS`."""
+
+
 def read_image(image, timeout: float | None = None):
     """
     An image as the processor takes it.
@@ -99,12 +103,22 @@ def _upper_half(image):
 def _decoded(file, name: str) -> Image.Image:
     try:
         image = Image.open(file)
+        _refuse_bomb(image, name)
         image.load()
     except UnidentifiedImageError:
         raise ValueError(f"{name} is no image that can be read{_hint(name)}") from None
+    except ImageTooLargeError:
+        raise
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise ValueError(f"{name} cannot be read: {error}") from error
     return image
+
+
+def _refuse_bomb(image: Image.Image, name: str):
+    """Pillow warns at its limit and refuses at twice that; here the limit is the limit."""
+    pixels, most = image.width * image.height, Image.MAX_IMAGE_PIXELS
+    if most is not None and pixels > most:
+        raise ImageTooLargeError(f"{name}: {image.width} x {image.height} pixels, the limit is {most}")
 
 
 def _hint(name: str) -> str:

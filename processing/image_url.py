@@ -35,4 +35,5 @@ def read_url(url: str, most_seconds: float = MOST_SECONDS, most_bytes: int = MOS
                     raise ValueError(f"{url}: not read whole in {most_seconds:g} s ({size} bytes came)")
             return b"".join(blocks), response.headers.get_content_type()
     except (URLError, HTTPException, OSError) as error:
-        raise ValueError(f"{url}: {getattr(error, 'reason', error)}") from error
+        reason = error.reason if type(error) is URLError else error
+        raise ValueError(f"{url}: {reason}") from error

@@ -10,6 +10,7 @@ from transformers.utils import logging
 
 import plvl.checkpoints
 from plvl.modeling_plvl import PLVLModel
+from plvl.modeling_plvl.model_card_plvl import read_metrics
 from plvl.processing import PLVLProcessor
 from plvl.scripts.whole_model import load_whole
 
@@ -46,11 +47,15 @@ def chosen_folder(name: str | None) -> Path:
 def load_chosen_model(folder: Path, **options) -> tuple[PLVLModel, PLVLProcessor]:
     """
     The model in float32, on the accelerator where there is one, and its processor; `options` are `from_pretrained`'s.
+    Of a model that was measured on RefShapes alone, stderr says what it knows.
 
     Raises:
         ValueError: the folder holds no whole PLVL model.
     """
     logging.disable_progress_bar()
     model, processor = load_whole(folder, dtype=torch.float32, **options)
+    sets = {name.rpartition("/")[0] for name in read_metrics(folder) or {}}
+    if sets == {"refshapes"}:
+        print("this model has learned drawn shapes of the set RefShapes, no photographs", file=sys.stderr)
     device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     return model.to(device).eval(), processor

@@ -1,90 +1,172 @@
-"""The pictures that a person names on the command line, and where their drawings go."""
+"""The images that a person names on the command line, and where their drawings go. Imports nothing that takes time."""
 
-from http.client import HTTPException
+import glob
+import os
+from importlib.util import find_spec
 from pathlib import Path
-from urllib.request import urlopen
 
 from PIL import Image
 
-from plvl.data.pictures import PictureError, open_picture
+# Read with a package of its own; of MPO Pillow reads the first image, as JPEG.
+_PACKAGES = {".heic": "pillow_heif", ".heif": "pillow_heif"}
+_AS_JPEG = {".mpo"}
 
-URL_TIMEOUT = 30
+
+def split_words(words: list[str]) -> tuple[list[str], list[str]]:
+    """
+    Which words of a command line are images, and which the expressions after them: an image is a file or a folder that
+    is there, a URL, a pattern (`*.jpg`), or has an image's suffix. The first word is one, the last an expression.
+
+    Raises:
+        ValueError: a word is empty, no expression is left, or an image comes after an expression; the message says
+            what was taken for what.
+    """
+    for word in words:
+        # Undecodable bytes of an argument are kept as half characters, which no text has.
+        if not _is_image(word) and not word.isprintable() and any("\ud800" <= c <= "\udfff" for c in word):
+            raise ValueError(f"an expression must be text in this terminal's encoding, got {word!a}")
+    if not words[0].strip():
+        raise ValueError("the image's name is empty")  # as a path it would be the current folder
+    count = 1
+    while count < len(words) and _is_image(words[count]) and (count < len(words) - 1 or _is_surely_image(words[-1])):
+        count += 1
+    images, expressions = words[:count], words[count:]
+    if not expressions:
+        raise ValueError(f"no expression: {', '.join(map(ascii, images))} are taken for images")
+    late = next((word for word in expressions if _is_surely_image(word)), None)
+    if late is not None:
+        raise ValueError(f"{late!a} is an image that comes after the expression {expressions[0]!a}: name images first")
+    for number, expression in enumerate(expressions, 1):
+        if not any(character.isprintable() and not character.isspace() for character in expression):
+            raise ValueError(f"expression {number} is empty")
+    return images, expressions
+
+
+def find_all_pictures(names: list[str]) -> tuple[bool, list[str | Path], list[str]]:
+    """
+    Whether several images are meant; the images of all names, each once; and what of folders is left out, and why.
+
+    Raises:
+        ValueError: see `find_pictures`.
+    """
+    several, images, left_out = len(names) > 1, [], []
+    for name in names:
+        is_several, found = find_pictures(name)
+        several |= is_several
+        images += found
+        if not is_url(name) and Path(name).is_dir():
+            left_out += _left_out(Path(name))
+    return several, list(dict.fromkeys(images)), left_out
 
 
 def find_pictures(name: str) -> tuple[bool, list[str | Path]]:
     """
-    Whether `name` is a folder, and the pictures it stands for: a file, a URL, or the folder's picture files, sorted.
+    Whether `name` stands for several images, and these: a file, a URL, those that a pattern matches, or a folder's
+    image files, sorted.
 
     Raises:
-        ValueError: the name is empty, there is nothing of the name, or the folder holds no picture files (by their
-            suffixes).
+        ValueError: there is nothing of the name, or the folder holds no image files (by their suffixes).
     """
-    if _is_url(name):
+    if is_url(name):
         return False, [name]
-    if not name.strip():
-        raise ValueError("the picture's name is empty")  # as a path it would be the current folder
     path = Path(name)
-    if not path.is_dir():
-        if not path.exists():
-            raise ValueError(f"picture missing: {name}")
+    if path.is_dir():
+        try:
+            files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+        except OSError as error:
+            raise ValueError(f"the folder {name} cannot be read: {error.strerror}") from error
+        images = [file for file in files if can_open(file.suffix)]
+        if not images:
+            raise ValueError(f"no images in the folder {name} (an image is known by its suffix, as .jpg or .png)")
+        return True, images
+    if path.exists():
+        if not path.is_file():
+            raise ValueError(f"{name} is no file that can be read as an image")
         return False, [path]
-    suffixes = _suffixes(Image.OPEN)
-    pictures = sorted(
-        file
-        for file in path.iterdir()
-        if file.suffix.lower() in suffixes and file.is_file() and not file.name.startswith(".")
+    matches = (
+        [Path(match) for match in sorted(glob.glob(name)) if Path(match).is_file()] if glob.has_magic(name) else []
     )
-    if not pictures:
-        raise ValueError(f"no pictures in the folder {name} (a picture is known by its suffix, as .jpg or .png)")
-    return True, pictures
+    if not matches:
+        raise ValueError(f"picture missing: {name}")
+    return True, matches
 
 
 def read_picture(picture: str | Path) -> Image.Image:
     """
-    The picture, RGB and upright.
+    The image, RGB and upright.
 
     Raises:
-        PictureError: it is missing, unreadable or too large.
+        ValueError: it cannot be read; the message names it.
     """
-    if not _is_url(str(picture)):
-        return open_picture({"path": str(picture)})
-    try:
-        with urlopen(picture, timeout=URL_TIMEOUT) as response:
-            content = response.read()
-    except (OSError, ValueError, HTTPException) as error:
-        raise PictureError("picture missing", f"{picture}: {error}") from error
-    return open_picture({"path": picture, "bytes": content})
+    from plvl.processing.image_input import read_image
+
+    return read_image(picture).convert("RGB")
 
 
 def drawing_paths(pictures: list, output: str, is_folder: bool) -> list[Path]:
     """
-    The file of each picture's drawing: `output`, or for a folder of pictures a PNG of the picture's name in it.
+    The file of each image's drawing: `output`, or for several images a PNG of the image's name in that folder.
 
     Raises:
-        ValueError: `output` cannot be it, or a drawing would take the place of one of the pictures.
+        ValueError: `output` cannot be it, or a drawing would take the place of one of the images.
     """
     output = Path(output)
     if not is_folder:
         if output.is_dir():
-            raise ValueError(f"--output {output} is a folder; for one picture name a file, as {output / 'out.png'}")
+            raise ValueError(f"--output {output} is a folder; for one image name a file, as {output / 'out.png'}")
         if output.suffix.lower() not in _suffixes(Image.SAVE):
             raise ValueError(f"--output {output}: drawings cannot be written in this format; name a .png or .jpg")
         drawings = [output]
     else:
         if output.exists() and not output.is_dir():
-            raise ValueError(f"--output {output} is a file; for a folder of pictures name a folder")
-        stems = {picture.stem for picture in pictures}
-        names = [picture.stem if len(stems) == len(pictures) else picture.name for picture in pictures]
+            raise ValueError(f"--output {output} is a file; for several images name a folder")
+        paths = [Path(picture) for picture in pictures]
+        stems = {path.stem for path in paths}
+        names = [path.stem if len(stems) == len(paths) else path.name for path in paths]
+        if len(set(names)) < len(names):
+            raise ValueError(f"--output {output}: two images are called {max(names, key=names.count)}")
         drawings = [output / f"{name}.png" for name in names]
-    originals = {Path(picture).resolve() for picture in pictures if not _is_url(str(picture))}
+    there = next(folder for folder in (drawings[0].parent, *drawings[0].absolute().parents) if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise ValueError(f"--output {output}: nothing can be written in {there}")
+    originals = {Path(picture).resolve() for picture in pictures if not is_url(str(picture))}
     for drawing in drawings:
         if drawing.resolve() in originals:
-            raise ValueError(f"--output {output}: the drawing would take the place of the picture {drawing}")
+            raise ValueError(f"--output {output}: the drawing would take the place of the image {drawing}")
     return drawings
 
 
-def _is_url(name: str) -> bool:
+def is_url(name: str) -> bool:
     return name.startswith(("http://", "https://"))
+
+
+def can_open(suffix: str) -> bool:
+    """Whether files of a suffix, as ".jpg", are images that can be read here."""
+    suffix = suffix.lower()
+    if suffix in _PACKAGES:
+        return find_spec(_PACKAGES[suffix]) is not None
+    return suffix in _AS_JPEG or suffix in _suffixes(Image.OPEN)
+
+
+def _left_out(folder: Path) -> list[str]:
+    files = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
+    reasons = []
+    for file in files:
+        if not can_open(file.suffix):
+            package = _PACKAGES.get(file.suffix.lower())
+            why = f"needs {package.replace('_', '-')}, pip install it" if package else "no image by its suffix"
+            reasons.append(f"{file.name} ({why})")
+    return reasons
+
+
+def _is_image(word: str) -> bool:
+    return _is_surely_image(word) or os.path.exists(word) or bool(glob.has_magic(word) and glob.glob(word))
+
+
+def _is_surely_image(word: str) -> bool:
+    """By its form, or because it is a file; a folder may have an expression's name."""
+    suffix = os.path.splitext(word)[1].lower()
+    return is_url(word) or suffix in _PACKAGES or can_open(suffix) or os.path.isfile(word)
 
 
 def _suffixes(formats: dict) -> set[str]:

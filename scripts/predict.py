@@ -1,6 +1,6 @@
-"""Grounds expressions in a picture, or in every picture of a folder, and draws what they mean.
+"""Grounds expressions in images, or in every image of a folder, and draws what they mean.
 
-plvl predict PICTURE "EXPRESSION" ["EXPRESSION" ...] [--model MODEL] [--output OUTPUT] [--json]
+plvl predict IMAGE [IMAGE ...] "EXPRESSION" ["EXPRESSION" ...] [--model MODEL] [--output OUTPUT] [--json]
 """
 
 import argparse
@@ -8,50 +8,65 @@ import json
 import sys
 from pathlib import Path
 
+from plvl.scripts.named_pictures import drawing_paths, find_all_pictures, read_picture, split_words
+from plvl.scripts.program import ArgumentParser
+
 DEFAULT_FILE, DEFAULT_FOLDER = "grounded.png", "grounded"
 EXPRESSIONS_AT_ONCE = 16
+LEFT_OUT_NAMED = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser):
-    parser.add_argument("picture", metavar="PICTURE", help="a picture file, a URL, or a folder of pictures")
-    parser.add_argument("expressions", metavar="EXPRESSION", nargs="+", help="what to find, as 'the man in red'")
+    parser.add_argument(
+        "words",
+        metavar="IMAGE [IMAGE ...] EXPRESSION",
+        nargs="+",
+        help="image files, URLs, patterns (*.jpg) or folders, and then what to find in each, as 'the man in red'",
+    )
     parser.add_argument("--model", help="folder or Hub name of a PLVL model (default: the bundled checkpoint)")
     parser.add_argument(
         "--output",
-        help="where the drawing goes: a file, or for a folder of pictures a folder "
+        help="where the drawing goes: a file, or for several images a folder "
         f"(default: {DEFAULT_FILE} or {DEFAULT_FOLDER}/; with --json nothing is drawn by default)",
     )
     parser.add_argument(
         "--json",
         action="store_true",
-        help="print a line of JSON for each picture: of each expression the score, the box (x1, y1, x2, y2 in pixels) "
+        help="print a line of JSON for each image: of each expression the score, the box (x1, y1, x2, y2 in pixels) "
         "and the mask (COCO RLE)",
     )
 
 
 def run(arguments):
+    # What a terminal cannot show is spelt out; the other images still get their answers.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
         failed = predict(arguments)
+    except BrokenPipeError:
+        # Whoever read the answers has enough, as `head` has. Nothing is left to be flushed at the end.
+        sys.stdout = None
+        sys.exit(0)
     except (ValueError, OSError) as error:
         sys.exit(f"plvl predict: {error}")
     if failed:
-        sys.exit(f"plvl predict: {len(failed)} of the pictures could not be used: {', '.join(failed)}")
+        sys.exit(f"plvl predict: {len(failed)} of the images could not be used: {', '.join(failed)}")
 
 
 def predict(arguments) -> list[str]:
-    """Does what the arguments ask for; gives the pictures of a folder that could not be used."""
-    for number, expression in enumerate(arguments.expressions, 1):
-        if not expression.strip():
-            raise ValueError(f"expression {number} is empty")
-    # Not at the top: --help and a misspelt flag need not wait for Transformers.
-    from plvl.data.pictures import PictureError
+    """Does what the arguments ask for; gives those of several images that could not be used."""
+    images, expressions = split_words(arguments.words)
+    several, pictures, left_out = find_all_pictures(images)
+    output = arguments.output or (None if arguments.json else DEFAULT_FOLDER if several else DEFAULT_FILE)
+    drawings = drawing_paths(pictures, output, several) if output else [None] * len(pictures)
+    if left_out:
+        more = f" and {len(left_out) - LEFT_OUT_NAMED} more" if len(left_out) > LEFT_OUT_NAMED else ""
+        print(f"plvl predict: left out: {', '.join(left_out[:LEFT_OUT_NAMED])}{more}", file=sys.stderr)
+    # Not at the top: --help and what is wrong with the arguments need not wait for Transformers.
     from plvl.processing.pipeline_plvl import VisualGroundingPipeline
     from plvl.scripts.chosen_model import chosen_folder, load_chosen_model
-    from plvl.scripts.named_pictures import drawing_paths, find_pictures, read_picture
 
-    is_folder, pictures = find_pictures(arguments.picture)
-    output = arguments.output or (None if arguments.json else DEFAULT_FOLDER if is_folder else DEFAULT_FILE)
-    drawings = drawing_paths(pictures, output, is_folder) if output else [None] * len(pictures)
     model, processor = load_chosen_model(chosen_folder(arguments.model))
     pipe = VisualGroundingPipeline(model=model, processor=processor, device=model.device)
 
@@ -59,15 +74,15 @@ def predict(arguments) -> list[str]:
     for picture, drawing in zip(pictures, drawings, strict=True):
         try:
             image = read_picture(picture)
-        except PictureError as error:
-            if not is_folder:
-                raise ValueError(f"{error.defect}: {error}") from error
+        except ValueError as error:
+            if not several:
+                raise
             failed.append(str(picture))
             if arguments.json:
-                print(json.dumps({"picture": str(picture), "error": f"{error.defect}: {error}"}), flush=True)
-            print(f"plvl predict: {error.defect}: {error}", file=sys.stderr)
+                print(json.dumps({"picture": str(picture), "error": str(error)}), flush=True)
+            print(f"plvl predict: {error}", file=sys.stderr)
             continue
-        answers = pipe(image, arguments.expressions, batch_size=EXPRESSIONS_AT_ONCE)
+        answers = pipe(image, expressions, batch_size=EXPRESSIONS_AT_ONCE)
         _report(picture, image, answers, drawing, as_json=arguments.json)
     return failed
 
@@ -80,7 +95,7 @@ def _report(picture, image, answers, drawing: Path | None, as_json: bool):
     else:
         print(f"{picture}: {image.width} x {image.height} pixels")
         for answer in answers:
-            print("  " + _line(answer, image))
+            print("  " + _line(answer, image), flush=True)
     if drawing:
         drawing.parent.mkdir(parents=True, exist_ok=True)
         boxes = [list(answer["box"].values()) if "box" in answer else None for answer in answers]
@@ -113,12 +128,12 @@ def _line(answer, image) -> str:
         parts.append(f"box: x {box['xmin']} to {box['xmax']}, y {box['ymin']} to {box['ymax']}")
     if "mask" in answer:
         share = answer["mask"].histogram()[255] / (image.width * image.height)
-        parts.append(f"mask: {share:.1%} of the picture")
+        parts.append(f"mask: {share:.1%} of the image")
     return f'"{answer["label"]}": {"; ".join(parts)}'
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = ArgumentParser(description=__doc__.splitlines()[0])
     add_arguments(parser)
     run(parser.parse_args(argv))
 

@@ -98,3 +98,12 @@ print(*sorted(str(file.relative_to(BUNDLED_CHECKPOINT)) for file in BUNDLED_CHEC
         "README.md config.json examples/a.jpg examples/examples.json model.safetensors",
     ]
     assert (tmp_path / "target" / "bin" / "plvl").is_file()
+
+
+def test_a_clone_called_plvl_does_not_hide_the_package_from_a_script_beside_it(tmp_path):
+    (tmp_path / "plvl").symlink_to(Path(__file__).parents[2])
+    script = tmp_path / "script.py"
+    imports = "import plvl\nfrom transformers import AutoConfig\n"
+    script.write_text(f"{imports}print(AutoConfig.for_model('plvl').model_type)\n", encoding="utf-8")
+    finished = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    assert finished.stdout == "plvl\n", finished.stderr

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import plvl
 import plvl.checkpoints
 from plvl.data.masks import decode_segmentation
 from plvl.modeling_plvl import PLVLModel
@@ -78,7 +80,7 @@ def test_one_picture_is_drawn_and_told_with_confidence_box_and_mask(predict, pic
     predict(picture_file, "the red square")
     told = capsys.readouterr()
     assert "60 x 40 pixels" in told.out
-    assert '"the red square": confidence 0.' in told.out and "box: x " in told.out and "of the picture" in told.out
+    assert '"the red square": confidence 0.' in told.out and "box: x " in told.out and "of the image" in told.out
     assert "drawn: grounded.png" in told.out
     assert Image.open("grounded.png").width == 480
     assert "bundled" not in told.err
@@ -138,13 +140,13 @@ def test_pictures_of_one_stem_keep_their_drawings_apart(predict, pictures, pictu
 
 def test_a_bad_picture_in_a_folder_is_named_and_the_others_are_done(predict, pictures, capsys):
     (pictures / "aa.jpg").write_bytes((pictures / "a.jpg").read_bytes()[:200])
-    with pytest.raises(SystemExit, match=r"1 of the pictures could not be used: .*aa\.jpg$"):
+    with pytest.raises(SystemExit, match=r"1 of the images could not be used: .*aa\.jpg$"):
         predict(pictures, EXPRESSIONS[0], "--json", "--output", "drawings")
     told = capsys.readouterr()
     assert sorted(file.name for file in Path("drawings").iterdir()) == ["a.png", "b.png"]
     records = [json.loads(line) for line in told.out.splitlines()]
     assert [("error" in record) for record in records] == [False, True, False]
-    assert "picture unreadable" in records[1]["error"] and "aa.jpg" in told.err
+    assert "cannot be read" in records[1]["error"] and "aa.jpg" in told.err
 
 
 def test_a_picture_on_its_side_is_answered_upright(predict, tmp_path, picture, capsys):
@@ -161,18 +163,18 @@ def test_a_picture_comes_from_a_url(predict, picture_file, url, capsys):
     predict(picture_file, EXPRESSIONS[0], "--json")
     from_url, from_file = map(json.loads, capsys.readouterr().out.splitlines())
     assert from_url == from_file | {"picture": f"{url}/picture.png"}
-    with pytest.raises(SystemExit, match=r"^plvl predict: picture missing: http://.*/gone\.png: HTTP Error 404"):
+    with pytest.raises(SystemExit, match=r"^plvl predict: http://.*/gone\.png: HTTP Error 404"):
         predict(f"{url}/gone.png", EXPRESSIONS[0])
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([" ", "x"], r"^plvl predict: the picture's name is empty$"),
-        (["http://127.0.0.1/a b.jpg", "x"], r"^plvl predict: picture missing: http://127\.0\.0\.1/a b\.jpg: "),
+        ([" ", "x"], r"^plvl predict: the image's name is empty$"),
+        (["http://127.0.0.1/a b.jpg", "x"], r"^plvl predict: http://127\.0\.0\.1/a b\.jpg: "),
         (["nowhere.jpg", "x"], r"^plvl predict: picture missing: nowhere\.jpg$"),
-        (["{folder}/notes.txt", "x"], r"^plvl predict: picture unreadable: .*notes\.txt"),
-        (["empty", "x"], r"^plvl predict: no pictures in the folder empty"),
+        (["{folder}/notes.txt", "x"], r"^plvl predict: .*notes\.txt is no image that can be read"),
+        (["empty", "x"], r"^plvl predict: no images in the folder empty"),
         (["{folder}/a.jpg", "x", " "], r"^plvl predict: expression 2 is empty$"),
         (["{folder}/a.jpg", "x", "--model", "no/such/model"], r"^plvl predict: no model 'no/such/model': no such f"),
         (
@@ -180,9 +182,9 @@ def test_a_picture_comes_from_a_url(predict, picture_file, url, capsys):
             r"^plvl predict: empty is no whole model: it lacks config\.json",
         ),
         (["{folder}/a.jpg", "x", "--output", "drawn.doc"], r"drawn\.doc: drawings cannot be written in this format"),
-        (["{folder}/a.jpg", "x", "--output", "empty"], r"--output empty is a folder; for one picture name a file"),
-        (["{folder}", "x", "--output", "{folder}/notes.txt"], r"notes\.txt is a file; for a folder of pictures name"),
-        (["{folder}/a.jpg", "x", "--output", "{folder}/a.jpg"], r"would take the place of the picture .*a\.jpg$"),
+        (["{folder}/a.jpg", "x", "--output", "empty"], r"--output empty is a folder; for one image name a file"),
+        (["{folder}", "x", "--output", "{folder}/notes.txt"], r"notes\.txt is a file; for several images name"),
+        (["{folder}/a.jpg", "x", "--output", "{folder}/a.jpg"], r"would take the place of the image .*a\.jpg$"),
     ],
 )
 def test_what_cannot_be_done_ends_in_one_line_and_nothing_is_written(predict, pictures, arguments, message):
@@ -195,12 +197,85 @@ def test_what_cannot_be_done_ends_in_one_line_and_nothing_is_written(predict, pi
     assert [file.name for file in Path().rglob("*")] == ["empty"]
 
 
+def test_several_images_and_patterns_come_before_the_expressions(predict, pictures, capsys):
+    predict(pictures / "a.jpg", pictures / "b.PNG", *EXPRESSIONS, "--json")
+    predict(pictures / "*.[jP]*", *EXPRESSIONS, "--json")
+    predict(pictures, pictures / "a.jpg", *EXPRESSIONS, "--json", "--output", "all")
+    told = capsys.readouterr()
+    records = [json.loads(line) for line in told.out.splitlines()]
+    assert [Path(record["picture"]).name for record in records] == ["a.jpg", "b.PNG"] * 3
+    assert all(len(record["answers"]) == 2 for record in records)
+    assert sorted(file.name for file in Path("all").iterdir()) == ["a.png", "b.png"]
+    # What a folder's other files are is said where the folder was named.
+    assert told.err.count("left out: notes.txt (no image by its suffix)") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["{folder}/a.jpg", "{folder}/b.PNG"], "no expression: .*a.jpg', .*b.PNG' are taken for images"),
+        (
+            ["{folder}/a.jpg", "a star", "{folder}/b.PNG"],
+            "b.PNG' is an image that comes after the expression",
+        ),
+        (["{folder}/a.jpg", "gone.jpg", "a star"], "picture missing: gone.jpg"),
+        (["{folder}/*.tif", "a star"], r"picture missing: .*\*.tif"),
+        (["{folder}/a.jpg", "\u200b"], "expression 1 is empty"),
+        (["{folder}/a.jpg", "the \udcff moon"], r"must be text in this terminal's encoding, got 'the \\udcff moon'"),
+        (["{folder}/pipe", "a star"], "pipe is no file that can be read as an image"),
+        (["{folder}/a.jpg", "a star", "--output", "{folder}/notes.txt/x.png"], "nothing can be written in .*txt"),
+    ],
+)
+def test_wrong_words_are_told_before_anything_is_imported(pictures, words, message, monkeypatch):
+    os.mkfifo(pictures / "pipe")
+    monkeypatch.setitem(sys.modules, "plvl.processing.pipeline_plvl", None)
+    with pytest.raises(SystemExit, match=message):
+        main(["predict", *(word.format(folder=pictures) for word in words)])
+
+
+def test_a_folder_that_has_an_expressions_name_is_an_expression_at_the_end(predict, pictures, capsys):
+    Path("cup").mkdir()
+    predict(pictures / "a.jpg", "cup", "--json")
+    assert json.loads(capsys.readouterr().out)["answers"][0]["expression"] == "cup"
+
+
+def test_what_a_terminal_cannot_show_is_spelt_out_and_the_others_are_done(model_folder, picture, tmp_path):
+    folder = os.fsencode(tmp_path / "odd")
+    os.mkdir(folder)
+    for name in (b"a.png", b"caf\xe9.png", b"z.png"):
+        with open(os.path.join(folder, name), "wb") as file:
+            picture.save(file, "PNG")
+    command = [sys.executable, "-m", "plvl.scripts.cli", "predict", folder, "die rote Fl\u00e4che", "--output", folder]
+    command[-1:] = [os.path.join(folder, b"drawn"), "--model", str(model_folder)]
+    done = subprocess.run(command, env=os.environ | {"PYTHONIOENCODING": "ascii"}, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert sorted(os.listdir(os.path.join(folder, b"drawn"))) == [b"a.png", b"caf\xe9.png", b"z.png"]
+    assert b'"die rote Fl\\xe4che": confidence' in done.stdout
+
+
+def test_a_model_of_refshapes_alone_says_what_it_knows(predict, picture_file, model_folder, capsys):
+    (model_folder / "metrics.json").write_text('{"refshapes/val": {"num_samples": 3}}', encoding="utf-8")
+    predict(picture_file, "the red square", "--json")
+    assert "this model has learned drawn shapes of the set RefShapes, no photographs" in capsys.readouterr().err
+    (model_folder / "metrics.json").write_text('{"refcoco/val": {"num_samples": 3}}', encoding="utf-8")
+    predict(picture_file, "the red square", "--json")
+    assert "RefShapes" not in capsys.readouterr().err
+
+
+def test_the_version_is_told_and_without_a_command_the_help(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0 and capsys.readouterr().out == f"plvl {plvl.__version__}\n"
+    main([])
+    assert "predict" in capsys.readouterr().out
+
+
 def test_drawings_do_not_take_the_place_of_the_folders_own_pictures(predict, picture, tmp_path):
     folder = tmp_path / "png"
     folder.mkdir()
     picture.save(folder / "a.png")
     before = (folder / "a.png").read_bytes()
-    with pytest.raises(SystemExit, match=r"would take the place of the picture .*a\.png$"):
+    with pytest.raises(SystemExit, match=r"would take the place of the image .*a\.png$"):
         predict(folder, "x", "--output", folder)
     assert (folder / "a.png").read_bytes() == before
 
