@@ -14,6 +14,8 @@ from safetensors import SafetensorError, safe_open
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from plvl.training.checkpoint_manifest import deviation_from_manifest, has_manifest
+
 logger = logging.getLogger(__name__)
 
 # Beside the checkpoints; what stands in it was being written when a run ended.
@@ -43,18 +45,18 @@ def what_prevents_going_on(checkpoint) -> str | None:
     folder = Path(checkpoint)
     if not folder.is_dir():
         return "there is no such folder"
-    if (folder / TRAINER_STATE_NAME).is_file() and not any(folder.glob("rng_state*")):
+    lost = deviation_from_manifest(folder) if has_manifest(folder) else None
+    if not lost and (folder / TRAINER_STATE_NAME).is_file() and not any(folder.glob("rng_state*")):
         return (
             "it holds a model without the state of its training (save_only_model, or files are lost). To train this "
             "model on, name it as model_name_or_path of a run with another output_dir"
         )
-    defect = defect_of(folder)
+    defect = lost or defect_of(folder)
     return defect and f"it is no whole checkpoint: {defect}"
 
 
-def defect_of(checkpoint) -> str | None:
-    """What makes a checkpoint unusable, such as a file cut short; None if nothing does."""
-    folder = Path(checkpoint)
+def defect_of(folder: Path) -> str | None:
+    """What makes a checkpoint unusable that one sees without its manifest, which earlier versions did not write."""
     try:
         state = json.loads((folder / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
