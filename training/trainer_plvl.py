@@ -28,6 +28,7 @@ from plvl.training.callbacks import (
     KeepBestModels,
     StopEarly,
 )
+from plvl.training.checkpoint_manifest import write_manifest
 from plvl.training.checkpoints import (
     UNFINISHED,
     agreed_checkpoint,
@@ -521,10 +522,12 @@ class PLVLTrainer(Trainer):
                 self.state.save_to_json(str(written / TRAINER_STATE_NAME))
             self.accelerator.wait_for_everyone()
             if self.is_world_process_zero():
+                write_manifest(written)
                 replace_folder(written, run_dir / name)
             self.accelerator.wait_for_everyone()
             # Machines without a common disk have each a part of their own.
             if self.is_local_process_zero() and written.exists():
+                write_manifest(written)
                 replace_folder(written, run_dir / name)
         if args.push_to_hub:
             self._push_from_checkpoint(str(run_dir / name))

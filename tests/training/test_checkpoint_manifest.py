@@ -30,7 +30,10 @@ def zeros_inside(file):
     ("damage", "said"),
     [
         (lambda folder: (folder / "inner/rng_state_1.pth").unlink(), "inner/rng_state_1.pth is missing"),
-        (lambda folder: (folder / "inner/rng_state_1.pth").write_bytes(b"rando"), "has 5 bytes and was written with 6"),
+        (
+            lambda folder: (folder / "inner/rng_state_1.pth").write_bytes(b"rando"),
+            "has 5 bytes and was written with 6",
+        ),
         (lambda folder: zeros_inside(folder / "model.safetensors"), "model.safetensors has other content"),
         (lambda folder: (folder / "manifest.json").write_text('{"model'), "manifest.json cannot be read"),
         (lambda folder: (folder / "manifest.json").write_text('{"model.safetensors": 1}'), "manifest.json cannot be"),
@@ -40,4 +43,3 @@ def zeros_inside(file):
 def test_what_is_lost_or_changed_is_named(folder, damage, said):
     damage(folder)
     assert said in deviation_from_manifest(folder)
-

@@ -9,6 +9,7 @@ import torch
 from small_runs import random_model, resumable_run, run_program
 from transformers import TrainerCallback
 
+from plvl.training.checkpoint_manifest import write_manifest
 from plvl.training.checkpoints import (
     CheckpointNotWrittenError,
     agreed_checkpoint,
@@ -80,6 +81,12 @@ def test_the_best_models_of_a_run_are_those_of_its_log(whole):
         assert (folder / name / "config.json").exists() and (folder / name / "tokenizer.json").exists()
 
 
+def zeros_inside(file):
+    content = file.read_bytes()
+    place = len(content) // 2
+    file.write_bytes(content[:place] + bytes(512) + content[place + 512 :])
+
+
 def cut(file):
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
@@ -93,14 +100,30 @@ def cut(file):
         lambda folder: (folder / "trainer_state.json").unlink(),
         lambda folder: (folder / "model.safetensors").unlink(),
         lambda folder: (folder / "rng_state.pth").write_bytes(b""),
+        lambda folder: (folder / "rng_state.pth").unlink(),
+        lambda folder: (folder / "scheduler.pt").unlink(),
+        lambda folder: (folder / "data_position_0.json").unlink(),
+        lambda folder: zeros_inside(folder / "model.safetensors"),
     ],
-    ids=["weights cut", "optimizer cut", "state cut", "no state", "no weights", "random states empty"],
+    ids=[
+        "weights cut",
+        "optimizer cut",
+        "state cut",
+        "no state",
+        "no weights",
+        "random states empty",
+        "no random states",
+        "no schedule",
+        "no position",
+        "zeros in the weights",
+    ],
 )
 def test_a_half_written_checkpoint_is_passed_over(stopped, damage, caplog):
     later = stopped / "checkpoint-12"
     shutil.copytree(stopped / "checkpoint-8", later)
     state = json.loads((later / "trainer_state.json").read_text()) | {"global_step": 12}
     (later / "trainer_state.json").write_text(json.dumps(state))
+    write_manifest(later)
     assert last_good_checkpoint(stopped) == str(later) and defect_of(later) is None
     damage(later)
     assert last_good_checkpoint(stopped) == str(stopped / "checkpoint-8")

@@ -199,17 +199,23 @@ def test_a_run_goes_on_from_the_last_checkpoint_or_from_one_under_any_name(refsh
     assert [entry["step"] for entry in trainer.state.log_history if "loss" in entry] == [1, 2, 3]
 
 
+def of_an_earlier_version(checkpoint):
+    (checkpoint / "rng_state.pth").unlink()
+    (checkpoint / "manifest.json").unlink()
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
         (lambda folder: shutil.rmtree(folder / "checkpoint-2"), "checkpoint-2: there is no such folder"),
         (
             lambda folder: (folder / "checkpoint-2/model.safetensors").unlink(),
-            "no whole checkpoint: it has no weights",
+            "no whole checkpoint: model.safetensors is missing",
         ),
-        (lambda folder: (folder / "checkpoint-2/rng_state.pth").unlink(), "a model without the state of its training"),
+        (lambda folder: (folder / "checkpoint-2/rng_state.pth").unlink(), "rng_state.pth is missing"),
+        (lambda folder: of_an_earlier_version(folder / "checkpoint-2"), "a model without the state of its training"),
     ],
-    ids=["not there", "damaged", "model only"],
+    ids=["not there", "damaged", "no random states", "model only"],
 )
 def test_a_checkpoint_asked_for_by_name_is_refused_with_the_reason(refshapes, saved_run, tmp_path, damage, message):
     shutil.copytree(saved_run, tmp_path, dirs_exist_ok=True)
@@ -275,7 +281,8 @@ def test_what_cannot_be_heeded_is_refused_at_the_start(model, processor, name):
         PLVLTrainer(model, processing_class=processor, **{name: lambda *args: None})
 
 
-def test_compute_metrics_of_boxes_is_refused_for_a_model_without_them(make_config, processor):
+def test_compute_metrics_of_boxes_is_refused_for_a_model_without_them(processor, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match="this model has no task rec"):
         PLVLTrainer(random_model(tasks=["res"]), processing_class=processor, compute_metrics=lambda given: {})
 
