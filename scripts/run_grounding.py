@@ -3,6 +3,7 @@
 import logging
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import transformers
@@ -17,6 +18,7 @@ from plvl.training.preflight import Preflight
 from plvl.training.recipe import DataArguments, ModelArguments, parse_recipe
 from plvl.training.results import metrics_by_split, print_summary, write_metrics, write_predictions
 from plvl.training.run_data import RunData, report_cut_expressions
+from plvl.training.run_lock import sole_run_in
 from plvl.training.signals import EXIT_AFTER_SIGTERM, end_on_sigterm, end_with_launcher
 from plvl.training.starting_model import check_model, load_or_make_model
 
@@ -38,6 +40,12 @@ def main(argv=None):
     check.output_dir()
     check.hub()
     check.end()
+    with sole_run_in(training_args.output_dir) if training_args.process_index == 0 else nullcontext():
+        run(model_args, data_args, training_args, data, check)
+
+
+def run(model_args, data_args, training_args, data: RunData, check: Preflight):
+    """Trains and evaluates, as far as the arguments say, once nothing is known to be in the way."""
     model, processor = load_or_make_model(model_args, data.expressions if training_args.do_train else None)
     check.disk(model)
     check.end()
@@ -87,7 +95,9 @@ def evaluate(trainer: PLVLTrainer, splits: dict, data_args: DataArguments):
         start = time.time()
         evaluated = trainer.evaluation_pass(rows, keep_answers=args.do_predict)
         if args.do_eval:
-            metrics |= metrics_by_split(trainer.report(evaluated, split, start), data_args.dataset, split)
+            # Parquet's rows keep the name of their set.
+            dataset = next(iter(evaluated.statistics)) if len(evaluated.statistics) == 1 else data_args.dataset
+            metrics |= metrics_by_split(trainer.report(evaluated, split, start), dataset, split)
         if args.do_predict and trainer.is_world_process_zero():
             print(f"predictions: {write_predictions(args.output_dir, split, evaluated.answers)}")
     if args.do_eval and trainer.is_world_process_zero():

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-LOCK = "run.lock"
-OWNER = "run.json"
+# With an underscore, Trainer leaves them out of what it pushes to the Hub.
+LOCK = "_run.lock"
+OWNER = "_run.json"
 # A killed run's data workers notice within seconds that it is gone; until then they hold what it held.
 SECONDS_TO_WAIT = 15
 
@@ -23,7 +24,7 @@ class OutputFolderInUseError(RuntimeError):
 def sole_run_in(output_dir, seconds_to_wait: float = SECONDS_TO_WAIT):
     """
     Holds `output_dir` for this process. The system lets go of it when the process ends, however it ends, so that a run
-    whose process is gone never bars another; `run.json` says who holds it.
+    whose process is gone never bars another; `_run.json` says who holds it.
 
     Raises:
         OutputFolderInUseError: another process holds it, still after `seconds_to_wait`.

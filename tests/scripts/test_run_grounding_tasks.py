@@ -16,7 +16,7 @@ from plvl.data import load_grounding_dataset
 from plvl.data.refshapes import write_refshapes
 from plvl.modeling_plvl import PLVLModel
 from plvl.processing.wordpiece import learn_wordpiece
-from plvl.scripts import run_grounding
+from plvl.scripts import prepare_data, run_grounding
 from plvl.training import grounding_metric
 
 
@@ -64,6 +64,22 @@ def test_a_run_keeps_the_best_model_and_draws_a_gallery_at_each_evaluation(boxes
     assert AutoConfig.from_pretrained(boxes_alone / "best_box_accuracy").tasks == ["rec"]
     assert not (boxes_alone / "best_mask_miou").exists()
     assert len(list((boxes_alone / "gallery").iterdir())) == 3
+
+
+def test_a_run_holds_its_folder_until_it_ends(shapes, boxes_alone, tmp_path, monkeypatch):
+    held = []
+    monkeypatch.setattr(run_grounding, "evaluate", lambda *given: held.append((tmp_path / "_run.json").exists()))
+    run(shapes, tmp_path, do_eval=True, model_name_or_path=str(boxes_alone / "best_box_accuracy"))
+    assert held == [True] and not (tmp_path / "_run.json").exists()
+
+
+def test_rows_of_parquet_are_measured_under_the_name_of_their_set(shapes, boxes_alone, tmp_path):
+    where = ["--image_root", str(shapes["image_root"]), "--label_root", str(shapes["label_root"])]
+    prepare_data.main(["refshapes", "--split", "val", *where, "--output", str(tmp_path / "parquet")])
+    start = str(boxes_alone / "best_box_accuracy")
+    in_parquet = {"dataset": "parquet", "label_root": str(tmp_path / "parquet"), "eval_splits": ["val"]}
+    run(shapes, tmp_path / "out", do_eval=True, model_name_or_path=start, **in_parquet)
+    assert list(json.loads((tmp_path / "out/metrics.json").read_text())) == ["refshapes/val"]
 
 
 def test_predictions_measured_by_evaluate_are_the_runs_own_metrics(shapes, boxes_alone, tmp_path):
