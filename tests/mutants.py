@@ -234,7 +234,7 @@ def main():
             word, seconds = outcome(context, folder, list(tests), options.limit)
             print(f"unbroken: {word} after {seconds:.0f} s", flush=True)
             if word != "passed":
-                raise SystemExit((folder / "output.txt").read_text()[-4000:])
+                raise SystemExit((folder / "output.txt").read_text(encoding="utf-8")[-4000:])
         for mutant in chosen:
             place, (number, before, after) = folder / "checkout" / mutant.path, mutant.lines
             place.write_text(mutant.broken, encoding="utf-8")

@@ -88,7 +88,7 @@ def _made_up_tensor(name: str, shape: list[int], dtype: str) -> torch.Tensor:
 
 def reference_shapes() -> dict:
     """Every tensor of an original checkpoint: name to [shape, dtype]."""
-    return json.loads((REFERENCE / "state_dict.json").read_text())
+    return json.loads((REFERENCE / "state_dict.json").read_text(encoding="utf-8"))
 
 
 class ReferenceNetwork:

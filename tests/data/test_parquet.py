@@ -66,7 +66,9 @@ def test_a_picture_is_stored_once_for_the_rows_that_share_it(refer_set, tmp_path
         reference["sentences"] = reference["sentences"] * 10
     refer_set.write()
     prepare(refer_set, tmp_path / "many", megabytes=1)
-    few, many = (json.loads((tmp_path / name / "train.manifest.json").read_text()) for name in ("few", "many"))
+    few, many = (
+        json.loads((tmp_path / name / "train.manifest.json").read_text(encoding="utf-8")) for name in ("few", "many")
+    )
     assert (few["shards"][0]["rows"], many["shards"][0]["rows"]) == (8, 80)
     assert many["shards"][0]["bytes"] < few["shards"][0]["bytes"] + 4000
 

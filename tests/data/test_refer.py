@@ -108,7 +108,7 @@ def test_a_missing_folder_of_pictures_is_named(refer_set, tmp_path):
 
 
 def test_label_files_cut_in_half_are_named(refer_set):
-    whole = refer_set.instances_file.read_text()
+    whole = refer_set.instances_file.read_text(encoding="utf-8")
     refer_set.instances_file.write_text(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match=r"instances\.json: cut short or no JSON"):
         load_grounding_dataset("refcoco", "train", **refer_set.roots)

@@ -58,7 +58,7 @@ def test_every_region_is_a_row_without_a_mask(genome):
 
 def test_text_written_as_utf8_is_read_as_that(genome):
     path = genome["label_root"] / "visual-genome/region_descriptions.json"
-    path.write_text(json.dumps(json.loads(path.read_text()), ensure_ascii=False), encoding="utf-8")
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")), ensure_ascii=False), encoding="utf-8")
     rows = list(load_grounding_dataset("visual_genome", "train", **genome))
     assert rows[-1]["text"].startswith("café")
 
@@ -84,7 +84,7 @@ def test_the_set_has_no_other_split_than_train(genome):
 
 def test_a_region_file_cut_in_half_is_named(genome):
     path = genome["label_root"] / "visual-genome/region_descriptions.json"
-    path.write_text(path.read_text()[:150])
+    path.write_text(path.read_text(encoding="utf-8")[:150])
     with pytest.raises(ValueError, match=r"region_descriptions\.json: cut short"):
         load_grounding_dataset("visual_genome", "train", **genome)
 
@@ -106,7 +106,7 @@ def test_labels_of_another_form_are_named(genome, file, content, message):
 
 def test_memory_does_not_grow_with_the_number_of_rows(genome):
     folder = genome["label_root"] / "visual-genome"
-    images = json.loads((folder / "image_data.json").read_text())
+    images = json.loads((folder / "image_data.json").read_text(encoding="utf-8"))
 
     def peak_of_reading(num_entries):
         entries = [

@@ -190,6 +190,7 @@ def iter_of(items):
 
 def test_without_a_model_it_is_the_bundled_one_and_says_so(caplog):
     logging.get_logger("transformers").addHandler(caplog.handler)
+    caplog.set_level("WARNING", logger="transformers")
     pipe = pipeline("visual-grounding", device="cpu")
     assert pipe.model.name_or_path == str(BUNDLED_CHECKPOINT)
     assert f"No model was supplied, defaulted to {BUNDLED_CHECKPOINT}" in caplog.text

@@ -20,6 +20,7 @@ def test_a_long_expression_is_cut_to_forty_tokens(processor, picture):
 
 def test_a_cut_expression_is_said_once_with_its_numbers(processor, picture, caplog):
     logging.get_logger("transformers").addHandler(caplog.handler)
+    caplog.set_level("WARNING", logger="transformers")
     processor._said_what_is_cut = False
     processor(images=picture, text="red square " * 19, return_tensors="pt")  # 38 and two marks: it fits
     assert "tokens" not in caplog.text

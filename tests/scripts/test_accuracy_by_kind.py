@@ -33,7 +33,7 @@ def measure(label_root, tmp_path):
                 lines.append(json.dumps({name: value for name, value in record.items() if value is not None}))
         (tmp_path / "predictions_val.jsonl").write_text("\n".join(lines) + "\n")
         accuracy_by_kind.main(["--predictions", str(tmp_path), "--label_root", str(label_root)])
-        return json.loads((tmp_path / "metrics_by_kind.json").read_text())["refshapes/val"]
+        return json.loads((tmp_path / "metrics_by_kind.json").read_text(encoding="utf-8"))["refshapes/val"]
 
     return run
 
@@ -72,9 +72,9 @@ def test_all_kinds_together_are_the_metrics_of_the_evaluation(label_root, model_
     roots = ["--image_root", str(label_root.parent / "images"), "--label_root", str(label_root)]
     flags = ["--do_eval", "--do_predict", "--use_cpu", "--output_dir", str(tmp_path), "--gallery_size", "0"]
     run_grounding.main(["--dataset", "refshapes", "--model_name_or_path", str(model_folder), *roots, *flags])
-    evaluated = json.loads((tmp_path / "metrics.json").read_text())["refshapes/val"]
+    evaluated = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))["refshapes/val"]
     accuracy_by_kind.main(["--predictions", str(tmp_path), "--label_root", str(label_root)])
-    together = json.loads((tmp_path / "metrics_by_kind.json").read_text())["refshapes/val"]["all"]
+    together = json.loads((tmp_path / "metrics_by_kind.json").read_text(encoding="utf-8"))["refshapes/val"]["all"]
     assert together["num_samples"] == evaluated["num_samples"]
     for name in ("box_accuracy", "box_miou", "mask_miou"):
         assert together[name] == pytest.approx(evaluated[f"native_{name}"], abs=1e-6)

@@ -56,9 +56,9 @@ def test_a_bundle_has_model_processor_card_metrics_slice_and_examples(bundle, tr
         "slice.json",
         "examples",
     }
-    metrics = json.loads((folder / "metrics.json").read_text())["refshapes/val"]
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["refshapes/val"]
     assert metrics == METRICS["refshapes/val"] | {"by_kind": BY_KIND, "by_difficulty": {"1": {"num_samples": 2}}}
-    card = (folder / "README.md").read_text()
+    card = (folder / "README.md").read_text(encoding="utf-8")
     assert "| refshapes/val | 75.00 | 25.00 |" in card and "| attribute | 87.50 | 50.00 |" in card
     assert "license: apache-2.0" in card and "in single precision" in card
     before, after = (load_file(each / "model.safetensors") for each in (trained, folder))
@@ -123,7 +123,7 @@ def test_half_precision_halves_the_file_and_loads_in_single(bundle, trained, mon
     }
     model = AutoModel.from_pretrained(folder)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
-    assert "stored in half precision" in (folder / "README.md").read_text()
+    assert "stored in half precision" in (folder / "README.md").read_text(encoding="utf-8")
     check_slice(folder, model, load_whole(folder)[1])
 
 

@@ -44,4 +44,4 @@ def test_it_refuses_a_file_as_output(tmp_path):
     path.write_text("mine")
     with pytest.raises(SystemExit, match="is a file, and RefShapes needs a folder"):
         main(["--output", str(path), "--num_images", "1"])
-    assert path.read_text() == "mine"
+    assert path.read_text(encoding="utf-8") == "mine"

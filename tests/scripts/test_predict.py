@@ -245,9 +245,20 @@ def test_what_a_terminal_cannot_show_is_spelt_out_and_the_others_are_done(model_
     for name in (b"a.png", b"caf\xe9.png", b"z.png"):
         with open(os.path.join(folder, name), "wb") as file:
             picture.save(file, "PNG")
-    command = [sys.executable, "-m", "plvl.scripts.cli", "predict", folder, "die rote Fl\u00e4che", "--output", folder]
+    command = [
+        sys.executable,
+        "-m",
+        "plvl.scripts.cli",
+        "predict",
+        folder,
+        "die rote Fläche".encode(),
+        "--output",
+        folder,
+    ]
     command[-1:] = [os.path.join(folder, b"drawn"), "--model", str(model_folder)]
-    done = subprocess.run(command, env=os.environ | {"PYTHONIOENCODING": "ascii"}, capture_output=True)
+    done = subprocess.run(
+        command, env=os.environ | {"PYTHONUTF8": "1", "PYTHONIOENCODING": "ascii"}, capture_output=True
+    )
     assert done.returncode == 0, done.stderr
     assert sorted(os.listdir(os.path.join(folder, b"drawn"))) == [b"a.png", b"caf\xe9.png", b"z.png"]
     assert b'"die rote Fl\\xe4che": confidence' in done.stdout

@@ -100,13 +100,13 @@ def test_metrics_come_along_and_into_the_card(publish, model_folder):
     metrics = {"refcoco/val": {"num_samples": 4, "box_accuracy": 0.75, "mask_miou": 0.5}}
     (model_folder / "metrics.json").write_text(json.dumps(metrics))
     folder = publish()
-    assert json.loads((folder / "metrics.json").read_text()) == metrics
-    assert "| refcoco/val | 75.00 | 50.00 |" in (folder / "README.md").read_text()
+    assert json.loads((folder / "metrics.json").read_text(encoding="utf-8")) == metrics
+    assert "| refcoco/val | 75.00 | 50.00 |" in (folder / "README.md").read_text(encoding="utf-8")
 
 
 def test_a_readme_of_ones_own_is_published(publish, model_folder):
     (model_folder / "README.md").write_text("---\nlicense: mit\n---\n\nMy own words.\n")
-    assert (publish() / "README.md").read_text() == "---\nlicense: mit\n---\n\nMy own words.\n"
+    assert (publish() / "README.md").read_text(encoding="utf-8") == "---\nlicense: mit\n---\n\nMy own words.\n"
 
 
 def test_with_code_it_loads_where_plvl_is_not_installed(model_folder, model, processor, local_hub, tmp_path):
@@ -180,8 +180,8 @@ def test_the_code_comes_without_the_rooms(publish):
     }
     assert {path.name for path in folder.glob("*.py")} == modules
     for module in folder.glob("*.py"):
-        assert "from plvl" not in module.read_text()
-    readme = (folder / "README.md").read_text()
+        assert "from plvl" not in module.read_text(encoding="utf-8")
+    readme = (folder / "README.md").read_text(encoding="utf-8")
     assert readme.count('AutoModel.from_pretrained("lab/tiny", trust_remote_code=True)') == 1
 
 
@@ -189,23 +189,25 @@ def test_a_model_that_came_with_code_can_be_published_without(publish, model_fol
     with_code = publish("--with_code").rename(tmp_path / "with_code")
     folder = publish(model=with_code)
     assert not list(folder.glob("*.py"))
-    assert "auto_map" not in (folder / "config.json").read_text() + (folder / "processor_config.json").read_text()
-    readme = (folder / "README.md").read_text()
+    assert "auto_map" not in (folder / "config.json").read_text(encoding="utf-8") + (
+        folder / "processor_config.json"
+    ).read_text(encoding="utf-8")
+    readme = (folder / "README.md").read_text(encoding="utf-8")
     assert "trust_remote_code" not in readme and "Without PLVL installed" not in readme
-    assert readme == (publish(model=model_folder, output="without") / "README.md").read_text()
+    assert readme == (publish(model=model_folder, output="without") / "README.md").read_text(encoding="utf-8")
 
 
 def test_words_around_the_section_on_code_stay(publish, model_folder):
     section = "## Without PLVL installed\n\nNeeds trust_remote_code.\n"
     (model_folder / "README.md").write_text(f"My own words.\n\n{section}\n## More\n\nOf them.\n")
-    assert (publish() / "README.md").read_text() == "My own words.\n\n## More\n\nOf them.\n"
+    assert (publish() / "README.md").read_text(encoding="utf-8") == "My own words.\n\n## More\n\nOf them.\n"
 
 
 def test_the_examples_of_a_card_follow_the_model_to_another_repository(publish, tmp_path):
     first = publish("--with_code").rename(tmp_path / "first")
-    words = f'{(first / "README.md").read_text()}\nTrained from the model="lab/tiny" of last year.\n'
-    (first / "README.md").write_text(words)
-    readme = (publish("--with_code", "--repo", "lab/other", model=first) / "README.md").read_text()
+    words = f'{(first / "README.md").read_text(encoding="utf-8")}\nTrained from the model="lab/tiny" of last year.\n'
+    (first / "README.md").write_text(words, encoding="utf-8")
+    readme = (publish("--with_code", "--repo", "lab/other", model=first) / "README.md").read_text(encoding="utf-8")
     assert readme.count('model="lab/other")') == 1
     assert readme.count('from_pretrained("lab/other", trust_remote_code=True)') == 2
     assert readme.count("lab/tiny") == 1 and readme.endswith('Trained from the model="lab/tiny" of last year.\n')
@@ -304,7 +306,7 @@ def test_a_configuration_that_cannot_be_read_is_named(publish, model_folder):
 
 
 def test_a_configuration_with_a_wrong_value_ends_in_one_line(publish, model_folder):
-    content = json.loads((model_folder / "config.json").read_text()) | {"tasks": ["x"]}
+    content = json.loads((model_folder / "config.json").read_text(encoding="utf-8")) | {"tasks": ["x"]}
     (model_folder / "config.json").write_text(json.dumps(content))
     with pytest.raises(SystemExit, match=r"^publish: .*trained: no configuration of PLVL \(.* got \['x'\]\)$"):
         publish()

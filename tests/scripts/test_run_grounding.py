@@ -32,7 +32,7 @@ def trained(tmp_path_factory):
 
 
 def test_a_run_leaves_metrics_a_gallery_and_a_model_that_loads(trained):
-    metrics = json.loads((trained / "model/metrics.json").read_text())
+    metrics = json.loads((trained / "model/metrics.json").read_text(encoding="utf-8"))
     assert set(metrics) == {"refshapes/val", "refshapes/testA", "refshapes/testB"}
     for values in metrics.values():
         assert values["num_samples"] > 0
@@ -49,7 +49,7 @@ def test_a_trained_model_is_trained_on(trained, tmp_path, capsys):
     flags = ["--model_name_or_path", str(trained / "model"), "--output_dir", str(tmp_path), "--max_steps", "1"]
     data = ["--image_root", str(trained / "refshapes/images"), "--label_root", str(trained / "refshapes/labels")]
     run_grounding.main([RECIPE, *flags, *data, "--eval_splits", "testB", "--dataloader_num_workers", "0"])
-    assert set(json.loads((tmp_path / "metrics.json").read_text())) == {"refshapes/testB"}
+    assert set(json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))) == {"refshapes/testB"}
     assert "centre box" in capsys.readouterr().out
 
 

@@ -79,14 +79,16 @@ def test_rows_of_parquet_are_measured_under_the_name_of_their_set(shapes, boxes_
     start = str(boxes_alone / "best_box_accuracy")
     in_parquet = {"dataset": "parquet", "label_root": str(tmp_path / "parquet"), "eval_splits": ["val"]}
     run(shapes, tmp_path / "out", do_eval=True, model_name_or_path=start, **in_parquet)
-    assert list(json.loads((tmp_path / "out/metrics.json").read_text())) == ["refshapes/val"]
+    assert list(json.loads((tmp_path / "out/metrics.json").read_text(encoding="utf-8"))) == ["refshapes/val"]
 
 
 def test_predictions_measured_by_evaluate_are_the_runs_own_metrics(shapes, boxes_alone, tmp_path):
     start = str(boxes_alone / "best_box_accuracy")
     run(shapes, tmp_path, do_eval=True, do_predict=True, model_name_or_path=start, eval_splits=["val"])
-    [metrics] = json.loads((tmp_path / "metrics.json").read_text()).values()
-    answers = [json.loads(line) for line in (tmp_path / "predictions_val.jsonl").read_text().splitlines()]
+    [metrics] = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8")).values()
+    answers = [
+        json.loads(line) for line in (tmp_path / "predictions_val.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     rows = {row["sent_id"]: row for row in load_grounding_dataset("refshapes", "val", **shapes)}
     assert [answer["sent_id"] for answer in answers] == sorted(rows)
     measured = evaluate.load(grounding_metric.__path__[0], cache_dir=str(tmp_path / "cache")).compute(
@@ -111,7 +113,7 @@ def test_a_model_of_boxes_learns_masks_too(shapes, boxes_alone, tmp_path):
     )
     config = AutoConfig.from_pretrained(tmp_path)
     assert (config.tasks, config.loss_alpha) == (["rec", "res"], 0.05)
-    answer = json.loads((tmp_path / "predictions_testB.jsonl").read_text().splitlines()[0])
+    answer = json.loads((tmp_path / "predictions_testB.jsonl").read_text(encoding="utf-8").splitlines()[0])
     assert {"box", "mask", "score", "text"} <= set(answer)
 
 

@@ -61,10 +61,14 @@ def test_each_is_about_an_object_of_its_picture(typed):
 def test_the_page_has_a_line_for_each_expression(model_folder, tmp_path, capsys):
     page = tmp_path / "page.md"
     typed_expressions.main(["--model", str(model_folder), "--expressions", str(FILE), "--output", str(page)])
-    lines = [line for line in page.read_text().splitlines() if re.match(r"\| (val|testA|testB) \d+ \|", line)]
+    lines = [
+        line
+        for line in page.read_text(encoding="utf-8").splitlines()
+        if re.match(r"\| (val|testA|testB) \d+ \|", line)
+    ]
     assert len(lines) == 30
     right = sum("| right |" in line for line in lines)
-    assert f"finds {right} of them" in page.read_text()
+    assert f"finds {right} of them" in page.read_text(encoding="utf-8")
     assert f"{right} of 30 right" in capsys.readouterr().out
 
 

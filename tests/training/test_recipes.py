@@ -38,7 +38,7 @@ PROTOCOL = {
 
 def parse(recipe, *flags):
     # There may be no GPU for mixed precision here.
-    precision = ["--fp16", "false"] if "fp16" in recipe.read_text() else []
+    precision = ["--fp16", "false"] if "fp16" in recipe.read_text(encoding="utf-8") else []
     classes = (ModelArguments, DataArguments, PLVLTrainingArguments)
     return parse_recipe(classes, [str(recipe), "--use_cpu", "true", *precision, *flags])
 
@@ -74,7 +74,7 @@ def test_a_recipe_of_the_paper_has_its_numbers(name):
     assert rates == (5e-6, 1e-5, 2.5e-5)
     assert (training.weight_decay, training.max_grad_norm, training.lr_decay_by) == (1e-4, 0, "epoch")
     assert training.lr_scheduler_kwargs["power"] == 0.9
-    assert yaml.safe_load((CONFIGURATION / f"recipes/{name}.yaml").read_text())["fp16"]
+    assert yaml.safe_load((CONFIGURATION / f"recipes/{name}.yaml").read_text(encoding="utf-8"))["fp16"]
 
 
 @pytest.mark.parametrize("name", ["refcoco", "refcoco+", "refcocog_umd", "refcocog_google", "referit", "flickr30k"])
@@ -109,7 +109,7 @@ def test_the_carried_checkpoint_is_evaluated_bundled_and_gone_on_from_where_its_
     model, evaluated, evaluation = parse(CONFIGURATION / "recipes/evaluate_refshapes_tiny.yaml")
     assert model.model_name_or_path == evaluation.output_dir == training.output_dir
     assert evaluated.eval_splits == ["val", "testA", "testB"] and evaluation.do_predict and not evaluation.bf16
-    makefile = (CONFIGURATION.parent / "Makefile").read_text()
+    makefile = (CONFIGURATION.parent / "Makefile").read_text(encoding="utf-8")
     for name, data in (("TINY_DATA", trained), ("TINY_EVALUATION", evaluated)):
         folder = re.search(rf"^{name} := (.+)$", makefile, re.M)[1]
         assert (data.image_root, data.label_root) == (f"{folder}/images", f"{folder}/labels")
@@ -124,7 +124,7 @@ def test_the_carried_checkpoint_is_evaluated_bundled_and_gone_on_from_where_its_
 
 
 def test_the_demo_asks_for_the_new_shape_of_its_set_about_a_picture_that_was_not_trained_on():
-    makefile = (CONFIGURATION.parent / "Makefile").read_text()
+    makefile = (CONFIGURATION.parent / "Makefile").read_text(encoding="utf-8")
     [new_shape] = re.findall(r"--output \$\(DEMO_DATA\) .*--seed 0 --new_shape (\w+)$", makefile, re.M)
     number = int(re.search(r"^PICTURE := .*refshapes_(\d+)\.jpg$", makefile, re.M)[1])
     assert re.search(r"^EXPRESSION := (.+)$", makefile, re.M)[1] == f"the {new_shape}"

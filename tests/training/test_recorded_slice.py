@@ -30,7 +30,7 @@ def checkpoint(tmp_path):
 
 
 def test_what_is_recorded_is_found_again(checkpoint):
-    recorded = json.loads((checkpoint / "slice.json").read_text())
+    recorded = json.loads((checkpoint / "slice.json").read_text(encoding="utf-8"))
     assert (recorded["seed"], recorded["indices"]) == (0, [3, 16, 31])
     assert len(recorded["boxes"]) == recorded["metrics"]["num_samples"]
     assert check_slice(checkpoint, *load_whole(checkpoint)) == pytest.approx(recorded["metrics"], abs=1e-6)
@@ -55,7 +55,7 @@ def test_a_changed_tokenizer_shows(checkpoint):
 
 def test_a_slice_of_other_pictures_is_refused(checkpoint):
     file = checkpoint / "slice.json"
-    recorded = json.loads(file.read_text())
+    recorded = json.loads(file.read_text(encoding="utf-8"))
     file.write_text(json.dumps(recorded | {"refshapes_version": 1}))
     with pytest.raises(SliceDiffersError, match="is of RefShapes 1, which is now 2"):
         check_slice(checkpoint, *load_whole(checkpoint))

@@ -33,12 +33,12 @@ def test_the_second_run_in_a_folder_is_refused_and_told_whose_it_is(other_run, t
         sole_run_in(tmp_path, seconds_to_wait=0.1),
     ):
         pass
-    assert json.loads((tmp_path / "_run.json").read_text())["process"] == other_run.pid
+    assert json.loads((tmp_path / "_run.json").read_text(encoding="utf-8"))["process"] == other_run.pid
 
 
 def test_a_folder_whose_run_was_killed_is_taken_over(other_run, tmp_path):
     other_run.kill()
     other_run.join()
     with sole_run_in(tmp_path, seconds_to_wait=5):
-        assert json.loads((tmp_path / "_run.json").read_text())["process"] == os.getpid()
+        assert json.loads((tmp_path / "_run.json").read_text(encoding="utf-8"))["process"] == os.getpid()
     assert not (tmp_path / "_run.json").exists()

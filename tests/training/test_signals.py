@@ -24,7 +24,7 @@ def failing_run(roots, output, where: str, processes: int = 1):
     """Its end, and the seconds that went by between its error and that."""
     arguments = roots["image_root"], roots["label_root"], output, where
     ended = run_program("failing_run.py", *arguments, processes=processes, check=False)
-    return ended, time.time() - float(Path(output, "failed_at").read_text())
+    return ended, time.time() - float(Path(output, "failed_at").read_text(encoding="utf-8"))
 
 
 def test_an_error_in_an_evaluation_ends_a_run_whose_data_workers_wait(refshapes, tmp_path):

@@ -121,7 +121,7 @@ def cut(file):
 def test_a_half_written_checkpoint_is_passed_over(stopped, damage, caplog):
     later = stopped / "checkpoint-12"
     shutil.copytree(stopped / "checkpoint-8", later)
-    state = json.loads((later / "trainer_state.json").read_text()) | {"global_step": 12}
+    state = json.loads((later / "trainer_state.json").read_text(encoding="utf-8")) | {"global_step": 12}
     (later / "trainer_state.json").write_text(json.dumps(state))
     write_manifest(later)
     assert last_good_checkpoint(stopped) == str(later) and defect_of(later) is None
@@ -195,7 +195,7 @@ def test_a_run_of_other_processes_may_begin_the_epoch_again(refshapes, stopped):
     other = {"per_device_train_batch_size": 8, "dataloader_num_workers": 1, "eval_strategy": "no"}
     trainer = resumable_run(refshapes, stopped, ignore_data_skip=True, max_steps=10, **other)
     assert trainer.state.global_step == 10
-    assert json.loads((stopped / "checkpoint-10/data_position_0.json").read_text())["batches"] == 4
+    assert json.loads((stopped / "checkpoint-10/data_position_0.json").read_text(encoding="utf-8"))["batches"] == 4
 
 
 def test_a_folder_without_checkpoints_has_no_last_one(tmp_path):

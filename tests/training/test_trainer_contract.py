@@ -68,7 +68,7 @@ def test_the_final_model_is_the_best_one_where_that_is_asked_for(trainer_of, sco
     kept = sorted(folder.name for folder in tmp_path.glob("checkpoint-*"))
     assert kept == (["checkpoint-2"] if limit else ["checkpoint-1", "checkpoint-2", "checkpoint-3"])
     if not limit:
-        state = json.loads((tmp_path / "checkpoint-3/trainer_state.json").read_text())
+        state = json.loads((tmp_path / "checkpoint-3/trainer_state.json").read_text(encoding="utf-8"))
         assert state["best_model_checkpoint"] == str(tmp_path / "checkpoint-2")
         of_last = load_file(tmp_path / "checkpoint-3/model.safetensors")
         assert not all(torch.equal(weights[name], of_last[name]) for name in weights)

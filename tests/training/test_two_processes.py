@@ -16,7 +16,7 @@ from plvl.modeling_plvl import PLVLModel
 def results(refshapes, tmp_path_factory):
     output = tmp_path_factory.mktemp("two_processes")
     run_program("two_processes.py", refshapes["image_root"], refshapes["label_root"], output, processes=2)
-    return json.loads((output / "results.json").read_text()) | {"folder": output}
+    return json.loads((output / "results.json").read_text(encoding="utf-8")) | {"folder": output}
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ def sets(tmp_path_factory):
 
 def labels(folder):
     """instances.json, and the references by split."""
-    instances = json.loads((folder / "labels/refshapes/instances.json").read_text())
+    instances = json.loads((folder / "labels/refshapes/instances.json").read_text(encoding="utf-8"))
     refs = pickle.loads((folder / "labels/refshapes/refs(unc).p").read_bytes())
     return instances, {split: [ref for ref in refs if ref["split"] == split] for split in (*SPLITS, "testC")}
 
@@ -86,8 +86,8 @@ def test_a_plain_set_knows_no_new_shape(sets):
     instances, refs = labels(sets[0])
     assert [category["name"] for category in instances["categories"]] == list(SHAPES)
     assert refs["testC"] == []
-    assert "new_shape" not in json.loads((sets[0] / "refshapes.json").read_text())
-    assert json.loads((sets[1] / "refshapes.json").read_text())["new_shape"] == "hourglass"
+    assert "new_shape" not in json.loads((sets[0] / "refshapes.json").read_text(encoding="utf-8"))
+    assert json.loads((sets[1] / "refshapes.json").read_text(encoding="utf-8"))["new_shape"] == "hourglass"
 
 
 def test_two_new_shapes_are_two_numbers_and_two_sets(sets, tmp_path):

@@ -25,7 +25,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def instances(folder):
-    return json.loads((folder / "labels/refshapes/instances.json").read_text())
+    return json.loads((folder / "labels/refshapes/instances.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ def test_the_same_seed_gives_the_same_bytes_whatever_the_number_of_workers(tmp_p
 
 def test_sets_of_different_sizes_share_their_first_pictures(folder, instances, refs, tmp_path):
     write_refshapes(tmp_path, 7, seed=3)
-    small = json.loads((tmp_path / "labels/refshapes/instances.json").read_text())
+    small = json.loads((tmp_path / "labels/refshapes/instances.json").read_text(encoding="utf-8"))
     small_refs = pickle.loads((tmp_path / "labels/refshapes/refs(unc).p").read_bytes())
     assert small["images"] == instances["images"][:7]
     assert small["annotations"] == instances["annotations"][: len(small["annotations"])]

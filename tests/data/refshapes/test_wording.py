@@ -200,7 +200,7 @@ def by_area(words, objects, largest):
 
 def test_a_reader_of_the_written_files_finds_the_one_object_meant(tmp_path):
     write_refshapes(tmp_path, 100, seed=3, typo_rate=0.0)
-    instances = json.loads((tmp_path / "labels/refshapes/instances.json").read_text())
+    instances = json.loads((tmp_path / "labels/refshapes/instances.json").read_text(encoding="utf-8"))
     refs = pickle.loads((tmp_path / "labels/refshapes/refs(unc).p").read_bytes())
     names = {category["id"]: category["name"] for category in instances["categories"]}
     sizes = {image["id"]: (image["width"], image["height"]) for image in instances["images"]}

@@ -140,14 +140,14 @@ def test_both_ways_of_the_data_are_measured_and_written(roots, tmp_path, capsys)
     places = [f"--{name}={folder}" for name, folder in roots.items()]
     sizes = ["--size=64", "--batch_size=2", "--batches=2", "--turns=3"]
     benchmark.main(["data", "--dataset=refshapes", *places, *sizes, f"--output={output}"])
-    numbers = json.loads(output.read_text())
+    numbers = json.loads(output.read_text(encoding="utf-8"))
     [comparison] = numbers["comparisons"]
     assert_measured([comparison])
     assert (comparison["items"], comparison["turns"]) == (4, 3)
     plain, plvl = (comparison["ways"][name]["seconds"]["median"] for name in ("plain", "plvl"))
     assert numbers["figures"]["speed"] == pytest.approx(plain / plvl)
     assert f"{plain / plvl:.2f} ×" in capsys.readouterr().out
-    assert str(tmp_path) not in output.read_text()
+    assert str(tmp_path) not in output.read_text(encoding="utf-8")
 
 
 def test_without_its_random_changes_the_plain_way_gives_the_batch_of_the_collator(roots, processor, monkeypatch):

@@ -59,7 +59,7 @@ def write_page(tmp_path, monkeypatch):
             paths[-1].write_text(json.dumps(numbers))
         page = tmp_path / "performance.md"
         benchmark.main(["report", *map(str, paths), f"--output={page}"])
-        return page.read_text().splitlines()
+        return page.read_text(encoding="utf-8").splitlines()
 
     return write
 
