@@ -32,7 +32,7 @@ def split_words(words: list[str]) -> tuple[list[str], list[str]]:
         count += 1
     images, expressions = words[:count], words[count:]
     if not expressions:
-        raise ValueError(f"no expression: {', '.join(map(ascii, images))} are taken for images")
+        raise ValueError(f"no expression after the images {', '.join(map(ascii, images))}: give one, as 'the red cup'")
     late = next((word for word in expressions if _is_surely_image(word)), None)
     if late is not None:
         raise ValueError(f"{late!a} is an image that comes after the expression {expressions[0]!a}: name images first")

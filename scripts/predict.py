@@ -17,9 +17,10 @@ LEFT_OUT_NAMED = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser):
+    parser.usage = "%(prog)s IMAGE [IMAGE ...] EXPRESSION [EXPRESSION ...] [--model MODEL] [--output OUTPUT] [--json]"
     parser.add_argument(
         "words",
-        metavar="IMAGE [IMAGE ...] EXPRESSION",
+        metavar="IMAGE, EXPRESSION",
         nargs="+",
         help="image files, URLs, patterns (*.jpg) or folders, and then what to find in each, as 'the man in red'",
     )

@@ -213,7 +213,7 @@ def test_several_images_and_patterns_come_before_the_expressions(predict, pictur
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["{folder}/a.jpg", "{folder}/b.PNG"], "no expression: .*a.jpg', .*b.PNG' are taken for images"),
+        (["{folder}/a.jpg", "{folder}/b.PNG"], "no expression after the images .*a.jpg', .*b.PNG': give one"),
         (
             ["{folder}/a.jpg", "a star", "{folder}/b.PNG"],
             "b.PNG' is an image that comes after the expression",
