@@ -1,10 +1,17 @@
 """The model card (README.md) of a PLVL checkpoint: what the Hub reads of it, its numbers, how to use and cite it."""
 
 import json
+import logging
 from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub import EvalResult, ModelCard, ModelCardData, hf_hub_download
+from huggingface_hub.errors import RemoteEntryNotFoundError
+
+from plvl.modeling_plvl.card_authors_plvl import is_as_written, signed
+
+logger = logging.getLogger(__name__)
 
 TASK_NAMES = {"rec": "referring-expression-comprehension", "res": "referring-expression-segmentation"}
 ANSWERS = {"rec": "a box", "res": "a mask"}
@@ -15,11 +22,16 @@ METRICS = {
     "mask_miou": ("res", "mask mIoU"),
     "mask_oiou": ("res", "mask oIoU"),
 }
+COUNTS = {"num_samples": "expressions", "num_masks": "with a mask"}
 # How Transformers describes a model that nobody has described.
 PLACEHOLDER = (
     "This is the model card of a 🤗 transformers model that has been pushed on the Hub. "
     "This model card has been automatically generated."
 )
+
+PAPER = "https://arxiv.org/abs/2504.16145"
+# Beside a trained model: the arguments of its training that a reader of its card wants to know.
+SETTINGS = "training_settings.json"
 
 # How the card loads the model; a release under another name finds it by these words.
 PIPELINE_EXAMPLE = """import plvl  # makes the model known to Transformers
@@ -32,6 +44,14 @@ LICENCE = """
 
 {license}
 """
+IMAGE = """
+![{caption}]({file})
+"""
+FROM_SOURCE = """pip install "plvl @ git+{source}"
+"""
+FROM_CHECKOUT = """pip install .             # in a checkout of the project
+pip install plvl-*.whl    # or elsewhere, from the wheel that `pip wheel --no-deps .` makes there
+"""
 
 BODY = """# {name}
 
@@ -39,10 +59,13 @@ PLVL (Progressive Language-guided Visual Learning, [arXiv 2504.16145](https://ar
 picture and an expression, such as "the man in the red shirt", and answers with {answers}.
 The expression enters the vision encoder block by block. Pictures are seen at {image_size} × {image_size} pixels;
 the text encoder is of the type {text_encoder}.
-{results}
+{image}{results}
 ## How to use
 
-With PLVL installed:
+It needs the project [PLVL]({project}), which is on no package index:
+
+```bash
+{install}```
 
 ```python
 {pipeline_example}answer = pipe("picture.jpg", "the man in the red shirt")
@@ -51,7 +74,7 @@ answers = pipe("picture.jpg", ["the man in the red shirt", "the left cup"])  # t
 ```
 
 `AutoModel` and `AutoProcessor` load it too; `processor.post_process_grounding` turns outputs into pixels.
-{license}
+{training}{license}
 ## Citation
 
 ```bibtex
@@ -76,6 +99,8 @@ def model_card(
     base_model: str | None = None,
     license: str | None = None,
     tags: str | Iterable[str] | None = None,
+    settings: dict | None = None,
+    image: tuple[str, str] | None = None,
 ) -> ModelCard:
     """
     Args:
@@ -87,6 +112,8 @@ def model_card(
         license (`str`, *optional*): of the weights, by the Hub's name for it, as `"apache-2.0"`; the card claims none
             unless it is given.
         tags (*optional*): more tags for the Hub.
+        settings (`dict`, *optional*): what training_settings.json holds: how it was trained, by name.
+        image (`tuple[str, str]`, *optional*): a file beside the card and what is to be seen on it.
     """
     metrics = metrics or {}
     name = repo_id.split("/")[-1]
@@ -96,7 +123,7 @@ def model_card(
         license=license,
         library_name="transformers",
         pipeline_tag="image-segmentation" if "res" in config.tasks else "zero-shot-object-detection",
-        tags=["plvl", "visual-grounding", *(TASK_NAMES[task] for task in config.tasks), *_names(tags)],
+        tags=list(dict.fromkeys(["plvl", "visual-grounding", *map(TASK_NAMES.get, config.tasks), *_names(tags)])),
         datasets=_names(datasets) or _datasets_of(metrics) or None,
         base_model=base_model,
         metrics=list(dict.fromkeys(result.metric_type for result in eval_results)) or None,
@@ -109,8 +136,13 @@ def model_card(
         if task in config.tasks
         for name in names
     ]
+    project, install = _project()
     body = BODY.format(
         name=name,
+        project=project,
+        install=install,
+        image=IMAGE.format(file=image[0], caption=image[1]) if image else "",
+        training=_settings_table(settings),
         pipeline_example=PIPELINE_EXAMPLE.format(repo_id=repo_id),
         answers=" and ".join(ANSWERS[task] for task in ANSWERS if task in config.tasks),
         image_size=config.vision_config.image_size,
@@ -124,21 +156,45 @@ def model_card(
 
 def write_model_card(folder, repo_id: str, config, **facts) -> Path:
     """
-    Writes `README.md` into the folder of a model, with the numbers of its `metrics.json` if it has one.
+    Writes `README.md` into the folder of a model, with what its `metrics.json` and `training_settings.json` say, if it
+    has them. A README.md that somebody wrote is kept, and a line in the log says so.
 
     Args:
-        folder: of the model; what it has for a README.md is replaced.
+        folder: of the model.
         repo_id, config, facts: as for [`model_card`].
 
     Returns:
         the path of the README.md.
 
     Raises:
-        ValueError: metrics.json does not hold metrics by split; the message names the file.
+        ValueError: metrics.json does not hold metrics by split, or training_settings.json no settings by name; the
+            message names the file.
     """
     readme = Path(folder) / "README.md"
-    model_card(repo_id, config, read_metrics(folder), **facts).save(readme)
+    if readme.is_file() and somebody_wrote(readme.read_bytes().decode()):
+        logger.warning("%s is kept as somebody wrote it; remove it to have a new card", readme)
+        return readme
+    card = model_card(repo_id, config, read_metrics(folder), settings=read_settings(folder), **facts)
+    readme.write_bytes(signed(str(card)).encode())
     return readme
+
+
+def keep_card_of_hub(folder, repo_id: str, token: str | None = None):
+    """Brings the card that somebody wrote in a repository of the Hub into a folder that has none of a person's."""
+    readme = Path(folder) / "README.md"
+    if readme.is_file() and somebody_wrote(readme.read_bytes().decode()):
+        return
+    card = card_on_hub(repo_id, token)
+    if card is not None and somebody_wrote(card):
+        readme.write_bytes(card.encode())
+
+
+def card_on_hub(repo_id: str, token: str | None = None) -> str | None:
+    """The card that a repository of the Hub has; None without one."""
+    try:
+        return Path(hf_hub_download(repo_id, "README.md", token=token)).read_bytes().decode()
+    except RemoteEntryNotFoundError:
+        return None
 
 
 def read_metrics(folder) -> dict[str, dict[str, float]] | None:
@@ -159,10 +215,34 @@ def read_metrics(folder) -> dict[str, dict[str, float]] | None:
     if not isinstance(metrics, dict) or not all(isinstance(values, dict) for values in metrics.values()):
         raise ValueError(f"{path} must hold metrics by split, as {{'refcoco/val': {{'box_accuracy': 0.5}}}}")
     for split, values in metrics.items():
-        for name in METRICS:
+        for name in (*COUNTS, *METRICS):
             if name in values and not isinstance(values[name], int | float):
                 raise ValueError(f"{path}: {name} of {split!r} must be a number, got {values[name]!r}")
     return metrics
+
+
+def read_settings(folder) -> dict | None:
+    """
+    What the training_settings.json of a model's folder holds: how it was trained, by name; None without one.
+
+    Raises:
+        ValueError: it is not that; the message names the file.
+    """
+    path = Path(folder) / SETTINGS
+    if not path.is_file():
+        return None
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}") from None
+    if not isinstance(settings, dict) or any(isinstance(value, dict | list) for value in settings.values()):
+        raise ValueError(f"{path} must hold a value by each name, as {{'learning_rate': 1e-05}}")
+    return settings
+
+
+def somebody_wrote(text: str) -> bool:
+    """Whether a person had a hand in a card: it is neither as this project wrote it nor Transformers' placeholder."""
+    return not is_as_written(text) and not (PLACEHOLDER in text and is_placeholder(ModelCard(text)))
 
 
 def is_placeholder(card: ModelCard) -> bool:
@@ -179,7 +259,7 @@ class ModelCardMixin:
     def _upload_modified_files(self, working_dir, repo_id, *args, **kwargs):
         readme = Path(working_dir) / "README.md"
         if is_placeholder(ModelCard.load(readme)):
-            model_card(repo_id, self.config).save(readme)
+            readme.write_bytes(signed(str(model_card(repo_id, self.config))).encode())
         return super()._upload_modified_files(working_dir, repo_id, *args, **kwargs)
 
 
@@ -212,14 +292,58 @@ def _eval_results(metrics: dict[str, dict[str, float]]) -> list[EvalResult]:
 
 def _results_table(metrics: dict[str, dict[str, float]]) -> str:
     """A table in per cent, with the columns that any split has a number for; "" without numbers."""
-    columns = [name for name in METRICS if any(name in values for values in metrics.values())]
-    if not columns:
+    shown = [name for name in METRICS if any(name in values for values in metrics.values())]
+    if not shown:
         return ""
-    rows = [["", *(METRICS[name][1] for name in columns)], ["---", *("---:" for _ in columns)]]
+    counted = [name for name in COUNTS if any(name in values for values in metrics.values())]
+    heads = [*(COUNTS[name] for name in counted), *(METRICS[name][1] for name in shown)]
+    rows = [["", *heads], ["---", *("---:" for _ in heads)]]
     for key, values in metrics.items():
-        rows.append([key, *(f"{100 * values[name]:.2f}" if name in values else "–" for name in columns)])
-    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    return f"\n## Results\n\nIn per cent, over all expressions of each split:\n\n{table}\n"
+        cells = [f"{values[name]:,}" if name in values else "–" for name in counted]
+        rows.append([key, *cells, *(_percent(values, name) for name in shown)])
+    masks = "; those of masks over the expressions that have one" if "num_masks" in counted else ""
+    return f"\n## Results\n\nIn per cent, over all expressions of each split{masks}:\n\n{_table(rows)}\n"
 
 
-__all__ = ["ModelCardMixin", "is_placeholder", "model_card", "read_metrics", "write_model_card"]
+def _percent(values: dict[str, float], name: str) -> str:
+    if name in values:
+        return f"{100 * values[name]:.1f}"
+    return "no masks" if METRICS[name][0] == "res" and values.get("num_masks") == 0 else "–"
+
+
+def _settings_table(settings: dict | None) -> str:
+    if not settings:
+        return ""
+    rows = [["argument", "value"], ["---", "---"], *([f"`{name}`", str(value)] for name, value in settings.items())]
+    rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    return f"\n## Training\n\n{_table(rows)}\n"
+
+
+def _table(rows: list[list[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _project() -> tuple[str, str]:
+    """The project's address, of its package's metadata, and the lines that install it."""
+    try:
+        about = metadata("plvl")
+    except PackageNotFoundError:  # the code came with a model
+        return PAPER, FROM_CHECKOUT
+    urls = dict(entry.split(", ", 1) for entry in about.get_all("Project-URL", []))
+    if "Source" in urls:
+        return urls["Source"], FROM_SOURCE.format(source=urls["Source"])
+    return about.get("Home-page", PAPER), FROM_CHECKOUT
+
+
+__all__ = [
+    "SETTINGS",
+    "ModelCardMixin",
+    "card_on_hub",
+    "is_placeholder",
+    "keep_card_of_hub",
+    "model_card",
+    "read_metrics",
+    "read_settings",
+    "somebody_wrote",
+    "write_model_card",
+]

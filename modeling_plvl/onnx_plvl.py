@@ -1,5 +1,7 @@
 """The network as an ONNX file, for runtimes without PyTorch."""
 
+import os
+import tempfile
 from pathlib import Path
 
 import torch
@@ -27,7 +29,8 @@ class NamedOutputs(nn.Module):
 
 def export_onnx(model: PLVLModel, path, picture_size: tuple[int, int] | None = None) -> tuple[str, ...]:
     """
-    Writes a model as ONNX, in the operator set that the installed exporter prefers (extra `onnx` of this project).
+    Writes a model as ONNX, in the operator set that the installed exporter prefers (extra `onnx` of this project). A
+    file of that name gives way once the new one is written.
 
     The file takes `pixel_values` (batch_size, channels, height, width), `input_ids` and `attention_mask` (both
     batch_size, sequence_length; int64), of any batch size and length. Its outputs are named and shaped as in
@@ -35,7 +38,7 @@ def export_onnx(model: PLVLModel, path, picture_size: tuple[int, int] | None = N
 
     Args:
         model (`PLVLModel`): its weights' dtype becomes the file's.
-        path: of the file.
+        path: of the file; folders on the way to it are made.
         picture_size (`tuple[int, int]`, *optional*): height and width of the pictures, in pixels; the size that the
             model was made for by default.
 
@@ -43,13 +46,19 @@ def export_onnx(model: PLVLModel, path, picture_size: tuple[int, int] | None = N
         `tuple[str, ...]`: the outputs' names.
 
     Raises:
-        ValueError: the model is neither in float32 nor in float16.
+        ValueError: the model is neither in float32 nor in float16, or the pictures' sides are no multiples of its
+            patches'.
     """
     if model.dtype not in (torch.float32, torch.float16):
         raise ValueError(f"a model in {model.dtype} has operators that ONNX Runtime lacks: load it in torch.float32")
     names = BOX_OUTPUTS * model.head.has_boxes + MASK_OUTPUTS * model.head.has_masks
     vision_config = model.config.vision_config
     height, width = picture_size or 2 * (vision_config.image_size,)
+    if any(side < 1 or side % vision_config.patch_size for side in (height, width)):
+        raise ValueError(
+            f"the sides of the pictures must be multiples of the patches' {vision_config.patch_size} pixels, got "
+            f"{height} × {width}"
+        )
     ids = torch.ones(TRACED_BATCH_SIZE, TRACED_LENGTH, dtype=torch.long, device=model.device)
     pixel_values = torch.zeros(
         TRACED_BATCH_SIZE, vision_config.num_channels, height, width, dtype=model.dtype, device=model.device
@@ -74,5 +83,11 @@ def export_onnx(model: PLVLModel, path, picture_size: tuple[int, int] | None = N
             )
     finally:
         model.train(was_training)
-    program.save(Path(path))
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as beside:
+        program.save(Path(beside, path.name))
+        # A large model's weights are in a file of their own.
+        for file in Path(beside).iterdir():
+            os.replace(file, path.parent / file.name)
     return names

@@ -7,6 +7,7 @@ slice.json, which a test checks (plvl.training.recorded_slice), and examples/, w
 """
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -17,12 +18,13 @@ from plvl.data.collator import row_truth
 from plvl.data.refshapes.drawing import draw_scene
 from plvl.data.refshapes.refer_set import JPEG, ReferredScene, file_name_of, make_referred_scene, split_of
 from plvl.data.refshapes.rows import object_row, set_picture
+from plvl.modeling_plvl.model_card_plvl import model_card, read_metrics, read_settings
 from plvl.scripts.accuracy_by_kind import RESULT as METRICS_BY_KIND
-from plvl.scripts.program import ArgumentParser
+from plvl.scripts.program import ArgumentParser, run_as_program
+from plvl.scripts.release_card import EXAMPLE_CAPTION, EXAMPLE_IMAGE, draw_example
 from plvl.scripts.release_folder import build_release_folder
 from plvl.scripts.whole_folder import whole_folder
 from plvl.scripts.whole_model import load_whole
-from plvl.training.checkpoints import replace_folder
 from plvl.training.metrics import right_answers
 from plvl.training.recorded_slice import check_slice, record_slice
 
@@ -74,12 +76,9 @@ def main(argv=None):
 
 def write_bundle(model_folder: Path, output: Path, replace: bool, half: bool):
     """Puts the folder in its place, whole; where something fails, `output` stays as it was."""
-    target = output.with_name(f"{output.name}.new") if replace else output
-    with whole_folder(target) as folder:
+    with whole_folder(output, replace) as folder:
         recorded = fill_bundle(model_folder, folder, half)
         size = check_size(folder)
-    if replace:
-        replace_folder(target, output)
     print(f"{output}: {size:,} bytes; on the slice of {recorded['num_samples']} expressions {recorded}")
 
 
@@ -94,20 +93,35 @@ def fill_bundle(model_folder: Path, folder: Path, half: bool) -> dict[str, float
         ValueError: the model is not whole, its metrics are missing, or half precision changes its answers.
     """
     metrics = metrics_with_kinds(model_folder)
-    build_release_folder(model_folder, folder, NAME, license="apache-2.0", datasets=["refshapes"])
+    build_release_folder(model_folder, folder, NAME)
     if half:
         store_in_half_precision(folder / "model.safetensors")
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     model, processor = load_whole(folder, dtype=torch.float32)
+    shutil.rmtree(folder / "examples", ignore_errors=True)  # where a bundle is bundled again
     write_examples(folder / "examples", model, processor)
     recorded = record_slice(folder, model, processor)
     if half:
         check_slice(folder, *load_whole(model_folder, dtype=torch.float32))
-    weights = (HALF if half else FULL).format(parameters=sum(each.numel() for each in model.parameters()))
-    card = (folder / "README.md").read_text(encoding="utf-8").rstrip()
-    about = ABOUT.format(weights=weights, table=table_by_kind(metrics))
-    (folder / "README.md").write_text(f"{card}\n{about}", encoding="utf-8")
+    draw_example(folder, model, processor)
+    (folder / "README.md").write_text(bundle_card(folder, model, half), encoding="utf-8")
     return recorded["metrics"]
+
+
+def bundle_card(folder: Path, model, half: bool) -> str:
+    """The card of what else is in the folder."""
+    metrics = read_metrics(folder)
+    card = model_card(
+        NAME,
+        model.config,
+        metrics,
+        datasets="refshapes",
+        license="apache-2.0",
+        settings=read_settings(folder),
+        image=(EXAMPLE_IMAGE, EXAMPLE_CAPTION),
+    )
+    weights = (HALF if half else FULL).format(parameters=sum(each.numel() for each in model.parameters()))
+    return f"{str(card).rstrip()}\n{ABOUT.format(weights=weights, table=table_by_kind(metrics))}"
 
 
 def metrics_with_kinds(model_folder: Path) -> dict[str, dict]:
@@ -182,7 +196,7 @@ def table_by_kind(metrics: dict[str, dict]) -> str:
     rows.append(["---", *("---:" for _ in columns)])
     for kind in kinds:
         found = (metrics[split]["by_kind"].get(kind, {}).get(name) for split, name in columns)
-        rows.append([kind, *("–" if value is None else f"{100 * value:.2f}" for value in found)])
+        rows.append([kind, *("–" if value is None else f"{100 * value:.1f}" for value in found)])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
@@ -200,4 +214,4 @@ def check_size(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    run_as_program(main)

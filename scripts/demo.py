@@ -12,6 +12,7 @@ import socket
 import sys
 from tempfile import TemporaryDirectory
 
+from plvl.scripts.extras import pip_install
 from plvl.scripts.program import ArgumentParser
 
 
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser):
 
 def run(arguments):
     if importlib.util.find_spec("gradio") is None:
-        sys.exit("plvl demo: the page needs Gradio, which the extra brings: pip install 'plvl[demo]'")
+        sys.exit(f"plvl demo: the page needs Gradio: {pip_install('demo')}")
     # Gradio reads both as it is imported. A folder of its own for what visitors bring goes when the page does.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     with TemporaryDirectory(prefix="plvl-demo-") as folder:

@@ -1,28 +1,50 @@
 """Writes a PLVL model as ONNX: python scripts/export_onnx.py --model outputs/refcoco --output plvl.onnx"""
 
+import importlib.util
 import sys
+from pathlib import Path
 
-from plvl.modeling_plvl import PLVLModel
+from plvl.scripts.extras import pip_install
+from plvl.scripts.hub_names import require_folder_or_hub_name
+from plvl.scripts.model_files import require_network_files
+from plvl.scripts.output_place import output_named, require_writable_folder
 from plvl.scripts.program import ArgumentParser, run_as_program
 
 
 def main(argv=None):
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True, help="folder or Hub name of a PLVL model")
-    parser.add_argument("--output", default="plvl.onnx", help="the file to write")
+    parser.add_argument("--output", default="plvl.onnx", help="the file to write; what is there is replaced")
     parser.add_argument(
         "--picture_size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="in pixels; default: the model's own"
     )
     arguments = parser.parse_args(argv)
     try:
-        import onnxscript  # noqa: F401 - what PyTorch exports through
-    except ImportError:
-        sys.exit("export_onnx: onnxscript is not installed; pip install 'plvl[onnx]'")
-    from plvl.modeling_plvl.onnx_plvl import export_onnx
-
-    model = PLVLModel.from_pretrained(arguments.model, dtype="float32")
-    outputs = export_onnx(model, arguments.output, arguments.picture_size)
+        outputs = export(arguments)
+    except (ValueError, OSError) as error:
+        sys.exit(f"export_onnx: {error}")
     print(f"written: {arguments.output}, with the outputs {', '.join(outputs)}")
+
+
+def export(arguments) -> tuple[str, ...]:
+    if Path(arguments.output).is_dir():
+        raise IsADirectoryError(f"--output {arguments.output} is a folder; name a file, as plvl.onnx")
+    require_writable_folder(Path(arguments.output).absolute().parent)
+    require_folder_or_hub_name("--model", arguments.model)
+    if Path(arguments.model).exists():
+        require_network_files(Path(arguments.model))
+    if importlib.util.find_spec("onnxscript") is None:  # what PyTorch exports through
+        raise ValueError(f"onnxscript is not installed: {pip_install('onnx')}")
+    # Not at the top: what is missing is told before PyTorch and Transformers are there.
+    import torch
+
+    from plvl.modeling_plvl.onnx_plvl import export_onnx
+    from plvl.scripts.chosen_model import chosen_folder
+    from plvl.scripts.whole_model import load_whole_network
+
+    model = load_whole_network(chosen_folder(arguments.model), torch.float32)
+    with output_named(arguments.output):
+        return export_onnx(model, arguments.output, arguments.picture_size)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ python scripts/make_refshapes.py --output outputs/refshapes --num_images 1200 --
 import sys
 
 from plvl.data.refshapes import KINDS, NEW_SHAPES, TYPO_RATE, write_refshapes
+from plvl.scripts.output_place import output_named, require_writable_folder
 from plvl.scripts.program import ArgumentParser
 
 
@@ -31,7 +32,9 @@ def main(argv=None):
     parser.add_argument("--num_workers", type=int, default=1, help="processes; the bytes stay the same (default: 1)")
     arguments = parser.parse_args(argv)
     try:
-        summary = write_refshapes(**vars(arguments), show_progress=True)
+        require_writable_folder(arguments.output)
+        with output_named(arguments.output):
+            summary = write_refshapes(**vars(arguments), show_progress=True)
     except (ValueError, OSError) as error:
         sys.exit(f"make_refshapes: {error}")
     _print_summary(arguments.output, summary)

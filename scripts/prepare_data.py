@@ -15,11 +15,13 @@ from plvl.data.loading import set_sizes, unopened_rows
 from plvl.data.parquet import write_parquet
 from plvl.data.row_rules import MAX_SKIPPED, RowCheck
 from plvl.data.source_files import content_digest
+from plvl.scripts.output_place import output_named, require_writable_folder
 from plvl.scripts.program import ArgumentParser, run_as_program
 
 
 def main(arguments=None):
     options = parse(arguments)
+    require_writable_folder(options.output)
     name = options.name[0] if len(options.name) == 1 else options.name
     for split in options.split:
         rows, sources = unopened_rows(name, split, options.image_root, options.label_root, options.split_by)
@@ -31,7 +33,8 @@ def main(arguments=None):
             "labels": {one: content_digest(source.label_files) for one, source in sources.items()},
         }
         check = RowCheck(origin["sizes"], options.max_skipped)
-        manifest = write_parquet(rows, check, options.output, split, origin, options.shard_megabytes)
+        with output_named(options.output):
+            manifest = write_parquet(rows, check, options.output, split, origin, options.shard_megabytes)
         written = sum(shard["rows"] for shard in manifest["shards"])
         megabytes = sum(shard["bytes"] for shard in manifest["shards"]) / 2**20
         shards = len(manifest["shards"])

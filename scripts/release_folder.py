@@ -1,4 +1,4 @@
-"""Puts together the folder of a released checkpoint: model, processor, card and, if wanted, the modelling code."""
+"""Puts together the folder of a released checkpoint: model, processor, card, examples and, if wanted, the code."""
 
 import json
 import re
@@ -6,9 +6,10 @@ import shutil
 from importlib import import_module
 from pathlib import Path
 
-from plvl.configuration import PLVLConfig
-from plvl.modeling_plvl.model_card_plvl import PIPELINE_EXAMPLE, model_card, read_metrics
-from plvl.scripts.whole_folder import require_new_folder, whole_folder
+from plvl.modeling_plvl.model_card_plvl import SETTINGS
+from plvl.scripts.demo_page.examples import read_examples
+from plvl.scripts.model_files import weight_files
+from plvl.scripts.release_card import draw_example, kept_card, new_card, released_card, shown_files
 from plvl.scripts.whole_model import load_whole
 
 # The code that the Auto classes ask for, in the form of `auto_map`: of config.json, of processor_config.json, and
@@ -32,27 +33,8 @@ CODE_NOTICE = (
     "# Part of PLVL (arXiv 2504.16145), Apache License 2.0. All modules of the project that it needs lie here.\n"
 )
 
-# A section, up to the next or to the end of the card.
-SECTION_WITHOUT_PLVL = re.compile(r"\n*^## Without PLVL installed$.*?(?=\n^## |\Z)", flags=re.MULTILINE | re.DOTALL)
-USE_WITHOUT_PLVL = """
-## Without PLVL installed
-
-This repository holds the modelling code too. Read it, then let Transformers run it:
-
-```python
-import torch
-from PIL import Image
-from transformers import AutoModel, AutoProcessor
-
-processor = AutoProcessor.from_pretrained("{repo_id}", trust_remote_code=True)
-model = AutoModel.from_pretrained("{repo_id}", trust_remote_code=True).eval()
-image = Image.open("picture.jpg").convert("RGB")
-inputs = processor(images=image, text="the man in the red shirt", return_tensors="pt")
-with torch.no_grad():
-    outputs = model(**inputs)
-[answer] = processor.post_process_grounding(outputs, target_sizes=[(image.height, image.width)])
-```
-"""
+# What says how the model was made and how good it is.
+FIGURES = ("metrics.json", SETTINGS)
 
 
 def build_release_folder(
@@ -66,13 +48,14 @@ def build_release_folder(
     """
     Writes what a repository of the Hub is to hold of a trained model.
 
-    Model and processor are loaded and saved anew, so nothing is released that does not load, and nothing that training
-    left beside them. The folder's README.md comes along, or else one is written; metrics.json comes along. Where
-    something fails, `output` stays as it was.
+    Model and processor are loaded, so nothing is released that does not load, and nothing that training left beside
+    them. The weights are the files of the folder, byte for byte. A README.md that somebody wrote comes along, with the
+    images of the folder that it shows, or else a card is written; metrics.json, training_settings.json and examples/
+    come along.
 
     Args:
         model_folder: folder of a PLVL model with its processor.
-        output: folder to write; new or empty.
+        output: the empty folder to write into.
         repo_id (`str`): the repository it is for, as `"lab/plvl-refcoco"`; the card's examples name it.
         with_code (`bool`): whether the modelling code comes along, for `trust_remote_code=True` without PLVL.
         license (`str`, *optional*): of the weights, for a new card; without it the card claims none.
@@ -83,24 +66,60 @@ def build_release_folder(
         the files in `output`, sorted.
 
     Raises:
-        ValueError: a part is missing, is no PLVL model, or cannot be loaded whole; or `license` or `datasets` are
-            given and the folder has a README.md. The message names folder and part.
-        FileExistsError: `output` holds something.
+        ValueError: a part is missing, is no PLVL model, or cannot be loaded whole; examples/ is not as the demo reads
+            it; or `license` or `datasets` are given and the folder has a README.md that somebody wrote. The message
+            names folder and part.
     """
     model_folder, output = Path(model_folder), Path(output)
-    require_new_folder(output)
+    card = kept_card(model_folder)
+    given = [name for name, value in (("license", license), ("datasets", datasets)) if value]
+    if card is not None and given:
+        raise ValueError(
+            f"{model_folder / 'README.md'} was written by somebody and is published as it is: write "
+            f"{' and '.join(given)} into it yourself"
+        )
     model, processor = load_whole(model_folder)
-    card = card_of(model_folder, model.config, repo_id, license=license, datasets=datasets)
-    with whole_folder(output) as folder:
-        model.save_pretrained(folder)
-        processor.save_pretrained(folder)
-        (folder / "README.md").write_bytes(explain_code(card, repo_id, with_code).encode())
-        if (model_folder / "metrics.json").is_file():
-            shutil.copyfile(model_folder / "metrics.json", folder / "metrics.json")
-        set_auto_maps(folder, with_code)
-        if with_code:
-            carry_code(folder)
+    model.config.architectures = [type(model).__name__]
+    model.config.save_pretrained(output)
+    processor.save_pretrained(output)
+    for file in (*weight_files(model_folder), *(model_folder / name for name in FIGURES)):
+        if file.is_file():
+            shutil.copyfile(file, output / file.name)
+    carry_examples(model_folder, output)
+    if card is None:
+        draw_example(output, model, processor)
+        card = new_card(output, model_folder, model.config, repo_id, with_code, license, datasets)
+    else:
+        card = released_card(card, repo_id, with_code)
+        for file in shown_files(card, model_folder):
+            copy_into(output, model_folder, file)
+    (output / "README.md").write_bytes(card.encode())
+    set_auto_maps(output, with_code)
+    if with_code:
+        carry_code(output)
     return sorted(path for path in output.rglob("*") if path.is_file())
+
+
+def carry_examples(model_folder: Path, output: Path):
+    """
+    Copies examples/ of a model's folder as far as the demo reads it.
+
+    Raises:
+        ValueError: it is not as the demo reads it, or names an image outside.
+    """
+    folder = model_folder / "examples"
+    for example in read_examples(model_folder):
+        if not example.picture.resolve().is_relative_to(folder.resolve()):
+            raise ValueError(f"{folder / 'examples.json'}: {example.picture} is outside the folder")
+        copy_into(output, model_folder, example.picture.relative_to(model_folder))
+    if (folder / "examples.json").is_file():
+        copy_into(output, model_folder, Path("examples", "examples.json"))
+
+
+def copy_into(output: Path, folder: Path, file: Path):
+    """Copies `file` of a folder to the same place in another."""
+    (output / file).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(folder / file, output / file)
 
 
 def set_auto_maps(folder: Path, with_code: bool):
@@ -136,28 +155,3 @@ def carry_code(folder: Path):
         if target.exists():
             raise FileExistsError(f"two modules of the code to carry are called {source.name}")
         target.write_text(CODE_NOTICE + PROJECT_IMPORT.sub(r"\1from .\3 import", code), encoding="utf-8")
-
-
-def card_of(model_folder: Path, config: PLVLConfig, repo_id: str, **facts) -> str:
-    """The text of the folder's README.md, what we wrote of it naming the new repository, or else of a new card."""
-    readme = model_folder / "README.md"
-    metrics = read_metrics(model_folder)
-    if not readme.is_file():
-        return str(model_card(repo_id, config, metrics, **facts))
-    unused = [name for name, value in facts.items() if value]
-    if unused:
-        raise ValueError(f"{readme} is there and is published as it is: write {' and '.join(unused)} into it yourself")
-    text = readme.read_bytes().decode()  # line ends stay as they are
-    for example in (PIPELINE_EXAMPLE, USE_WITHOUT_PLVL):
-        ours = re.escape(example).replace(re.escape("{repo_id}"), r'[^"\n]+')
-        text = re.sub(ours, lambda _, example=example: example.format(repo_id=repo_id), text)
-    return text
-
-
-def explain_code(card: str, repo_id: str, with_code: bool) -> str:
-    """The card with a section on how to load the model with the code beside it, or without one if there is no code."""
-    if not with_code:
-        return SECTION_WITHOUT_PLVL.sub("\n", card)
-    if SECTION_WITHOUT_PLVL.search(card):
-        return card
-    return f"{card.rstrip()}\n{USE_WITHOUT_PLVL.format(repo_id=repo_id)}"

@@ -21,6 +21,7 @@ from plvl.training.run_data import RunData, report_cut_expressions
 from plvl.training.run_lock import sole_run_in
 from plvl.training.signals import EXIT_AFTER_SIGTERM, end_on_sigterm, end_with_launcher
 from plvl.training.starting_model import check_model, load_or_make_model
+from plvl.training.training_settings import write_training_settings
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ def run(model_args, data_args, training_args, data: RunData, check: Preflight):
     if data.validation and data_args.gallery_size and not trainer.is_fsdp_enabled:
         trainer.add_callback(DrawGallery(trainer, one_row_per_picture(data.validation, data_args.gallery_size)))
     if training_args.do_train:
-        train(trainer)
+        train(trainer, model_args, data_args)
     if training_args.do_eval or training_args.do_predict:
         evaluate(trainer, data.splits, data_args)
 
@@ -75,7 +76,7 @@ def make_augmentation(data_args: DataArguments, size):
     )
 
 
-def train(trainer: PLVLTrainer):
+def train(trainer: PLVLTrainer, model_args: ModelArguments, data_args: DataArguments):
     """Begins the run, or goes on with it where an earlier one of the same command was stopped."""
     args = trainer.args
     checkpoint = args.resume_from_checkpoint or agreed_checkpoint(args.output_dir)
@@ -84,6 +85,7 @@ def train(trainer: PLVLTrainer):
     trainer.train(resume_from_checkpoint=checkpoint)
     if trainer.interrupted:
         sys.exit(EXIT_AFTER_SIGTERM)
+    write_training_settings(trainer, model_args, data_args)
     trainer.save_model()
 
 

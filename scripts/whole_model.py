@@ -7,17 +7,8 @@ from safetensors import SafetensorError
 
 from plvl.modeling_plvl import PLVLModel
 from plvl.processing import PLVLProcessor
+from plvl.scripts.model_files import require_model_files, require_network_files
 from plvl.scripts.stored_config import load_plvl_config
-
-# What a folder must hold: for each part, files of which one will do.
-REQUIRED_FILES = {
-    "config.json": ("config.json",),
-    "weights (model.safetensors)": ("model.safetensors", "model.safetensors.index.json"),
-    "a processor (processor_config.json)": ("processor_config.json", "preprocessor_config.json"),
-    "a tokenizer (tokenizer_config.json)": ("tokenizer_config.json",),
-    # Without it Transformers makes a tokenizer that knows no word, and says nothing.
-    "a vocabulary (tokenizer.json)": ("tokenizer.json", "vocab.txt"),
-}
 
 
 def load_whole(folder: Path, dtype: str | torch.dtype = "auto", **options) -> tuple[PLVLModel, PLVLProcessor]:
@@ -33,11 +24,20 @@ def load_whole(folder: Path, dtype: str | torch.dtype = "auto", **options) -> tu
     Raises:
         ValueError: a part is missing, is no PLVL model, or cannot be loaded whole. The message names folder and part.
     """
-    if not folder.is_dir():
-        raise ValueError(f"{folder} is no folder")
-    missing = [part for part, files in REQUIRED_FILES.items() if not any((folder / file).is_file() for file in files)]
-    if missing:
-        raise ValueError(f"{folder} is no whole model: it lacks {', '.join(missing)}")
+    require_model_files(folder)
+    model = load_whole_network(folder, dtype, **options)
+    try:
+        processor = PLVLProcessor.from_pretrained(folder)
+    # Each kind of damage in its files fails with an exception of its own.
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"{folder} is no whole model: its processor does not load ({reason})") from error
+    return model, processor
+
+
+def load_whole_network(folder: Path, dtype: str | torch.dtype = "auto", **options) -> PLVLModel:
+    """As [`load_whole`], without the processor, which need not be there."""
+    require_network_files(folder)
     load_plvl_config(folder)  # for its errors
     try:
         model, info = PLVLModel.from_pretrained(folder, dtype=dtype, output_loading_info=True, **options)
@@ -46,10 +46,4 @@ def load_whole(folder: Path, dtype: str | torch.dtype = "auto", **options) -> tu
     half_loaded = sorted({*info["missing_keys"], *info["unexpected_keys"]})
     if half_loaded:
         raise ValueError(f"{folder} is no whole model: missing or left over in its weights: {', '.join(half_loaded)}")
-    try:
-        processor = PLVLProcessor.from_pretrained(folder)
-    # Each kind of damage in its files fails with an exception of its own.
-    except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ValueError(f"{folder} is no whole model: its processor does not load ({reason})") from error
-    return model, processor
+    return model

@@ -1,11 +1,16 @@
 """The checkpoint that the project carries does what its folder says it does."""
 
+import shutil
+
+import numpy as np
 import torch
+from PIL import Image
 
 from plvl.checkpoints import BUNDLED_CHECKPOINT
 from plvl.data.refshapes import make_referred_scene
-from plvl.scripts.bundle_checkpoint import EXAMPLE_SEED, check_size, wrong_expressions
+from plvl.scripts.bundle_checkpoint import EXAMPLE_SEED, bundle_card, check_size, wrong_expressions
 from plvl.scripts.demo_page.examples import read_examples
+from plvl.scripts.release_card import draw_example
 from plvl.scripts.whole_model import load_whole
 from plvl.training.recorded_slice import check_slice
 
@@ -13,6 +18,17 @@ from plvl.training.recorded_slice import check_slice
 def test_the_bundled_checkpoint_does_what_its_folder_records():
     metrics = check_slice(BUNDLED_CHECKPOINT, *load_whole(BUNDLED_CHECKPOINT, dtype=torch.float32))
     assert metrics["num_samples"] == 112
+
+
+def test_the_bundled_checkpoints_card_is_what_bundling_writes(tmp_path):
+    model, processor = load_whole(BUNDLED_CHECKPOINT, dtype=torch.float32)
+    card = (BUNDLED_CHECKPOINT / "README.md").read_text(encoding="utf-8")
+    assert card == bundle_card(BUNDLED_CHECKPOINT, model, half=True)
+    assert "](example.jpg)" in card and "| `muon_learning_rate` | 0.0015 |" in card
+    shutil.copytree(BUNDLED_CHECKPOINT / "examples", tmp_path / "examples")
+    draw_example(tmp_path, model, processor)
+    drawn, carried = (np.asarray(Image.open(each / "example.jpg")) for each in (tmp_path, BUNDLED_CHECKPOINT))
+    assert np.abs(drawn.astype(int) - carried).mean() < 2
 
 
 def test_the_bundled_checkpoint_is_small_enough_to_carry():

@@ -42,8 +42,8 @@ def grounding_statistics(outputs, labels: dict[str, torch.Tensor], mask_threshol
         labels: as the model takes them; `boxes` are needed, `masks` only if the model gives masks.
 
     Returns:
-        `torch.Tensor` of shape `(batch_size, 8)`, double: the columns are `STATISTICS`. Without boxes or masks in
-        the outputs their columns are NaN and 0.
+        `torch.Tensor` of shape `(batch_size, 8)`, double: the columns are `STATISTICS`. Without boxes in the outputs
+        `box_iou` is NaN, without masks `has_mask`.
     """
     boxes = labels["boxes"]
     box_iou = boxes.new_full((len(boxes),), float("nan"))
@@ -51,7 +51,8 @@ def grounding_statistics(outputs, labels: dict[str, torch.Tensor], mask_threshol
         # As the authors measure it: what a box has outside the picture does not count.
         predicted = box_convert(outputs.pred_boxes.float(), "cxcywh", "xyxy").clamp(0, 1)
         box_iou = paired_corner_iou(predicted, box_convert(boxes.float(), "cxcywh", "xyxy"))
-    intersection = union = has_mask = torch.zeros_like(box_iou)
+    intersection = union = torch.zeros_like(box_iou)
+    has_mask = torch.full_like(box_iou, float("nan"))
     if outputs.pred_masks is not None:
         predicted, true = outputs.pred_masks.float().sigmoid() > mask_threshold, labels["masks"] > 0
         intersection, union = mask_overlap(predicted, true)
@@ -103,19 +104,25 @@ def answer_statistics(answers: list[dict], truths: list[dict]) -> np.ndarray:
 
     Args:
         answers, truths: of each sample `"box"` (x, y, w, h in pixels, or `None`) and `"mask"` (compressed RLE,
-            `{"size": [height, width], "counts": str}`; `None` or one without counts says that there is none).
+            `{"size": [height, width], "counts": str}`; `None` or one without counts says that there is none). An
+            answer without what its truth has is a miss, unless no answer has it.
 
     Returns:
-        `(samples, 8)`: the columns are `STATISTICS`, of which the last four, which serve the centre box, are 0.
+        `(samples, 8)`: the columns are `STATISTICS`, of which the last four, which serve the centre box, are 0,
+        and NaN where there is no true box.
 
     Raises:
         ValueError: an answer's mask has another size than the true one.
     """
     statistics = np.zeros((len(answers), len(STATISTICS)))
+    masks_are_answered = any(map(_has_mask, answers))
     for row, answer, truth in zip(statistics, answers, truths, strict=True):
         row[0] = _pixel_box_iou(answer["box"], truth["box"])
-        if _has_mask(answer) and _has_mask(truth):
-            row[1:4] = *_rle_overlap(answer["mask"], truth["mask"]), 1
+        row[3] = _has_mask(truth) if masks_are_answered else float("nan")
+        if masks_are_answered and _has_mask(truth):
+            row[1:3] = _rle_overlap(answer["mask"], truth["mask"]) if _has_mask(answer) else (0, _area(truth["mask"]))
+        if not truth["box"]:
+            row[4:] = float("nan")
     return statistics
 
 
@@ -132,9 +139,17 @@ def _has_mask(sample) -> bool:
 def _rle_overlap(answer, truth) -> tuple[float, float]:
     if list(answer["size"]) != list(truth["size"]):
         raise ValueError(f"a mask of {list(answer['size'])} was given for one of {list(truth['size'])}")
-    masks = [{"size": list(mask["size"]), "counts": mask["counts"].encode("ascii")} for mask in (answer, truth)]
+    masks = [_with_bytes(mask) for mask in (answer, truth)]
     either, both = (float(coco_mask.area(coco_mask.merge(masks, intersect=how))) for how in (False, True))
     return both, either
+
+
+def _area(mask) -> float:
+    return float(coco_mask.area(_with_bytes(mask)))
+
+
+def _with_bytes(mask) -> dict:
+    return {"size": list(mask["size"]), "counts": mask["counts"].encode("ascii")}
 
 
 @dataclass
@@ -155,23 +170,30 @@ def grounding_metrics(statistics: np.ndarray) -> dict[str, float]:
         statistics: `(samples, 8)`, the columns of `STATISTICS`, or `(samples, 11)` with `NATIVE_STATISTICS` too.
 
     Returns:
-        `num_samples`; `box_accuracy` (share of boxes of IoU ≥ 0.5) and `box_miou`; `center_box_accuracy` (what a box
-        in the middle of each picture, of the split's mean size, would get); over the samples with a mask `mask_miou`
-        (mean IoU), `mask_oiou` (all intersections over all unions) and `mask_precision@0.5` to `mask_precision@0.9`
-        (share of masks of that IoU or more). With the native statistics these again, at the picture's own size, as
-        `native_...`. Metrics of a task without samples are left out.
+        `num_samples`, and of these `num_boxes` and `num_masks`, those that have a box and a mask; over the ones with a
+        box `box_accuracy` (share of boxes of IoU ≥ 0.5), `box_miou` and `center_box_accuracy` (what a box in the
+        middle of each picture, of the split's mean size, would get); over the ones with a mask `mask_miou` (mean IoU),
+        `mask_oiou` (all intersections over all unions) and `mask_precision@0.5` to `mask_precision@0.9` (share of
+        masks of that IoU or more). With the native statistics these again, at the picture's own size, as `native_...`.
+        What the model does not answer is left out, with its number; where it does and no sample has any, the number
+        is 0.
     """
     columns = _Columns(np.asarray(statistics, dtype=np.float64))
     metrics = {"num_samples": len(columns.values)}
     if not len(columns.values):
         return metrics
+    boxed = _Columns(columns.values[~np.isnan(columns.width)])
     masked = _Columns(columns.values[columns.has_mask > 0])
-    metrics |= _box_metrics(columns.box_iou)
+    if not np.isnan(boxed.box_iou).all() or not len(boxed.values):
+        metrics["num_boxes"] = len(boxed.values)
+    if not np.isnan(columns.has_mask).all():
+        metrics["num_masks"] = len(masked.values)
+    metrics |= _box_metrics(boxed.box_iou)
     if "box_accuracy" in metrics:
-        metrics["center_box_accuracy"] = _center_box_accuracy(columns)
+        metrics["center_box_accuracy"] = _center_box_accuracy(boxed)
     metrics |= _mask_metrics(masked.intersection, masked.union)
     if columns.values.shape[1] > len(STATISTICS):
-        native = _box_metrics(columns.native_box_iou) | _mask_metrics(masked.native_intersection, masked.native_union)
+        native = _box_metrics(boxed.native_box_iou) | _mask_metrics(masked.native_intersection, masked.native_union)
         metrics |= {f"native_{name}": value for name, value in native.items()}
     return metrics
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 COLUMNS = {
     "expressions": "num_samples",
+    "with a mask": "num_masks",
     "box accuracy": "box_accuracy",
     "(centre box)": "center_box_accuracy",
     "mask mIoU": "mask_miou",
@@ -59,9 +60,17 @@ def print_summary(log_history: list[dict], metrics: dict[str, dict[str, float]])
 
 def print_metrics(title: str, columns: dict[str, str], rows: dict[str, dict[str, float]]):
     """
-    A table: `title` over the names of the rows, and for each of `columns` (its head: the metric) what a row has of it.
+    A table: `title` over the names of the rows, and for each of `columns` (its head: the metric) what a row has of it,
+    whole numbers as they are and shares in per cent.
     """
-    print("\n" + f"{title:<20}" + "".join(f"{head:>14}" for head in columns))
+    width = max(20, *(len(name) + 2 for name in (*rows, title)))
+    print("\n" + f"{title:<{width}}" + "".join(f"{head:>14}" for head in columns))
     for name, values in rows.items():
-        cells = [values.get(metric) for metric in columns.values()]
-        print(f"{name:<20}" + "".join(f"{'-' if cell is None else format(cell, '.4g'):>14}" for cell in cells))
+        print(f"{name:<{width}}" + "".join(f"{_cell(values, metric):>14}" for metric in columns.values()))
+
+
+def _cell(values: dict[str, float], metric: str) -> str:
+    if metric not in values:
+        return "no masks" if metric.startswith("mask_") and values.get("num_masks") == 0 else "-"
+    value = values[metric]
+    return f"{value:,}" if isinstance(value, int) else f"{100 * value:.1f} %"

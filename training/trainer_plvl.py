@@ -21,7 +21,7 @@ from transformers.trainer_utils import (
 )
 
 from plvl.data.collator import GroundingCollator
-from plvl.modeling_plvl.model_card_plvl import write_model_card
+from plvl.modeling_plvl.model_card_plvl import keep_card_of_hub, write_model_card
 from plvl.training.callbacks import (
     BEST_MODELS,
     ClearBadGradients,
@@ -564,13 +564,16 @@ class PLVLTrainer(Trainer):
         dataset_args=None,
     ):
         """
-        Writes PLVL's card into `output_dir`, with the numbers of the metrics.json there; `push_to_hub` calls it.
+        Writes PLVL's card into `output_dir`, with the numbers of the metrics.json there; `push_to_hub` calls it. A
+        card that somebody wrote is kept: that of `output_dir`, or else that of the repository, which comes here.
         Takes [`Trainer`]'s arguments. The card's datasets are `dataset_tags`, or else `dataset`; its language, its
         tasks and the splits come from the model and metrics.json, so `language`, `tasks` and `dataset_args` change
         nothing. Without `license` the card claims none.
         """
         if not self.is_world_process_zero():
             return
+        if self.hub_model_id:
+            keep_card_of_hub(self.args.output_dir, self.hub_model_id, self.args.hub_token)
         write_model_card(
             self.args.output_dir,
             self.hub_model_id or model_name or Path(self.args.output_dir).name,

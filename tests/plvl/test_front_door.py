@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,14 @@ print(*sorted(str(file.relative_to(BUNDLED_CHECKPOINT)) for file in BUNDLED_CHEC
         "README.md config.json examples/a.jpg examples/examples.json model.safetensors",
     ]
     assert (tmp_path / "target" / "bin" / "plvl").is_file()
+    [about] = distributions(path=[str(tmp_path / "target")])
+    assert about.metadata["Author"] and about.metadata["Home-page"].startswith("https://")
+    assert "Paper, https://arxiv.org/abs/2504.16145" in about.metadata.get_all("Project-URL")
+    assert about.metadata["License-Expression"] == "Apache-2.0" or about.metadata["License"] == "Apache-2.0"
+    [licence] = [file for file in about.files if file.name == "LICENSE"]
+    assert "Apache License" in licence.locate().read_text(encoding="utf-8")
+    command = "from plvl.scripts.cli import main; main(['--version'])"
+    assert run(command, tmp_path, PYTHONPATH=str(tmp_path / "target")) == f"plvl {about.version}"
 
 
 def test_a_clone_called_plvl_does_not_hide_the_package_from_a_script_beside_it(tmp_path):

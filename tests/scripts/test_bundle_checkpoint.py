@@ -55,11 +55,12 @@ def test_a_bundle_has_model_processor_card_metrics_slice_and_examples(bundle, tr
         "metrics.json",
         "slice.json",
         "examples",
+        "example.jpg",
     }
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["refshapes/val"]
     assert metrics == METRICS["refshapes/val"] | {"by_kind": BY_KIND, "by_difficulty": {"1": {"num_samples": 2}}}
     card = (folder / "README.md").read_text(encoding="utf-8")
-    assert "| refshapes/val | 75.00 | 25.00 |" in card and "| attribute | 87.50 | 50.00 |" in card
+    assert "| refshapes/val | 2 | 75.0 | 25.0 |" in card and "| attribute | 87.5 | 50.0 |" in card
     assert "license: apache-2.0" in card and "in single precision" in card
     before, after = (load_file(each / "model.safetensors") for each in (trained, folder))
     assert all(torch.equal(before[name], after[name]) for name in before.keys() | after.keys())
@@ -160,6 +161,15 @@ def test_an_old_bundle_is_replaced_only_on_request(bundle, trained):
     bundle("--replace")
     assert not (folder / "old").exists() and (folder / "slice.json").exists()
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_a_bundle_is_bundled_again_with_examples_of_its_own(bundle, trained, tmp_path):
+    (trained / "examples").mkdir()
+    Image.new("RGB", (8, 6)).save(trained / "examples" / "cup.png")
+    entries = [{"picture": "cup.png", "expressions": ["the cup"]}]
+    (trained / "examples" / "examples.json").write_text(json.dumps(entries))
+    assert "cup.png" not in {example.picture.name for example in read_examples(bundle())}
+    assert not (tmp_path / "checkpoints" / "tiny" / "examples" / "cup.png").exists()
 
 
 def test_a_failed_replacement_leaves_the_old_bundle(bundle, trained):

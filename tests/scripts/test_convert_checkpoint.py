@@ -157,7 +157,7 @@ def test_a_failure_while_writing_leaves_nothing(convert, original, tmp_path, mon
     def fail(*_, **__):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("plvl.scripts.convert_checkpoint.PLVLImageProcessor.save_pretrained", fail)
+    monkeypatch.setattr("plvl.scripts.conversion.PLVLImageProcessor.save_pretrained", fail)
     with pytest.raises(SystemExit, match="no space left on device"):
         convert("plvl", original)
     assert_nothing_is_left(tmp_path)
@@ -225,7 +225,27 @@ def test_it_runs_as_a_file_and_ends_with_code_1_where_it_fails(tmp_path):
     command = [sys.executable, script, "--from", "plvl", tmp_path / "x.pth", "--output", tmp_path / "out"]
     finished = subprocess.run(command, capture_output=True, text=True)
     assert finished.returncode == 1
-    assert finished.stderr == f"convert_checkpoint: [Errno 2] No such file or directory: '{tmp_path / 'x.pth'}'\n"
+    assert finished.stderr == f"convert_checkpoint: there is no file {tmp_path / 'x.pth'}\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "given", "flags", "message"),
+    [
+        ("plvl", "nowhere.pth", [], r"there is no file nowhere\.pth"),
+        ("vitdet", ".", [], r"\. is a folder, and --from vitdet takes a file"),
+        ("bert", "nowhere/of/all", [], "INPUT nowhere/of/all: there is no such folder"),
+        ("plvl", "checkpoint.pth", ["--text", "nowhere/of/all"], "--text nowhere/of/all: there is no such folder"),
+        ("plvl", "checkpoint.pth", ["--tokenizer", "lab/x"], "--tokenizer lab/x: .*, and http.* cannot be reached .*"),
+        ("plvl", "checkpoint.pth", ["--config", "lab/x"], "--config lab/x: .*, and http.* cannot be reached .*"),
+        ("plvl", "checkpoint.pth", ["--output", "checkpoint.pth"], "/.*checkpoint.pth is a file, and a folder .*"),
+    ],
+)
+def test_what_is_missing_is_told_before_transformers_is_imported(original, monkeypatch, source, given, flags, message):
+    monkeypatch.chdir(original.parent)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setitem(sys.modules, "plvl.scripts.conversion", None)
+    with pytest.raises(SystemExit, match=f"^convert_checkpoint: {message}$"):
+        main(["--from", source, given, "--output", "out", *flags])
 
 
 class TouchesAFile:

@@ -104,7 +104,7 @@ def test_wrong_examples_are_named_before_the_page_opens(model_folder, entries, m
 
 def test_without_gradio_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
-    with pytest.raises(SystemExit, match=r"^plvl demo: .*pip install 'plvl\[demo\]'$"):
+    with pytest.raises(SystemExit, match=r"^plvl demo: the page needs Gradio: pip install 'gradio>=[\d.]+'$"):
         main(["demo"])
 
 

@@ -42,6 +42,6 @@ def test_it_refuses_a_folder_that_holds_something_else(tmp_path):
 def test_it_refuses_a_file_as_output(tmp_path):
     path = tmp_path / "file"
     path.write_text("mine")
-    with pytest.raises(SystemExit, match="is a file, and RefShapes needs a folder"):
+    with pytest.raises(SystemExit, match=f"^make_refshapes: {path} is a file, and a folder is to be written$"):
         main(["--output", str(path), "--num_images", "1"])
     assert path.read_text(encoding="utf-8") == "mine"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from plvl.data import load_grounding_dataset
-from plvl.scripts import make_refshapes
+from plvl.scripts import make_refshapes, prepare_data
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "prepare_data.py"
 
@@ -32,6 +32,13 @@ def test_several_splits_are_written_in_one_call_with_a_progress_bar_each(shapes,
         assert [row["text"] for row in after] == [row["text"] for row in before]
         assert f"{split}: {len(before)} rows in 1 shards" in finished.stdout
         assert f"out {split}: 100%" in finished.stderr and f"{len(before)}/{len(before)}" in finished.stderr
+
+
+def test_an_output_that_is_a_file_is_refused_before_anything_is_read(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    roots = ["--image_root", "nowhere", "--label_root", "nowhere"]
+    with pytest.raises(NotADirectoryError, match="file is a file, and a folder is to be written"):
+        prepare_data.main(["refshapes", "--split", "val", *roots, "--output", str(tmp_path / "file" / "out")])
 
 
 def test_what_goes_wrong_is_the_exit_status(shapes, tmp_path):

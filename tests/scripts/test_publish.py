@@ -1,5 +1,7 @@
+import errno
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import AutoImageProcessor, AutoModel, AutoProcessor, pipeline
 
+from plvl.scripts.bundle_checkpoint import store_in_half_precision
+from plvl.scripts.demo_page.examples import read_examples
 from plvl.scripts.publish import main
 
 WITHOUT_PLVL = """
@@ -82,6 +86,7 @@ def test_only_what_a_model_needs_is_published(publish, model_folder, capsys):
         "processor_config.json",
         "tokenizer.json",
         "tokenizer_config.json",
+        ".plvl-written.json",
     }
     printed = capsys.readouterr().out
     assert "model.safetensors" in printed
@@ -96,12 +101,83 @@ def test_the_weights_are_published_as_they_were_trained(publish, model_folder, m
     assert published["head.center.1.bias"].dtype == torch.float16
 
 
+def test_weights_that_are_computed_in_another_precision_than_stored_stay_as_stored(publish, model_folder):
+    store_in_half_precision(model_folder / "model.safetensors")
+    folder = publish()
+    assert json.loads((folder / "config.json").read_text(encoding="utf-8"))["dtype"] == "float32"
+    published, stored = ((each / "model.safetensors").read_bytes() for each in (folder, model_folder))
+    assert published == stored
+    assert AutoModel.from_pretrained(folder).dtype == torch.float32
+
+
+def test_weights_in_several_files_are_published_in_these(publish, model_folder, model):
+    (model_folder / "model.safetensors").unlink()
+    model.save_pretrained(model_folder, max_shard_size="100KB")
+    weights = {file.name for file in model_folder.glob("model*")}
+    assert len(weights) > 2 and "model.safetensors.index.json" in weights
+    folder = publish()
+    assert {file.name for file in folder.glob("model*")} == weights
+    assert torch.equal(AutoModel.from_pretrained(folder).head.center[1].bias, model.head.center[1].bias)
+
+
 def test_metrics_come_along_and_into_the_card(publish, model_folder):
     metrics = {"refcoco/val": {"num_samples": 4, "box_accuracy": 0.75, "mask_miou": 0.5}}
     (model_folder / "metrics.json").write_text(json.dumps(metrics))
     folder = publish()
     assert json.loads((folder / "metrics.json").read_text(encoding="utf-8")) == metrics
-    assert "| refcoco/val | 75.00 | 50.00 |" in (folder / "README.md").read_text(encoding="utf-8")
+    assert "| refcoco/val | 4 | 75.0 | 50.0 |" in (folder / "README.md").read_text(encoding="utf-8")
+
+
+def test_settings_of_the_training_come_along_and_into_the_card(publish, model_folder):
+    (model_folder / "training_settings.json").write_text('{"learning_rate": 0.002}')
+    folder = publish()
+    assert (folder / "training_settings.json").read_text(encoding="utf-8") == '{"learning_rate": 0.002}'
+    assert "| `learning_rate` | 0.002 |" in (folder / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def with_examples(model_folder):
+    """The model's folder with two example images, of which the second lies in a folder of its own."""
+    examples = model_folder / "examples"
+    (examples / "more").mkdir(parents=True)
+    Image.new("RGB", (50, 40), (90, 20, 20)).save(examples / "first.png")
+    Image.new("RGB", (30, 70)).save(examples / "more" / "second.png")
+    (examples / "notes.txt").write_text("of whoever chose them")
+    entries = [{"picture": "first.png", "expressions": [f"cup {number}" for number in range(6)]}]
+    entries.append({"picture": "more/second.png", "expressions": ["the cup"]})
+    (examples / "examples.json").write_text(json.dumps(entries))
+    return model_folder
+
+
+def test_examples_come_along_and_the_card_shows_the_first_one_answered(publish, with_examples):
+    folder = publish()
+    carried = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
+    assert {"examples/examples.json", "examples/first.png", "examples/more/second.png", "example.jpg"} <= carried
+    assert "examples/notes.txt" not in carried
+    assert read_examples(folder)[1].expressions == ["the cup"]
+    assert "](example.jpg)\n" in (folder / "README.md").read_text(encoding="utf-8")
+    # The image of 50 x 40 pixels enlarged ten times, over a legend.
+    drawn = Image.open(folder / "example.jpg")
+    assert drawn.width == 500 and drawn.height > 400
+
+
+def test_examples_are_carried_from_their_folder_alone(publish, with_examples, tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "private.png")
+    entries = [{"picture": "../../private.png", "expressions": ["the cup"]}]
+    (with_examples / "examples" / "examples.json").write_text(json.dumps(entries))
+    with pytest.raises(SystemExit, match=r"examples\.json: .*private\.png is outside the folder"):
+        publish()
+
+
+def test_what_a_card_of_ones_own_shows_comes_along(publish, model_folder, tmp_path):
+    for name in ("teaser.png", "docs/result.png", "unused.png", "../elsewhere.png"):
+        (model_folder / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (5, 4)).save(model_folder / name)
+    text = '![](teaser.png)\n<img width="50%" src="docs/result.png">\n![x](https://lab.example/a.png)![](../elsewhere.png)\n'
+    (model_folder / "README.md").write_text(text)
+    folder = publish()
+    assert {file.relative_to(folder).as_posix() for file in folder.rglob("*.png")} == {"teaser.png", "docs/result.png"}
+    assert (folder / "README.md").read_text(encoding="utf-8") == text
 
 
 def test_a_readme_of_ones_own_is_published(publish, model_folder):
@@ -113,7 +189,7 @@ def test_with_code_it_loads_where_plvl_is_not_installed(model_folder, model, pro
     folder = tmp_path / "upload"
     main(["--model", str(model_folder), "--repo", "lab/tiny", "--with_code", "--dry_run", str(folder)])
     main(["--model", str(model_folder), "--repo", "lab/tiny", "--with_code"])
-    assert local_hub.repositories["lab/tiny"].files.keys() == names(folder)
+    assert local_hub.repositories["lab/tiny"].files.keys() == names(folder) - {".plvl-written.json"}
     picture = tmp_path / "picture.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(picture)
 
@@ -164,6 +240,7 @@ def test_with_code_plvl_itself_is_used_where_it_is_installed(publish):
 def test_the_code_comes_without_the_rooms(publish):
     folder = publish("--with_code")
     modules = {
+        "card_authors_plvl.py",
         "attention_in_pieces_plvl.py",
         "attention_plvl.py",
         "configuration_plvl.py",
@@ -219,8 +296,114 @@ def test_licence_and_datasets_are_claimed_where_they_are_given(publish, model_fo
     folder = publish("--license", "cc-by-nc-4.0", "--datasets", "lab/refcoco", "lab/refcocog", output="licensed")
     card = ModelCard.load(folder / "README.md")
     assert (card.data.license, card.data.datasets) == ("cc-by-nc-4.0", ["lab/refcoco", "lab/refcocog"])
-    with pytest.raises(SystemExit, match=r"licensed/README\.md is there .* write license into it yourself$"):
-        publish("--license", "mit", model=folder, output="again")
+
+
+def test_a_card_that_somebody_wrote_takes_no_licence_and_datasets(publish, model_folder):
+    (model_folder / "README.md").write_text("My own words.\n")
+    with pytest.raises(SystemExit, match=r"README\.md was written by somebody .* write license into it yourself$"):
+        publish("--license", "mit")
+
+
+def test_the_projects_own_card_is_renewed_with_what_was_claimed_in_it(publish, model_folder, tmp_path):
+    first = publish("--license", "mit", "--datasets", "lab/refcoco").rename(tmp_path / "first")
+    (first / "metrics.json").write_text(json.dumps({"refcoco/val": {"box_accuracy": 0.75}}))
+    card = ModelCard.load(publish("--repo", "lab/other", model=first) / "README.md")
+    assert "| refcoco/val | 75.0 |" in card.text and 'model="lab/other"' in card.text
+    assert (card.data.license, card.data.datasets) == ("mit", ["lab/refcoco"])
+    card = ModelCard.load(publish("--license", "bsd", model=first) / "README.md")
+    assert card.data.license == "bsd"
+
+
+@pytest.fixture
+def send(model_folder, local_hub):
+    """Publishes on the Hub that stands in; gives the repository."""
+
+    def run(*flags):
+        main(["--model", str(model_folder), "--repo", "lab/tiny", *flags])
+        return local_hub.repositories["lab/tiny"]
+
+    return run
+
+
+def test_a_card_in_the_repository_that_somebody_wrote_is_kept_unless_it_is_to_be_replaced(send, model_folder, capsys):
+    send().files["README.md"] = b"Words of the lab.\n"
+    (model_folder / "metrics.json").write_text(json.dumps({"refcoco/val": {"box_accuracy": 0.75}}))
+    repository = send()
+    assert repository.files["README.md"] == b"Words of the lab.\n" and "metrics.json" in repository.files
+    assert (
+        "the card of lab/tiny was kept, for somebody wrote it (--replace_card replaces it)" in capsys.readouterr().out
+    )
+    assert b"| refcoco/val | 75.0 |" in send("--replace_card").files["README.md"]
+    assert "was kept" not in capsys.readouterr().out
+
+
+def test_the_projects_own_card_in_the_repository_is_renewed(send, model_folder, capsys):
+    send()
+    (model_folder / "metrics.json").write_text(json.dumps({"refcoco/val": {"box_accuracy": 0.75}}))
+    assert b"| refcoco/val | 75.0 |" in send().files["README.md"]
+    (model_folder / "README.md").write_text("Words of the lab.\n")
+    assert send().files["README.md"] == send().files["README.md"] == b"Words of the lab.\n"
+    assert "was kept" not in capsys.readouterr().out
+
+
+def test_where_the_hub_cannot_be_reached_one_line_names_it(send, monkeypatch):
+    # A port that nobody listens at, and a name that no server has.
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        closed = f"http://127.0.0.1:{free.getsockname()[1]}"
+    for address in (closed, "http://no-such-host.invalid"):
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+        with pytest.raises(
+            SystemExit, match=f"^publish: {address} cannot be reached .*nothing was published"
+        ) as ended:
+            send()
+        assert "--dry_run" in str(ended.value) and "\n" not in str(ended.value)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(SystemExit, match="cannot be reached .*offline"):
+        send()
+
+
+def test_nobody_logged_in_is_told_before_anything_is_built(send, monkeypatch, tmp_path):
+    monkeypatch.delenv("HF_TOKEN")
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.setitem(sys.modules, "plvl.scripts.release_folder", None)
+    with pytest.raises(SystemExit, match="^publish: nobody is logged in at the Hub: `hf auth login`"):
+        send()
+
+
+def test_a_dry_run_is_repeated_and_replaces_what_the_first_one_wrote(publish, with_examples):
+    folder = publish("--with_code")
+    (with_examples / "metrics.json").write_text(json.dumps({"refcoco/val": {"box_accuracy": 0.75}}))
+    assert publish() == folder
+    assert not list(folder.glob("*.py")) and "| refcoco/val | 75.0 |" in (folder / "README.md").read_text(
+        encoding="utf-8"
+    )
+    assert names(folder.parent) == {"upload", "trained"}
+
+
+def test_a_dry_run_names_what_it_would_replace_of_others(publish, model_folder):
+    folder = publish()
+    (folder / "notes").mkdir()
+    (folder / "notes" / "mine.txt").write_text("mine")
+    (folder / "README.md").write_text("My own words.\n")
+    with pytest.raises(SystemExit, match=r"upload holds what was not .* changed: README\.md, notes/mine\.txt$"):
+        publish()
+    assert (folder / "README.md").read_text(encoding="utf-8") == "My own words.\n"
+    with pytest.raises(SystemExit, match="trained is not an empty folder"):
+        publish(output=model_folder.name)
+
+
+def test_a_dry_run_without_room_leaves_the_earlier_one(publish, tmp_path, monkeypatch):
+    written = {file: file.read_bytes() for file in publish().iterdir()}
+
+    def no_room(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("shutil.copyfile", no_room)
+    with pytest.raises(SystemExit, match=r"^publish: \[Errno 28\] No space left on device: '.*upload'$"):
+        publish()
+    assert {file: file.read_bytes() for file in (tmp_path / "upload").iterdir()} == written
+    assert names(tmp_path) == {"upload", "trained"}
 
 
 def test_a_failure_while_writing_leaves_nothing(publish, model_folder, tmp_path, monkeypatch):

@@ -68,7 +68,7 @@ def test_a_trainer_pushes_model_processor_and_a_card_with_its_numbers(local_hub,
     repository = local_hub.repositories["lab/tiny"]
     assert {"config.json", "model.safetensors", "processor_config.json", "metrics.json"} <= set(repository.files)
     card = card_of(repository)
-    assert "| refcoco/val | 50.00 | 25.00 |" in card.text
+    assert "| refcoco/val | 50.0 | 25.0 |" in card.text
     assert 'pipeline("visual-grounding", model="lab/tiny")' in card.text
     assert (card.data.base_model, card.data.license, card.data.datasets) == ("lab/pretrained", "mit", ["refcoco"])
     assert {"visual-grounding", "from the tests"} <= set(card.data.tags)
@@ -82,6 +82,17 @@ def test_a_trainer_takes_the_facts_that_transformers_trainer_takes_and_no_others
     assert "Licence" not in card.text
     with pytest.raises(TypeError, match="licence"):
         trainer.push_to_hub(licence="mit")
+
+
+def test_a_trainer_keeps_the_card_that_somebody_wrote(local_hub, trainer, tmp_path):
+    trainer.push_to_hub()
+    repository, readme = local_hub.repositories["lab/tiny"], tmp_path / "outputs" / "README.md"
+    repository.files["README.md"] = b"Words of the lab.\n"
+    trainer.push_to_hub()
+    assert repository.files["README.md"] == readme.read_bytes() == b"Words of the lab.\n"
+    readme.write_text("Newer words.\n")
+    trainer.push_to_hub()
+    assert repository.files["README.md"] == b"Newer words.\n"
 
 
 def test_trainer_and_transformers_trainer_take_the_facts_in_one_order():

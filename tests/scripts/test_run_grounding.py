@@ -6,6 +6,7 @@ from PIL import Image
 from transformers import AutoModel, AutoProcessor
 
 from plvl.data.refshapes import write_refshapes
+from plvl.modeling_plvl.model_card_plvl import read_settings
 from plvl.scripts import predict, run_grounding
 
 RECIPE = "configuration/recipes/quickstart.yaml"
@@ -37,12 +38,21 @@ def test_a_run_leaves_metrics_a_gallery_and_a_model_that_loads(trained):
     for values in metrics.values():
         assert values["num_samples"] > 0
         assert {"box_accuracy", "center_box_accuracy", "mask_miou", "mask_oiou", "loss"} <= set(values)
+        assert values["num_masks"] == values["num_boxes"] == values["num_samples"]
     assert Image.open(trained / "model/gallery.png").width > 0
     model = AutoModel.from_pretrained(trained / "model").eval()
     processor = AutoProcessor.from_pretrained(trained / "model")
     inputs = processor(images=Image.new("RGB", (80, 60)), text="the red star", return_tensors="pt")
     with torch.no_grad():
         assert model(**inputs).pred_masks.shape == (1, 96, 96)
+
+
+def test_a_run_leaves_the_settings_of_its_training_for_the_card(trained):
+    settings = json.loads((trained / "model/training_settings.json").read_text(encoding="utf-8"))
+    assert settings["dataset"] == "refshapes, train" and settings["steps"] == settings["max_steps"] == 2
+    assert (settings["total_train_batch_size"], settings["processes"], settings["seed"]) == (4, 1, 0)
+    assert str(trained) not in json.dumps(settings)
+    assert read_settings(trained / "model") == settings
 
 
 def test_a_trained_model_is_trained_on(trained, tmp_path, capsys):

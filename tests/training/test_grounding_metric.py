@@ -38,6 +38,35 @@ def test_answers_without_boxes_have_mask_metrics_only(metric):
     assert measured["mask_oiou"] == 1 and "box_accuracy" not in measured
 
 
+def test_what_a_reference_lacks_is_not_counted_and_what_an_answer_lacks_is_a_miss(metric):
+    whole = {"box": [0, 0, 10, 10], "mask": rle(slice(0, 4))}
+    for prediction, reference in [
+        (whole, whole),
+        ({"box": None, "mask": None}, whole),
+        (whole, {"box": [0, 0, 10, 10], "mask": None}),
+        (whole, {"box": None, "mask": rle(slice(2, 4))}),
+        (whole, {"box": None, "mask": None}),
+    ]:
+        metric.add(prediction=prediction, reference=reference)
+    measured = metric.compute()
+    assert (measured["num_samples"], measured["num_boxes"], measured["num_masks"]) == (5, 3, 3)
+    assert measured["box_accuracy"] == measured["box_miou"] == pytest.approx(2 / 3)
+    assert measured["mask_miou"] == pytest.approx((1 + 0 + 1 / 2) / 3)
+    # Of 32 pixels, of 32 that nothing answers, and 16 of 32.
+    assert measured["mask_oiou"] == pytest.approx((32 + 0 + 16) / (32 + 32 + 32))
+
+
+def test_references_without_masks_are_counted_as_such(metric):
+    metric.add_batch(
+        predictions=[{"box": [0, 0, 9, 5], "mask": rle(slice(0, 4))}], references=[{"box": [0, 0, 9, 5], "mask": None}]
+    )
+    measured = metric.compute()
+    assert measured["num_masks"] == 0 and "mask_miou" not in measured
+    boxes = [{"box": [0, 0, 9, 5], "mask": None}]
+    measured = metric.compute(predictions=boxes, references=[{"box": [0, 0, 9, 5], "mask": rle(slice(0, 4))}])
+    assert "num_masks" not in measured and measured["num_boxes"] == measured["box_accuracy"] == 1
+
+
 def test_masks_of_different_sizes_are_refused(metric):
     other = coco_mask.encode(np.ones((4, 8), np.uint8, order="F"))
     answer = {"box": None, "mask": {"size": list(other["size"]), "counts": other["counts"].decode()}}

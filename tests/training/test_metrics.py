@@ -28,7 +28,7 @@ def outputs_and_labels():
 
 def test_the_metrics_of_three_samples_are_those_computed_by_hand():
     metrics = grounding_metrics(grounding_statistics(*outputs_and_labels()).numpy())
-    assert metrics["num_samples"] == 3
+    assert (metrics["num_samples"], metrics["num_boxes"], metrics["num_masks"]) == (3, 3, 2)
     assert metrics["box_accuracy"] == pytest.approx(2 / 3)
     assert metrics["box_miou"] == pytest.approx((1 + 2 / 3 + 0) / 3, abs=1e-6)
     assert metrics["mask_miou"] == pytest.approx((1 + 1 / 3) / 2)
@@ -49,8 +49,18 @@ def test_a_model_without_a_task_has_no_metrics_of_it():
     outputs, labels = outputs_and_labels()
     only_boxes = grounding_metrics(grounding_statistics(PLVLOutput(pred_boxes=outputs.pred_boxes), labels).numpy())
     only_masks = grounding_metrics(grounding_statistics(PLVLOutput(pred_masks=outputs.pred_masks), labels).numpy())
-    assert "mask_miou" not in only_boxes and "box_accuracy" in only_boxes
-    assert "box_accuracy" not in only_masks and "mask_miou" in only_masks
+    assert not {"mask_miou", "num_masks"} & only_boxes.keys() and "box_accuracy" in only_boxes
+    assert not {"box_accuracy", "num_boxes"} & only_masks.keys() and "mask_miou" in only_masks
+
+
+def test_a_split_without_masks_says_so():
+    outputs, labels = outputs_and_labels()
+    labels["has_mask"] = torch.tensor([False, False, False])
+    metrics = grounding_metrics(grounding_statistics(outputs, labels).numpy())
+    assert metrics["num_masks"] == 0 and not any("mask_" in name for name in metrics)
+    native = native_statistics([{"mask": torch.ones(4, 6, dtype=torch.bool)}] * 3, [{"mask": None}] * 3)
+    both = grounding_metrics(torch.cat([grounding_statistics(outputs, labels), native], 1).numpy())
+    assert both == metrics
 
 
 def test_boxes_that_do_not_meet_have_no_overlap():

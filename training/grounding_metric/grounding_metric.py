@@ -15,10 +15,12 @@ _INPUTS = """
 Args:
     predictions, references: a dict for each expression: "box" (x, y, w, h in pixels, or None) and "mask" (compressed
         RLE as pycocotools writes it, {"size": [height, width], "counts": str}, or None). The lines of a predictions
-        file of run_grounding.py are such. References without a mask count only for boxes.
+        file of run_grounding.py are such. References without a mask count only for boxes, those without a box only
+        for masks; a prediction without what its reference has is a miss.
 Returns:
-    num_samples, box_accuracy (IoU of 0.5 or more), box_miou, mask_miou, mask_oiou, mask_precision@0.5 to @0.9; those
-    of masks only if there are any, those of boxes only if each prediction and each reference has one.
+    num_samples, num_boxes and num_masks (the references with a box, and with a mask), box_accuracy (IoU of 0.5 or
+    more), box_miou, mask_miou, mask_oiou, mask_precision@0.5 to @0.9, all in 0..1; those of what no prediction has are
+    left out, with its number.
 """
 _CITATION = """
 @misc{wang2025progressivelanguageguidedvisuallearning,

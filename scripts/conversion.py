@@ -1,0 +1,98 @@
+"""Converts a checkpoint of another program, as scripts/convert_checkpoint.py was told to."""
+
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoTokenizer
+from transformers.utils import logging
+
+from plvl.configuration import PLVLConfig
+from plvl.data.safe_pickle import load_label_pickle
+from plvl.modeling_plvl.checkpoint_conversion import (
+    build_model,
+    newly_initialised,
+    plvl_weights,
+    sam_weights,
+    text_weights,
+    vitdet_weights,
+)
+from plvl.modeling_plvl.checkpoint_files import load_checkpoint
+from plvl.processing import PLVLImageProcessor, PLVLProcessor
+from plvl.scripts.stored_config import load_plvl_config
+from plvl.scripts.whole_folder import whole_folder
+
+
+def convert(arguments):
+    """
+    Writes the folder and tells what became of each part.
+
+    Args:
+        arguments: the script's, each by its name.
+
+    Raises:
+        ValueError: the checkpoint is none, does not fit, or other parts do not; nothing is written.
+    """
+    # What does not fit ends the conversion, and what is dropped or new is told below: no need for warnings.
+    logging.set_verbosity_error()
+    tokenizer = _load_tokenizer(arguments.tokenizer)
+    config = _base_config(arguments)
+    weights = _read_weights(arguments, config)
+    torch.manual_seed(0)  # the parts that start anew are the same each time
+    model = build_model(weights, config)
+    processor = _processor(model, tokenizer)
+    with whole_folder(arguments.output) as folder:
+        model.save_pretrained(folder)
+        processor.save_pretrained(folder)
+    _tell(model, weights, arguments.output, has_tokenizer=tokenizer is not None)
+
+
+def _load_tokenizer(folder_or_name):
+    return AutoTokenizer.from_pretrained(folder_or_name) if folder_or_name else None
+
+
+def _read_weights(arguments, config: PLVLConfig) -> list:
+    source, given = arguments.source, arguments.input
+    if source == "bert":
+        return [text_weights(given)]
+    if source == "plvl":
+        return [plvl_weights(load_checkpoint(given), given, config)]
+    if source == "vitdet":
+        weights = vitdet_weights(load_label_pickle(given), given)
+    else:
+        weights = sam_weights(load_checkpoint(given), given)
+    return [weights, *([text_weights(arguments.text)] if arguments.text else [])]
+
+
+def _base_config(arguments) -> PLVLConfig:
+    config = load_plvl_config(arguments.config) if arguments.config else PLVLConfig()
+    if arguments.source == "plvl" and arguments.text:
+        config.text_config = AutoConfig.from_pretrained(arguments.text)
+    if arguments.image_size is not None:
+        config.vision_config.image_size = arguments.image_size
+    return config
+
+
+def _processor(model, tokenizer):
+    side = model.config.vision_config.image_size
+    image_processor = PLVLImageProcessor(size={"height": side, "width": side})
+    if tokenizer is None:
+        return image_processor
+    vocab_size = model.config.text_config.vocab_size
+    if len(tokenizer) > vocab_size:
+        raise ValueError(f"the tokenizer has {len(tokenizer)} tokens, the text encoder knows {vocab_size}")
+    return PLVLProcessor(image_processor, tokenizer)
+
+
+def _tell(model, weights, output: Path, has_tokenizer: bool):
+    for each in weights:
+        print(f"{each.origin}: fills {len(each.tensors)} tensors of the model, {len(each.dropped)} are dropped")
+        for name in each.dropped:
+            print(f"  dropped {name}")
+    new = newly_initialised(model, weights)
+    if new:
+        print(f"newly initialised, to be trained: {', '.join(new)}")
+    layers = ", ".join(map(str, model.config.cross_attention_layers))
+    print(f"tasks: {', '.join(model.config.tasks)}; language enters the vision blocks {layers}")
+    if not has_tokenizer:
+        print("no --tokenizer was given, so the folder holds an image processor and no full processor")
+    print(f"written: {output}")

@@ -1,0 +1,43 @@
+"""Which files a trained model consists of; looked at before anything is loaded."""
+
+import json
+from pathlib import Path
+
+# For each part, files of which one will do.
+NETWORK_FILES = {
+    "config.json": ("config.json",),
+    "weights (model.safetensors)": ("model.safetensors", "model.safetensors.index.json"),
+}
+PROCESSOR_FILES = {
+    "a processor (processor_config.json)": ("processor_config.json", "preprocessor_config.json"),
+    "a tokenizer (tokenizer_config.json)": ("tokenizer_config.json",),
+    # Without it Transformers makes a tokenizer that knows no word, and says nothing.
+    "a vocabulary (tokenizer.json)": ("tokenizer.json", "vocab.txt"),
+}
+
+
+def require_network_files(folder: Path):
+    """Raises ValueError where a folder lacks what a network is loaded from; the message names folder and parts."""
+    _require(folder, NETWORK_FILES)
+
+
+def require_model_files(folder: Path):
+    """As [`require_network_files`], of a network with its processor."""
+    _require(folder, NETWORK_FILES | PROCESSOR_FILES)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files that a whole model's weights are read from, with their index where there are several."""
+    if (folder / "model.safetensors").is_file():
+        return [folder / "model.safetensors"]
+    index = folder / "model.safetensors.index.json"
+    names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+    return [index, *(folder / name for name in sorted(set(names)))]
+
+
+def _require(folder: Path, parts: dict[str, tuple[str, ...]]):
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is no folder")
+    missing = [part for part, files in parts.items() if not any((folder / file).is_file() for file in files)]
+    if missing:
+        raise ValueError(f"{folder} is no whole model: it lacks {', '.join(missing)}")
