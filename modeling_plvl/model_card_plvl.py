@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
@@ -171,7 +172,7 @@ def write_model_card(folder, repo_id: str, config, **facts) -> Path:
             message names the file.
     """
     readme = Path(folder) / "README.md"
-    if readme.is_file() and somebody_wrote(readme.read_bytes().decode()):
+    if readme.is_file() and somebody_wrote(card_text(readme)):
         logger.warning("%s is kept as somebody wrote it; remove it to have a new card", readme)
         return readme
     card = model_card(repo_id, config, read_metrics(folder), settings=read_settings(folder), **facts)
@@ -182,17 +183,17 @@ def write_model_card(folder, repo_id: str, config, **facts) -> Path:
 def keep_card_of_hub(folder, repo_id: str, token: str | None = None):
     """Brings the card that somebody wrote in a repository of the Hub into a folder that has none of a person's."""
     readme = Path(folder) / "README.md"
-    if readme.is_file() and somebody_wrote(readme.read_bytes().decode()):
+    if readme.is_file() and somebody_wrote(card_text(readme)):
         return
     card = card_on_hub(repo_id, token)
-    if card is not None and somebody_wrote(card):
-        readme.write_bytes(card.encode())
+    if card is not None and somebody_wrote(card_text(card)):
+        shutil.copyfile(card, readme)
 
 
-def card_on_hub(repo_id: str, token: str | None = None) -> str | None:
-    """The card that a repository of the Hub has; None without one."""
+def card_on_hub(repo_id: str, token: str | None = None) -> Path | None:
+    """A copy of the card that a repository of the Hub has; None without one."""
     try:
-        return Path(hf_hub_download(repo_id, "README.md", token=token)).read_bytes().decode()
+        return Path(hf_hub_download(repo_id, "README.md", token=token))
     except RemoteEntryNotFoundError:
         return None
 
@@ -238,6 +239,11 @@ def read_settings(folder) -> dict | None:
     if not isinstance(settings, dict) or any(isinstance(value, dict | list) for value in settings.values()):
         raise ValueError(f"{path} must hold a value by each name, as {{'learning_rate': 1e-05}}")
     return settings
+
+
+def card_text(file: Path) -> str:
+    """The text of a card with its line ends; what is no UTF-8 is somebody's, whatever it says."""
+    return file.read_bytes().decode(errors="replace")
 
 
 def somebody_wrote(text: str) -> bool:
@@ -339,6 +345,7 @@ __all__ = [
     "SETTINGS",
     "ModelCardMixin",
     "card_on_hub",
+    "card_text",
     "is_placeholder",
     "keep_card_of_hub",
     "model_card",

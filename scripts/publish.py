@@ -94,11 +94,12 @@ def send(hub: HfApi, folder: Path, arguments) -> str:
     Uploads a folder in one commit, into a repository that is made if there is none; gives the repository's URL. A card
     there that somebody wrote is kept, unless it is to be replaced.
     """
-    from plvl.modeling_plvl.model_card_plvl import card_on_hub, somebody_wrote
+    from plvl.modeling_plvl.model_card_plvl import card_on_hub, card_text, somebody_wrote
 
     url = hub.create_repo(arguments.repo, private=arguments.private or None, exist_ok=True)
-    ours, there = (folder / "README.md").read_bytes().decode(), card_on_hub(url.repo_id)
-    keeps_card = there not in (None, ours) and somebody_wrote(there) and not arguments.replace_card
+    here, there = folder / "README.md", card_on_hub(url.repo_id)
+    keeps_card = there is not None and not arguments.replace_card and somebody_wrote(card_text(there))
+    keeps_card = keeps_card and there.read_bytes() != here.read_bytes()
     hub.upload_folder(
         repo_id=url.repo_id,
         folder_path=folder,

@@ -11,7 +11,11 @@ from types import SimpleNamespace
 import pytest
 
 TOKEN = "hf_of_the_tests"
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def commit_of(repository) -> str:
+    """Another one whenever a file has changed, as loading files keeps them by their commit."""
+    return hashlib.sha1(repr(sorted(repository.files.items())).encode()).hexdigest()
 
 
 class HubHandler(BaseHTTPRequestHandler):
@@ -41,8 +45,9 @@ class HubHandler(BaseHTTPRequestHandler):
                 repository.files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
             elif line["key"] == "header":
                 repository.commits.append(line["value"]["summary"])
-        url = f"{self.server.url}/{repository.name}/commit/{COMMIT}"
-        return self.answer({"success": True, "commitOid": COMMIT, "commitUrl": url})
+        commit = commit_of(repository)
+        url = f"{self.server.url}/{repository.name}/commit/{commit}"
+        return self.answer({"success": True, "commitOid": commit, "commitUrl": url})
 
     def do_GET(self):
         self.send_file_or_info()
@@ -67,28 +72,30 @@ class HubHandler(BaseHTTPRequestHandler):
         repository = self.repository(r"/(?:api/models/)?([^/]+/[^/?]+)")
         if repository is None:
             return self.answer({"error": "Repository not found"}, status=404, code="RepoNotFound")
+        commit = commit_of(repository)
         if re.search(r"/tree/[^/?]+(\?|$)", self.path):
             files = repository.files.items()
             return self.answer(
-                [{"type": "file", "path": path, "size": len(content), "oid": COMMIT} for path, content in files]
+                [{"type": "file", "path": path, "size": len(content), "oid": commit} for path, content in files]
             )
         if "/tree/" in self.path:
             return self.answer({"error": "No such folder"}, status=404, code="EntryNotFound")
         if self.path.startswith("/api/models/"):
-            return self.answer({"id": self.path.split("/models/")[1], "sha": COMMIT, "siblings": []})
+            return self.answer({"id": self.path.split("/models/")[1], "sha": commit, "siblings": []})
         path = re.fullmatch(r"/[^/]+/[^/]+/resolve/[^/]+/(.+)", self.path)
         content = repository.files.get(path[1]) if path else None
         if content is None:
-            return self.answer({"error": "Entry not found"}, status=404, code="EntryNotFound")
-        return self.answer(content)
+            return self.answer({"error": "Entry not found"}, status=404, code="EntryNotFound", commit=commit)
+        return self.answer(content, commit=commit)
 
-    def answer(self, content, status=200, code=None):
+    def answer(self, content, status=200, code=None, commit=None):
         if not isinstance(content, bytes):
             content = json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(content)))
         self.send_header("ETag", f'"{hashlib.sha1(content).hexdigest()}"')
-        self.send_header("X-Repo-Commit", COMMIT)
+        if commit:
+            self.send_header("X-Repo-Commit", commit)
         if code:
             self.send_header("X-Error-Code", code)
         self.end_headers()

@@ -326,10 +326,11 @@ def send(model_folder, local_hub):
 
 
 def test_a_card_in_the_repository_that_somebody_wrote_is_kept_unless_it_is_to_be_replaced(send, model_folder, capsys):
-    send().files["README.md"] = b"Words of the lab.\n"
+    words = "Wörter des Labors.\n".encode("latin-1")  # what is no UTF-8 is somebody's, too
+    send().files["README.md"] = words
     (model_folder / "metrics.json").write_text(json.dumps({"refcoco/val": {"box_accuracy": 0.75}}))
     repository = send()
-    assert repository.files["README.md"] == b"Words of the lab.\n" and "metrics.json" in repository.files
+    assert repository.files["README.md"] == words and "metrics.json" in repository.files
     assert (
         "the card of lab/tiny was kept, for somebody wrote it (--replace_card replaces it)" in capsys.readouterr().out
     )
@@ -436,8 +437,9 @@ def test_it_makes_a_repository_and_sends_everything_in_one_commit(model_folder, 
 
 def test_a_refusal_of_the_hub_is_one_line(model_folder, local_hub, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_of_somebody_else")
-    with pytest.raises(SystemExit, match="^publish: .*401"):
+    with pytest.raises(SystemExit, match="^publish: .*401") as ended:
         main(["--model", str(model_folder), "--repo", "lab/tiny"])
+    assert "\n" not in str(ended.value) and "cannot be reached" not in str(ended.value)
     assert not local_hub.repositories
 
 
