@@ -23,12 +23,15 @@ class TrainingRows:
         check: opens a row's picture and applies every rule of plvl.data.row_rules; gives None for a defective row.
         num_rows: that a pass over the stream gives, about; rows that come again to fill their group are counted again.
         expressions_per_picture: rows in each group, when it is open.
+        shuffle_buffer, seed: that the order of the stream follows from.
     """
 
     stream: IterableDataset
     check: RowCheck
     num_rows: int
     expressions_per_picture: int = 1
+    shuffle_buffer: int = 0
+    seed: int = 0
 
     def __len__(self):
         return self.num_rows
@@ -70,7 +73,7 @@ def load_training_rows(
     if shuffle_buffer:
         stream = stream.shuffle(seed=seed, buffer_size=max(shuffle_buffer // size, 1))
     check = RowCheck(set_sizes(sources), max_skipped)
-    return TrainingRows(stream, check, size * sum(num_groups.values()), size)
+    return TrainingRows(stream, check, size * sum(num_groups.values()), size, shuffle_buffer, seed)
 
 
 def report_repeated(sources, num_groups, size):

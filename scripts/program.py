@@ -67,6 +67,9 @@ def error_text(error: Exception) -> str:
         kind = caught[1]
         text = re.split(rf"\n(?:\w+\.)*{kind}(?:: |$)", text)[-1]
     text = re.sub(r"\s*\n(?!- )\s*", " ", text.strip())
+    if waited := re.search(r"Timed out waiting (\d+)ms", text):  # torch's, of the processes of a run on CPUs
+        seconds = int(waited[1]) // 1000
+        return f"another process did not answer within {seconds} seconds (ddp_timeout): it stands still, or is gone"
     if isinstance(error, (ValueError, OSError)):
         return text
     return f"{kind}: {text} (TRANSFORMERS_VERBOSITY=debug shows where)"

@@ -12,7 +12,7 @@ from plvl.processing.augmentation import training_augmentation
 from plvl.scripts.program import run_as_program
 from plvl.training import PLVLTrainer, PLVLTrainingArguments
 from plvl.training.callbacks import DrawGallery
-from plvl.training.checkpoints import agreed_checkpoint
+from plvl.training.checkpoints import agreed_checkpoint, explained_failure
 from plvl.training.gallery import draw_gallery, one_row_per_picture
 from plvl.training.preflight import Preflight
 from plvl.training.recipe import DataArguments, ModelArguments, parse_recipe
@@ -85,8 +85,9 @@ def train(trainer: PLVLTrainer, model_args: ModelArguments, data_args: DataArgum
     trainer.train(resume_from_checkpoint=checkpoint)
     if trainer.interrupted:
         sys.exit(EXIT_AFTER_SIGTERM)
-    write_training_settings(trainer, model_args, data_args)
-    trainer.save_model()
+    with explained_failure(args.output_dir, "the model"):
+        write_training_settings(trainer, model_args, data_args)
+        trainer.save_model()
 
 
 def evaluate(trainer: PLVLTrainer, splits: dict, data_args: DataArguments):

@@ -13,6 +13,9 @@ from plvl.modeling_plvl import PLVLModel
 from plvl.processing import PLVLImageProcessor, PLVLProcessor
 from plvl.processing.wordpiece import learn_wordpiece
 
+# Runs in processes of their own have one thread; with another number, sums differ in their last places.
+torch.set_num_threads(1)
+
 SHARED = Path(os.environ.get("PLVL_SHARED", Path(__file__).parents[1].parent / "shared"))
 EXPRESSIONS = ["the red square", "the blue circle on the left", "the man in the red shirt"]
 

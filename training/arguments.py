@@ -1,8 +1,10 @@
 """What a training run can be told: Transformers' arguments and PLVL's own."""
 
 import logging
+import os
 from dataclasses import dataclass, field
 
+import torch
 from transformers import TrainingArguments
 
 logger = logging.getLogger(__name__)
@@ -53,6 +55,9 @@ class PLVLTrainingArguments(TrainingArguments):
         default=None,
         metadata={"help": "Evaluations in a row that may better neither box accuracy nor mask mIoU."},
     )
+    ddp_timeout: int = field(
+        default=600, metadata={"help": "Seconds that a process waits for the others before the run ends in an error."}
+    )
     # No parameter is without a gradient, so DDP need not look for any.
     ddp_find_unused_parameters: bool | None = field(
         default=False, metadata={"help": "Has DDP look for parameters without a gradient."}
@@ -61,6 +66,7 @@ class PLVLTrainingArguments(TrainingArguments):
     remove_unused_columns: bool = field(default=False, metadata={"help": "Must stay False."})
 
     def __post_init__(self):
+        join_processes_on_cpus(self)
         super().__post_init__()
         if self.lr_scheduler_kwargs is None and self.lr_scheduler_type == "polynomial":
             self.lr_scheduler_kwargs = {"power": 0.9, "lr_end": 0.0}
@@ -88,6 +94,13 @@ class PLVLTrainingArguments(TrainingArguments):
                 self.per_device_train_batch_size,
                 self.gradient_accumulation_steps,
             )
+
+
+def join_processes_on_cpus(args: TrainingArguments):
+    """Joins the processes that a launcher has started: Transformers gives those on CPUs no `ddp_timeout`."""
+    launched = all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"))
+    if args.use_cpu and launched and not torch.distributed.is_initialized():
+        torch.distributed.init_process_group(args.ddp_backend or "gloo", timeout=args.ddp_timeout_delta)
 
 
 def refuse_several_gpus(args: TrainingArguments):

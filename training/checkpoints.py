@@ -14,7 +14,8 @@ from safetensors import SafetensorError, safe_open
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from plvl.training.checkpoint_manifest import deviation_from_manifest, has_manifest
+from plvl.training.checkpoint_manifest import MANIFEST, deviation_from_manifest, has_manifest
+from plvl.training.resume_settings import RESUME_SETTINGS
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,11 @@ def what_prevents_going_on(checkpoint) -> str | None:
     folder = Path(checkpoint)
     if not folder.is_dir():
         return "there is no such folder"
-    lost = deviation_from_manifest(folder) if has_manifest(folder) else None
+    lost = None
+    if has_manifest(folder):
+        lost = deviation_from_manifest(folder)
+    elif (folder / RESUME_SETTINGS).is_file():  # both are written at once; earlier versions wrote neither
+        lost = f"{MANIFEST} is missing"
     if not lost and (folder / TRAINER_STATE_NAME).is_file() and not any(folder.glob("rng_state*")):
         return (
             "it holds a model without the state of its training (save_only_model, or files are lost). To train this "
@@ -61,6 +66,8 @@ def defect_of(folder: Path) -> str | None:
         state = json.loads((folder / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         return f"{TRAINER_STATE_NAME}: {error}"
+    if not isinstance(state, dict) or not isinstance(state.get("global_step"), int):
+        return f"{TRAINER_STATE_NAME} has no global_step"
     if _NAME.fullmatch(folder.name) and state.get("global_step") != step_of(folder):
         return f"{TRAINER_STATE_NAME} is of step {state.get('global_step')}"
     if not any(file.name.startswith(("model", "pytorch_model")) for file in folder.iterdir()):

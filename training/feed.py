@@ -31,15 +31,11 @@ class FeedPosition:
         epoch, batches: the epoch, and how many of its batches are used.
         rows_read (`list[int]`): rows, or groups of rows about one picture, that each DataLoader worker has read for
             them, defective ones included.
-        num_processes, batch_size, expressions_per_picture: what it was counted with.
     """
 
     epoch: int
     batches: int
     rows_read: list[int]
-    num_processes: int
-    batch_size: int
-    expressions_per_picture: int = 1
 
     @staticmethod
     def file(checkpoint, process: int) -> Path:
@@ -49,10 +45,16 @@ class FeedPosition:
         self.file(checkpoint, process).write_text(json.dumps(asdict(self)), encoding="utf-8")
 
     @classmethod
-    def load(cls, checkpoint, process: int) -> "FeedPosition | None":
-        """The position in a checkpoint, or None where it has none for this process."""
+    def load(cls, checkpoint, process: int) -> "FeedPosition":
+        """
+        Raises:
+            ValueError: the checkpoint has no position of this process.
+        """
         file = cls.file(checkpoint, process)
-        return cls(**json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
+        if not file.is_file():
+            raise ValueError(f"{checkpoint} has no {file.name}: begin its epoch again, with ignore_data_skip")
+        stored = json.loads(file.read_text(encoding="utf-8"))
+        return cls(stored["epoch"], stored["batches"], stored["rows_read"])
 
 
 @dataclass
@@ -113,8 +115,7 @@ class TrainingFeed(torch.utils.data.IterableDataset):
         rows_read = list(before.rows_read) if goes_on else [0] * max(self.num_workers, 1)
         rows_read[batch.worker] = batch.rows_read
         used = before.batches if goes_on else 0
-        counted_with = self.num_processes, self.batch_size, self.expressions_per_picture
-        return FeedPosition(self.epoch, used + 1, rows_read, *counted_with)
+        return FeedPosition(self.epoch, used + 1, rows_read)
 
     def __iter__(self) -> Iterator[FeedBatch | None]:
         info = torch.utils.data.get_worker_info()

@@ -50,7 +50,8 @@ def grounding_statistics(outputs, labels: dict[str, torch.Tensor], mask_threshol
     if outputs.pred_boxes is not None:
         # As the authors measure it: what a box has outside the picture does not count.
         predicted = box_convert(outputs.pred_boxes.float(), "cxcywh", "xyxy").clamp(0, 1)
-        box_iou = paired_corner_iou(predicted, box_convert(boxes.float(), "cxcywh", "xyxy"))
+        # A box that is no number is a miss.
+        box_iou = paired_corner_iou(predicted, box_convert(boxes.float(), "cxcywh", "xyxy")).nan_to_num(0)
     intersection = union = torch.zeros_like(box_iou)
     has_mask = torch.full_like(box_iou, float("nan"))
     if outputs.pred_masks is not None:
@@ -76,7 +77,8 @@ def native_statistics(answers: list[dict], truths: list[dict]) -> torch.Tensor:
     for sample, answer, truth in zip(statistics, answers, truths, strict=True):
         sample[0] = float("nan")
         if "box" in answer:
-            sample[0] = paired_corner_iou(answer["box"][None].double().cpu(), torch.tensor([truth["box"]]).double())[0]
+            iou = paired_corner_iou(answer["box"][None].double().cpu(), torch.tensor([truth["box"]]).double())
+            sample[0] = iou.nan_to_num(0)[0]
         if "mask" in answer and truth["mask"] is not None:
             true = torch.as_tensor(truth["mask"], device=answer["mask"].device) > 0
             sample[1], sample[2] = mask_overlap(answer["mask"], true)

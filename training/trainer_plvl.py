@@ -10,7 +10,7 @@ import torch
 from accelerate.data_loader import DataLoaderShard
 from accelerate.utils import broadcast, gather_object
 from transformers import Trainer, TrainerState
-from transformers.trainer import OPTIMIZER_NAME, TRAINER_STATE_NAME
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import (
     PREFIX_CHECKPOINT_DIR,
     EvalLoopOutput,
@@ -56,6 +56,7 @@ from plvl.training.feed import (
 )
 from plvl.training.joint_optimizer import JointOptimizer
 from plvl.training.optimization import epoch_factor, freeze_encoders, linear_weights, muon_of, parameter_groups
+from plvl.training.resume_settings import check_resume_settings, settings_to_resume, write_resume_settings
 from plvl.training.signals import EvaluationStoppedError, StopOnSignal, worker_signals
 from plvl.training.trainer_contract import completed_arguments, refuse, say_what_has_no_effect
 
@@ -105,10 +106,12 @@ class PLVLTrainer(Trainer):
         )
         # The losses are means over the batch, whatever else `forward` takes.
         self.model_accepts_loss_kwargs = False
+        self.given_optimizer = self.optimizer or (self.optimizer_cls_and_kwargs or [None])[0]
         self._batch_losses: dict[str, torch.Tensor] = {}
         self._loss_sums = defaultdict(float)
         self._loss_batches = 0
-        self._skipped_steps = 0
+        self._skipped_batches = self._skipped_steps = 0
+        self._last_checkpoint: Path | None = None
         self._feed: TrainingFeed | None = None
         self._start: FeedPosition | None = None
         self._position: FeedPosition | None = None
@@ -150,19 +153,28 @@ class PLVLTrainer(Trainer):
         if self.is_world_process_zero():
             remove_unfinished(self.args.output_dir)
         checkpoint = self._named_checkpoint(resume_from_checkpoint)
-        self._start = None
+        self._start, first = None, 0
         if checkpoint:
-            self._check_optimizer(checkpoint)
+            state = TrainerState.load_from_json(str(Path(checkpoint, TRAINER_STATE_NAME)))
+            check_resume_settings(checkpoint, settings_to_resume(self), self.args.ignore_data_skip)
             if not self.args.ignore_data_skip:
                 self._start = FeedPosition.load(checkpoint, self.args.process_index)
-            self._check_position(checkpoint)
-            step = TrainerState.load_from_json(str(Path(checkpoint, TRAINER_STATE_NAME))).global_step
-            if 0 < self.args.max_steps <= step:
+            first = state.global_step
+            if 0 < self.args.max_steps <= first:
                 return self._end_at(checkpoint)
+        self._skipped_steps = 0
         try:
-            return super().train(checkpoint, trial, ignore_keys_for_eval)
+            output = super().train(checkpoint, trial, ignore_keys_for_eval)
         finally:
             self._on_signal.put_back()
+        self._warn_of_lost_checkpoint()
+        made = self.state.global_step - first
+        if not self.interrupted and 2 * self._skipped_steps > made:
+            raise LossNotFiniteError(
+                f"{self._skipped_steps} of {made} steps were skipped, since the loss was not finite: the model has "
+                "hardly been trained. A smaller learning rate, warm-up (warmup_steps) or max_grad_norm may help"
+            )
+        return output
 
     def _named_checkpoint(self, given: str | bool | None) -> str | None:
         """The folder that `resume_from_checkpoint` means; a command line says true and false in letters."""
@@ -191,39 +203,6 @@ class PLVLTrainer(Trainer):
         if self.args.load_best_model_at_end and self.state.best_model_checkpoint is not None:
             self._load_best_model()
         return TrainOutput(self.state.global_step, float("nan"), {})
-
-    def _check_optimizer(self, checkpoint):
-        """Raises ValueError if the checkpoint was written with Muon and this run is without it, or the other way."""
-        state = Path(checkpoint, OPTIMIZER_NAME)
-        if not state.is_file():  # FSDP and DeepSpeed write folders, and have no Muon
-            return
-        rate = self.args.muon_learning_rate
-        had_muon = "muon" in torch.load(state, map_location="cpu", mmap=True, weights_only=True)
-        if had_muon != (rate is not None):
-            raise ValueError(
-                f"{checkpoint} was written {'with' if had_muon else 'without'} muon_learning_rate, in this run it is "
-                f"{rate}: the optimizer cannot go on. Start it as it was."
-            )
-
-    def _check_position(self, checkpoint):
-        """Raises ValueError if the checkpoint was written by a run that dealt out its rows in another way."""
-        if self.args.ignore_data_skip:
-            return
-        per_picture = expressions_per_picture(self.train_dataset)
-        batch_size = self.args.train_batch_size
-        if self.args.auto_find_batch_size:
-            state = TrainerState.load_from_json(str(Path(checkpoint, TRAINER_STATE_NAME)))
-            batch_size = state.train_batch_size or batch_size
-        now = self.args.world_size, batch_size, per_picture
-        at = self._start
-        then = at and (at.num_processes, at.batch_size, at.expressions_per_picture)
-        if now != then:
-            form = "{} processes of {} rows each, {} about each picture"
-            raise ValueError(
-                f"{checkpoint} was written by {form.format(*then) if then else 'fewer processes'}, this run has "
-                f"{form.format(*now)}: it cannot find its place in the rows. Start it as it was, or with "
-                "ignore_data_skip to begin that epoch again."
-            )
 
     def get_train_dataloader(self):
         args, rows = self.args, self.train_dataset
@@ -271,6 +250,18 @@ class PLVLTrainer(Trainer):
         if not isinstance(feed, TrainingFeed):
             return super().num_examples(dataloader)
         return len(feed) * feed.batch_size * feed.num_processes
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        try:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+        except RuntimeError as error:
+            if "size mismatch" not in str(error):
+                raise
+            misfits = str(error).split("\n\t")[1:]
+            raise ValueError(
+                f"{resume_from_checkpoint}: the checkpoint is of another model: {len(misfits)} tensors do not fit, "
+                f"such as {misfits[0]}"
+            ) from error
 
     def _issue_warnings_after_load(self, load_result):
         """A checkpoint of another model must not be gone on from with what happens to fit."""
@@ -339,6 +330,7 @@ class PLVLTrainer(Trainer):
         anywhere, self._on_signal.agreed = self._anyone(here, self._on_signal.received)
         if anywhere:
             self._skip_or_stop(names if here else None)
+            self._skipped_batches += 1
             for buffer, value in buffers:
                 buffer.copy_(value)
             return torch.zeros_like(loss)
@@ -366,14 +358,18 @@ class PLVLTrainer(Trainer):
         logger.warning("%s; step skipped, %d of at most %d", what, self._skipped_steps, self.args.max_skipped_steps)
 
     def log(self, logs, start_time=None):
-        if "loss" in logs and self._loss_batches:
-            means = torch.stack(list(self._loss_sums.values())) / self._loss_batches
-            means = self.accelerator.gather(means[None]).mean(0)
-            logs |= dict(zip(self._loss_sums, means.tolist(), strict=True))
+        if "loss" in logs:
+            # Trainer's mean counts a skipped batch as 0.
+            loss, batches = logs.pop("loss"), self._loss_batches + self._skipped_batches
+            if self._loss_batches:
+                logs["loss"] = loss * batches / self._loss_batches
+                means = torch.stack(list(self._loss_sums.values())) / self._loss_batches
+                means = self.accelerator.gather(means[None]).mean(0)
+                logs |= dict(zip(self._loss_sums, means.tolist(), strict=True))
             if self._skipped_steps:
                 logs["skipped_steps"] = self._skipped_steps
             self._loss_sums.clear()
-            self._loss_batches = 0
+            self._loss_batches = self._skipped_batches = 0
         super().log(logs, start_time)
 
     # Evaluation
@@ -511,6 +507,7 @@ class PLVLTrainer(Trainer):
         args, run_dir = self.args, Path(self._get_output_dir(trial))
         name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         written, best_so_far = run_dir / UNFINISHED / name, self.state.best_model_checkpoint
+        self._warn_of_lost_checkpoint()
         with explained_failure(run_dir, name):
             self._writes_checkpoint = True
             try:
@@ -522,13 +519,12 @@ class PLVLTrainer(Trainer):
                 self.state.save_to_json(str(written / TRAINER_STATE_NAME))
             self.accelerator.wait_for_everyone()
             if self.is_world_process_zero():
-                write_manifest(written)
-                replace_folder(written, run_dir / name)
+                self._complete(written, run_dir / name)
             self.accelerator.wait_for_everyone()
             # Machines without a common disk have each a part of their own.
             if self.is_local_process_zero() and written.exists():
-                write_manifest(written)
-                replace_folder(written, run_dir / name)
+                self._complete(written, run_dir / name)
+        self._last_checkpoint = run_dir / name
         if args.push_to_hub:
             self._push_from_checkpoint(str(run_dir / name))
         if args.should_save:
@@ -538,6 +534,17 @@ class PLVLTrainer(Trainer):
                 best_model_checkpoint=self.state.best_model_checkpoint,
                 use_mtime=False,
             )
+
+    def _warn_of_lost_checkpoint(self):
+        last = self._last_checkpoint
+        if last is not None and not last.is_dir() and self.is_world_process_zero():
+            logger.warning("%s, which this run has written, is gone: somebody removed it, and what stood beside", last)
+            self._last_checkpoint = None
+
+    def _complete(self, written: Path, target: Path):
+        write_resume_settings(written, settings_to_resume(self))
+        write_manifest(written)
+        replace_folder(written, target)
 
     def _best_checkpoint(self, run_dir: Path, best_so_far: str | None) -> str | None:
         """The folder of the best model, by the name that it has or is about to get."""

@@ -44,7 +44,7 @@ def test_rows_about_one_picture_come_together():
     batches = list(feed(rows, batch_size=4))
     assert numbers(batches) == [[0, 1, 2, 3], [4, 5, 6, 7]]
     assert [batch.rows_read for batch in batches] == [2, 4]
-    again = list(feed(rows, batch_size=4, start=FeedPosition(0, 1, [2], 1, 4, 2)))
+    again = list(feed(rows, batch_size=4, start=FeedPosition(0, 1, [2])))
     assert again == [None, batches[1]]
     with pytest.raises(ValueError, match="a batch of 5 expressions in each process .* 2 expressions each"):
         feed(rows, batch_size=5)
@@ -59,14 +59,14 @@ def test_a_feed_goes_on_after_a_position_with_the_batch_that_comes_next():
     rows, opened = rows_with_every_third_defective(), []
     check = rows.check
     rows.check = lambda row, picture: opened.append(row["sent_id"]) or check(row, picture)
-    again = list(feed(rows, num_batches=4, start=FeedPosition(0, 2, [15], 1, 5)))
+    again = list(feed(rows, num_batches=4, start=FeedPosition(0, 2, [15])))
     assert again[:2] == [None, None]
     assert again[2:] == whole[2:]
     assert min(opened) == 15
 
 
 def test_a_position_in_another_epoch_says_nothing_about_this_one():
-    assert None not in list(feed(rows_with_every_third_defective(), start=FeedPosition(4, 2, [15], 1, 5)))
+    assert None not in list(feed(rows_with_every_third_defective(), start=FeedPosition(4, 2, [15])))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Runs that are killed, stopped or run out of disk, and go on when the same command is given again."""
 
 import json
+import re
 import resource
 import shutil
 
@@ -9,6 +10,8 @@ import torch
 from small_runs import random_model, resumable_run, run_program
 from transformers import TrainerCallback
 
+from plvl.data.training_rows import load_training_rows
+from plvl.processing.wordpiece import learn_wordpiece
 from plvl.training.checkpoint_manifest import write_manifest
 from plvl.training.checkpoints import (
     CheckpointNotWrittenError,
@@ -91,6 +94,12 @@ def cut(file):
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
+def of_an_earlier_version(folder, name, content):
+    for each in ("manifest.json", "resume_settings.json"):
+        (folder / each).unlink()
+    (folder / name).write_text(content)
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -104,6 +113,11 @@ def cut(file):
         lambda folder: (folder / "scheduler.pt").unlink(),
         lambda folder: (folder / "data_position_0.json").unlink(),
         lambda folder: zeros_inside(folder / "model.safetensors"),
+        lambda folder: zeros_inside(folder / "optimizer.pt"),
+        lambda folder: (folder / "data_position_0.json").write_text(""),
+        lambda folder: (folder / "trainer_state.json").write_text("[12]"),
+        lambda folder: (folder / "manifest.json").unlink(),
+        lambda folder: of_an_earlier_version(folder, "trainer_state.json", "[12]"),
     ],
     ids=[
         "weights cut",
@@ -116,6 +130,11 @@ def cut(file):
         "no schedule",
         "no position",
         "zeros in the weights",
+        "zeros in the optimizer",
+        "position empty",
+        "state of another form",
+        "no manifest",
+        "state of another form, no manifest",
     ],
 )
 def test_a_half_written_checkpoint_is_passed_over(stopped, damage, caplog):
@@ -176,19 +195,85 @@ def test_a_full_disk_is_an_error_that_names_the_last_good_checkpoint(refshapes, 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"per_device_train_batch_size": 8}, "per_device_train_batch_size was 16 and is 8; its place in the rows is"),
+        ({"gradient_accumulation_steps": 4}, "gradient_accumulation_steps was 2 and is 4; its place"),
+        ({"seed": 43, "data_seed": 7}, "seed was 42 and is 43, data_seed was None and is 7; its place"),
+        ({"rows": {"shuffle_buffer": 8}}, "shuffle_buffer_size was 16 and is 8; its place"),
+        ({"rows": {"seed": 3}}, "rows_seed was 1 and is 3; its place"),
+        ({"rows": {"split": "val"}}, r"cannot be gone on from: rows was 206 and is \d\d; its place"),
+        ({"optim": "adafactor"}, "optim was adamw_torch.* and is adafactor; the state of the optimizer"),
         (
-            {"per_device_train_batch_size": 8},
-            "written by 1 processes of 16 rows each, 1 about each picture, this run has 1 processes of 8",
+            {"learning_rate": 5e-4, "adam_beta2": 0.9},
+            "learning_rate was 0.001 and is 0.0005, adam_beta2 was 0.999 and",
         ),
+        ({"muon_learning_rate": 1e-3}, "muon_learning_rate was None and is 0.001"),
+        ({"freeze_text_encoder": True}, r"freeze_text_encoder was False and is True, trained_tensors was \d+ and is"),
         ({"dataloader_num_workers": 2}, "set dataloader_num_workers as it was"),
-        ({"model": "boxes alone"}, "the checkpoint is of another model"),
+        (
+            {"model": {"tasks": ["rec"]}},
+            r"trained_tensors was 204 and is 198; .*--model_name_or_path .*checkpoint-8 --",
+        ),
+        (
+            {"model": {"head_hidden_channels": 24}},
+            r"of another model: \d+ tensors do not fit, such as size mismatch for head.center",
+        ),
     ],
 )
 def test_a_run_of_another_kind_does_not_go_on_from_a_checkpoint(refshapes, stopped, changes, message):
+    changes = dict(changes)
     if "model" in changes:
-        changes = {"model": random_model(tasks=["rec"])}
+        changes["model"] = random_model(**changes["model"])
+    if "rows" in changes:
+        order = {"split": "train", "shuffle_buffer": 16, "seed": 1} | changes["rows"]
+        changes["rows"] = load_training_rows("refshapes", **refshapes, **order)
     with pytest.raises(ValueError, match=message):
         resumable_run(refshapes, stopped, **changes)
+    assert last_good_checkpoint(stopped) == str(stopped / "checkpoint-8")
+
+
+def test_a_run_with_other_words_does_not_go_on_from_a_checkpoint(refshapes, stopped, monkeypatch):
+    others = learn_wordpiece(["the left of two quite other words"], vocab_size=99)
+    monkeypatch.setattr("small_runs.learn_wordpiece", lambda texts, vocab_size: others)
+    with pytest.raises(
+        ValueError, match=r"vocabulary was 9\d tokens, [0-9a-f]{8} and is \d\d tokens, [0-9a-f]{8}; the"
+    ):
+        resumable_run(refshapes, stopped)
+
+
+def test_a_checkpoint_of_an_earlier_version_is_gone_on_from_with_a_warning(refshapes, stopped, whole, caplog):
+    for name in ("manifest.json", "resume_settings.json"):
+        (stopped / "checkpoint-8" / name).unlink()
+    assert_same_weights(resumable_run(refshapes, stopped), whole[1])
+    assert "checkpoint-8 has no resume_settings.json: whether its run had other arguments is not known" in caplog.text
+
+
+class CutLabels(TrainerCallback):
+    def __init__(self, file):
+        self.file = file
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == 3:
+            cut(self.file)
+
+
+@pytest.mark.parametrize("name", ["instances.json", "refs(unc).p"])
+def test_labels_that_are_cut_in_mid_run_end_it_with_their_name(refshapes, tmp_path, name):
+    labels = shutil.copytree(refshapes["label_root"], tmp_path / "labels")
+    file = labels / "refshapes" / name
+    with pytest.raises(ValueError, match=f"{re.escape(str(file))}: cut short"):
+        resumable_run(refshapes | {"label_root": labels}, tmp_path / "run", callbacks=[CutLabels(file)])
+
+
+class RemoveFolder(TrainerCallback):
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == 5:
+            shutil.rmtree(args.output_dir)
+
+
+def test_a_folder_that_is_removed_in_mid_run_is_named_and_written_again(refshapes, tmp_path, caplog):
+    resumable_run(refshapes, tmp_path / "run", callbacks=[RemoveFolder()], eval_strategy="no", max_steps=9)
+    assert f"{tmp_path}/run/checkpoint-4, which this run has written, is gone" in caplog.text
+    assert last_good_checkpoint(tmp_path / "run") == str(tmp_path / "run/checkpoint-9")
 
 
 def test_a_run_of_other_processes_may_begin_the_epoch_again(refshapes, stopped):

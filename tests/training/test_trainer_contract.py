@@ -202,6 +202,7 @@ def test_a_run_goes_on_from_the_last_checkpoint_or_from_one_under_any_name(refsh
 def of_an_earlier_version(checkpoint):
     (checkpoint / "rng_state.pth").unlink()
     (checkpoint / "manifest.json").unlink()
+    (checkpoint / "resume_settings.json").unlink()
 
 
 @pytest.mark.parametrize(
@@ -246,11 +247,17 @@ def test_auto_find_batch_size_comes_down_to_what_fits(refshapes, tmp_path):
 
     model = random_model()
     model.__class__ = Small
-    options = {"max_steps": 2, "auto_find_batch_size": True, "per_device_train_batch_size": 6}
-    trainer = shapes_trainer(refshapes, tmp_path, model=model, **options)
+    options = {"auto_find_batch_size": True, "per_device_train_batch_size": 6, "save_strategy": "steps"}
+    trainer = shapes_trainer(refshapes, tmp_path, model=model, max_steps=2, save_steps=2, **options)
     trainer.train()
     assert sizes[0] == 6 and sizes[-2:] == [3, 3]
-    assert trainer.state.global_step == 2
+    again = shapes_trainer(refshapes, tmp_path, model=model, max_steps=3, **options)
+    sizes.clear()
+    again.train(resume_from_checkpoint=True)
+    assert sizes == [3] and again.state.global_step == 3
+    alone = shapes_trainer(refshapes, tmp_path, max_steps=4, **options | {"auto_find_batch_size": False})
+    with pytest.raises(ValueError, match="auto_find_batch_size was True and is False"):
+        alone.train(resume_from_checkpoint=True)
 
 
 # Arguments and evaluation

@@ -63,23 +63,6 @@ def test_a_frozen_encoder_is_not_trained_by_muon_either(model, processor, pictur
     assert not after["decoder.layers.0.fc1.bias"].equal(before["decoder.layers.0.fc1.bias"])
 
 
-@pytest.mark.parametrize(
-    ("before", "now", "message"),
-    [
-        (1e-3, None, "checkpoint-1 was written with muon_learning_rate, in this run it is None"),
-        (None, 1e-3, "checkpoint-1 was written without muon_learning_rate, in this run it is 0.001"),
-    ],
-)
-def test_a_run_with_muon_goes_on_with_it_and_one_without_without(
-    model, processor, picture, tmp_path, before, now, message
-):
-    saving = {"save_strategy": "steps", "save_steps": 1}
-    make_trainer(model, processor, picture, tmp_path, max_steps=1, muon_learning_rate=before, **saving).train()
-    trainer = make_trainer(model, processor, picture, tmp_path, max_steps=2, muon_learning_rate=now, **saving)
-    with pytest.raises(ValueError, match=message):
-        trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
-
-
 def test_rows_about_one_picture_are_trained_on_with_the_picture_once(model, processor, picture, tmp_path):
     stream = IterableDataset.from_generator(lambda: iter([{"rows": make_rows(picture)}] * 2))
     rows = TrainingRows(stream, lambda row, picture: row, 4, expressions_per_picture=2)
@@ -152,10 +135,28 @@ def test_steps_without_a_finite_loss_are_skipped_up_to_a_number(make_config, pro
         trainer.data_collator = SpoiledBatches(trainer.data_collator, spoiled)
         trainer.train()
         ends.append(model.state_dict())
-    assert trainer.state.log_history[-2]["skipped_steps"] == 2
+    logged = trainer.state.log_history
+    assert logged[-2]["skipped_steps"] == 2
+    assert ["loss" in entry for entry in logged[:4]] == [True, False, False, True], "a skipped step has no loss"
     assert "step skipped, 2 of at most 2" in caplog.text
     for name, tensor in ends[0].items():
         torch.testing.assert_close(ends[1][name], tensor, msg=name)
+
+
+def test_the_logged_loss_is_the_mean_of_the_steps_that_were_not_skipped(model, processor, picture, tmp_path):
+    trainer = make_trainer(model, processor, picture, tmp_path, max_steps=4, max_skipped_steps=1, logging_steps=4)
+    trainer.data_collator = SpoiledBatches(trainer.data_collator, {2})
+    trainer.train()
+    logged = trainer.state.log_history[0]
+    parts = [value for name, value in logged.items() if name.startswith("loss_")]
+    assert len(parts) == 5 and logged["loss"] == pytest.approx(sum(parts), rel=1e-4)
+
+
+def test_a_run_that_has_skipped_more_than_half_of_its_steps_ends_in_an_error(model, processor, picture, tmp_path):
+    trainer = make_trainer(model, processor, picture, tmp_path, max_steps=5, max_skipped_steps=4)
+    trainer.data_collator = SpoiledBatches(trainer.data_collator, {0, 1, 3})
+    with pytest.raises(LossNotFiniteError, match="3 of 5 steps were skipped, since the loss was not finite: .* rate"):
+        trainer.train()
 
 
 def test_one_step_too_many_without_a_finite_loss_stops_the_run(model, processor, picture, tmp_path):

@@ -107,3 +107,11 @@ def test_what_two_processes_measure_after_training_holds_for_the_saved_model(res
 
 def test_two_processes_go_on_where_they_stopped(results):
     assert results["resumed"]
+
+
+def test_a_process_that_stands_still_ends_the_others_in_the_time_that_was_given(refshapes, tmp_path):
+    roots = refshapes["image_root"], refshapes["label_root"]
+    stopped = run_program("stopped_process.py", *roots, tmp_path, processes=2, check=False)
+    assert stopped.returncode
+    assert "stands still" in stopped.stdout and "the end" not in stopped.stdout
+    assert "stopped_process: another process did not answer within 4 seconds" in stopped.stderr

@@ -1,0 +1,104 @@
+"""What a run must have in common with the one whose checkpoint it goes on from, in a file of the checkpoint."""
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+
+from plvl.data.training_rows import TrainingRows
+from plvl.training.feed import expressions_per_picture, number_of_rows
+
+logger = logging.getLogger(__name__)
+
+RESUME_SETTINGS = "resume_settings.json"
+
+# With another value a checkpoint's place in the rows is one in another order, in which some never come.
+ORDER = (
+    "processes",
+    "per_device_train_batch_size",
+    "auto_find_batch_size",
+    "gradient_accumulation_steps",
+    "seed",
+    "data_seed",
+    "rows",
+    "rows_seed",
+    "shuffle_buffer_size",
+    "expressions_per_picture",
+)
+# The state of the optimizer brings its own of these, or is of other parameters; the model is of other words.
+STATE = (
+    "optim",
+    "optim_args",
+    "learning_rate",
+    "text_learning_rate",
+    "vision_learning_rate",
+    "muon_learning_rate",
+    "weight_decay",
+    "adam_beta1",
+    "adam_beta2",
+    "adam_epsilon",
+    "freeze_text_encoder",
+    "freeze_vision_encoder",
+    "trained_tensors",
+    "vocabulary",
+)
+
+
+def settings_to_resume(trainer) -> dict:
+    """What a run must have in common with `trainer`'s to go on from its checkpoints: plain values by name."""
+    args, rows, optimizer = trainer.args, trainer.train_dataset, trainer.given_optimizer
+    ordered = isinstance(rows, TrainingRows)
+    tokenizer = getattr(trainer.processing_class, "tokenizer", None)
+    settings = {name: getattr(args, name) for name in (*ORDER, *STATE) if hasattr(args, name)}
+    return settings | {
+        "optim": getattr(optimizer, "__name__", type(optimizer).__name__) if optimizer else str(args.optim.value),
+        "processes": args.world_size,
+        "rows": number_of_rows(rows),
+        "rows_seed": rows.seed if ordered else None,
+        "shuffle_buffer_size": rows.shuffle_buffer if ordered else None,
+        "expressions_per_picture": expressions_per_picture(rows),
+        "trained_tensors": sum(parameter.requires_grad for parameter in trainer.model.parameters()),
+        "vocabulary": tokenizer and vocabulary_of(tokenizer),
+    }
+
+
+def vocabulary_of(tokenizer) -> str:
+    """What tells vocabularies apart, as "1,024 tokens, 5f0c9a3e"."""
+    entries = sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1])
+    digest = hashlib.sha256(json.dumps(entries).encode("ascii")).hexdigest()
+    return f"{len(entries):,} tokens, {digest[:8]}"
+
+
+def write_resume_settings(checkpoint, settings: dict):
+    Path(checkpoint, RESUME_SETTINGS).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+
+
+def check_resume_settings(checkpoint, now: dict, ignore_order: bool):
+    """
+    Args:
+        checkpoint: whose settings are compared with `now`.
+        now (`dict`): the settings of this run, by the names of `ORDER` and `STATE`.
+        ignore_order (`bool`): whether the run begins its epoch anew, so that `ORDER` does not matter.
+
+    Raises:
+        ValueError: some differ; the message says what each was and is, and what to do.
+    """
+    file = Path(checkpoint, RESUME_SETTINGS)
+    if not file.is_file():
+        logger.warning("%s has no %s: whether its run had other arguments is not known", checkpoint, RESUME_SETTINGS)
+        return
+    then = json.loads(file.read_text(encoding="utf-8"))
+    changed = [name for name in (*ORDER, *STATE) if then.get(name) != now.get(name)]
+    of_state = [name for name in changed if name in STATE]
+    if not of_state and (ignore_order or not changed):
+        return
+    differences = ", ".join(f"{name} was {then.get(name)} and is {now.get(name)}" for name in changed)
+    if of_state:
+        reason = "the state of the optimizer and the model are of what was"
+        remedy = f"train its model in a run of its own (--model_name_or_path {checkpoint} --output_dir ANOTHER)"
+    else:
+        reason = "its place in the rows is one in another order"
+        remedy = "begin that epoch again (--ignore_data_skip true)"
+    raise ValueError(
+        f"{checkpoint} cannot be gone on from: {differences}; {reason}. Start the run as it was, or {remedy}"
+    )
