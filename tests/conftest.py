@@ -99,7 +99,7 @@ def labels():
 
 @pytest.fixture(scope="session")
 def processor():
-    image_processor = PLVLImageProcessor(size={"height": 64, "width": 64})
+    image_processor = PLVLImageProcessor(size={"height": 64, "width": 96})
     return PLVLProcessor(image_processor, learn_wordpiece(EXPRESSIONS, vocab_size=99))
 
 

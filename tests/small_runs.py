@@ -25,7 +25,7 @@ from plvl.training.checkpoints import last_good_checkpoint
 def shapes_processor(roots) -> PLVLProcessor:
     rows = load_grounding_dataset("refshapes", "train", **roots).remove_columns("image")
     tokenizer = learn_wordpiece((row["text"] for row in rows), vocab_size=99)
-    return PLVLProcessor(PLVLImageProcessor(size={"height": 64, "width": 64}), tokenizer)
+    return PLVLProcessor(PLVLImageProcessor(size={"height": 64, "width": 96}), tokenizer)
 
 
 def random_model(**changes) -> PLVLModel:

@@ -21,7 +21,7 @@ def test_words_are_those_of_the_expression_however_many_pieces_they_have(model, 
     outputs = attend(model, processor, expression)
     attention = word_attention(outputs, processor, expression)
     assert attention.words == ["the", "red", "sandal", ",", "on", "the", "left"]
-    assert attention.maps.shape == (2, 7, 4, 4)  # blocks 1 and 2 have language, on a grid of 4 x 4
+    assert attention.maps.shape == (2, 7, 4, 6)  # blocks 1 and 2 have language, on a grid of 4 x 6
 
 
 def test_a_words_map_is_the_mean_of_the_heads_over_its_pieces(model, processor):
@@ -30,7 +30,7 @@ def test_a_words_map_is_the_mean_of_the_heads_over_its_pieces(model, processor):
     weights = outputs.cross_attentions[1][0].mean(0)
     pieces = len(processor.tokenizer("sandal")["input_ids"]) - 2
     assert pieces > 1
-    expected = weights[:, 2 : 2 + pieces].sum(1).reshape(4, 4)
+    expected = weights[:, 2 : 2 + pieces].sum(1).reshape(4, 6)
     assert attention.maps[1, 1] == pytest.approx(expected.numpy())
     assert (attention.maps.sum(1) < 1).all()  # the marks and the padding have their share
 
@@ -44,7 +44,7 @@ def test_words_that_are_cut_off_are_left_out(model, processor):
 def test_a_model_of_masks_alone_has_the_same_regions(make_config, processor):
     model = PLVLModel(make_config(tasks=["res"])).eval()
     attention = word_attention(attend(model, processor, "the man"), processor, "the man")
-    assert attention.maps.shape == (2, 2, 4, 4)
+    assert attention.maps.shape == (2, 2, 4, 6)
 
 
 def test_where_language_enters_no_block_or_there_are_no_words_there_is_none(make_config, model, processor):

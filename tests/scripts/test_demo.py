@@ -45,7 +45,7 @@ def test_the_centre_map_has_its_cross_where_the_model_found_the_centre(listening
     centre = np.array(answer_and_explain(*listening, picture, "the red square").centre)
     rows, columns = np.nonzero((centre == 255).all(-1))
     assert rows.mean() == pytest.approx((row + 0.5) * 320 / 4, abs=3)
-    assert columns.mean() == pytest.approx((column + 0.5) * 480 / 4, abs=3)
+    assert columns.mean() == pytest.approx((column + 0.5) * 480 / 6, abs=3)
 
 
 def test_each_word_has_a_tile_by_block_or_in_the_mean(listening, picture):

@@ -45,6 +45,12 @@ def test_the_centre_box_has_the_mean_size_of_the_split():
         assert grounding_metrics(columns)["center_box_accuracy"] == pytest.approx(1 / 3)
 
 
+def test_the_centre_box_is_as_wide_and_high_as_the_boxes_are():
+    outputs, labels = outputs_and_labels()
+    labels["boxes"] = torch.tensor([[0.5, 0.5, 0.2, 0.7]] * 3)
+    assert grounding_metrics(grounding_statistics(outputs, labels).numpy())["center_box_accuracy"] == 1
+
+
 def test_a_model_without_a_task_has_no_metrics_of_it():
     outputs, labels = outputs_and_labels()
     only_boxes = grounding_metrics(grounding_statistics(PLVLOutput(pred_boxes=outputs.pred_boxes), labels).numpy())
@@ -105,3 +111,8 @@ def test_a_box_that_is_no_number_counts_as_a_miss():
     metrics = grounding_metrics(grounding_statistics(outputs, labels).numpy())
     assert metrics["box_accuracy"] == pytest.approx(1 / 3)
     assert metrics["num_samples"] == 3
+    outputs.pred_boxes[:] = float("nan")
+    metrics = grounding_metrics(grounding_statistics(outputs, labels).numpy())
+    assert metrics["box_accuracy"] == metrics["box_miou"] == 0 and metrics["num_boxes"] == 3
+    native = native_statistics([{"box": torch.full((4,), float("nan"))}], [{"box": [0, 0, 6, 4], "mask": None}])
+    assert native[0, 0] == 0

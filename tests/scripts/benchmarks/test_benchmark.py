@@ -11,6 +11,7 @@ from torchvision.ops import box_convert, masks_to_boxes
 from plvl.data.collator import GroundingCollator
 from plvl.data.loading import load_grounding_dataset, unopened_rows
 from plvl.data.refshapes import write_refshapes
+from plvl.processing import PLVLImageProcessor, PLVLProcessor
 from plvl.scripts import benchmark
 from plvl.scripts.benchmarks import benchmark_export, benchmark_model, benchmark_train, measuring, plain_data
 from plvl.scripts.benchmarks.box_agreement import box_agreement
@@ -155,7 +156,8 @@ def test_without_its_random_changes_the_plain_way_gives_the_batch_of_the_collato
     monkeypatch.setattr(random, "choice", max)  # the longest side
     rows = list(unopened_rows("refshapes", "train", **roots)[0].take(4))
     plain = plain_data.plain_batch(rows, processor.tokenizer, size=64, text_length=40)
-    batch = GroundingCollator(processor)(list(load_grounding_dataset("refshapes", "train", **roots).take(4)))
+    square = PLVLProcessor(PLVLImageProcessor(size={"height": 64, "width": 64}), processor.tokenizer)
+    batch = GroundingCollator(square)(list(load_grounding_dataset("refshapes", "train", **roots).take(4)))
     assert torch.equal(plain["input_ids"], batch["input_ids"])
     assert torch.equal(plain["labels"]["has_mask"], batch["labels"]["has_mask"])
     torch.testing.assert_close(plain["labels"]["boxes"], batch["labels"]["boxes"], atol=0.01, rtol=0)

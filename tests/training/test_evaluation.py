@@ -1,0 +1,75 @@
+"""What an evaluation counts, on one process and several, and what it measures with."""
+
+import time
+
+import numpy as np
+import pytest
+import torch
+from small_runs import make_rows, make_trainer, random_model
+
+from plvl.training.evaluation import Evaluated, counted_batches, evaluate_batches, evaluate_rows, merge
+
+
+def evaluated(loss_sum, *centres) -> Evaluated:
+    boxes = np.array([[centre, 0.5, 0.2, 0.4] for centre in centres])
+    statistics = {"": np.array([[1, 0, 0, 0, *box] for box in boxes])}
+    return Evaluated(statistics, loss_sum, boxes, boxes + 1, [{"sent_id": centre} for centre in centres])
+
+
+def test_the_loss_of_several_processes_is_the_mean_over_all_their_samples():
+    merged = merge([evaluated(3.0, 0.1, 0.3), evaluated(5.0, 0.2)], in_turn=True)
+    assert merged.metrics()["loss"] == pytest.approx(8 / 3)
+
+
+def test_answers_and_boxes_come_in_the_order_of_the_rows():
+    parts = [evaluated(1.0, 0.1, 0.3), evaluated(1.0, 0.2)]
+    for in_turn, order in ((True, [0.1, 0.2, 0.3]), (False, [0.1, 0.3, 0.2])):
+        merged = merge(parts, in_turn)
+        assert [answer["sent_id"] for answer in merged.answers] == order
+        assert merged.predicted_boxes[:, 0].tolist() == order
+        assert np.allclose(merged.true_boxes, merged.predicted_boxes + 1)
+
+
+def test_a_process_that_is_done_repeats_its_last_batch_and_does_not_count_it():
+    others = iter([True, True, True, False])
+    assert list(counted_batches(["a", "b"], lambda here: here or next(others))) == [
+        ("a", True),
+        ("b", True),
+        *[("b", False)] * 3,
+    ]
+    with pytest.raises(ValueError, match="fewer rows to evaluate than processes"):
+        list(counted_batches([], lambda here: True))
+
+
+def test_a_repeated_batch_is_in_no_number(processor, picture, tmp_path):
+    trainer = make_trainer(random_model(), processor, picture, tmp_path)
+    trainer.model.eval()
+    [batch] = trainer.get_test_dataloader(make_rows(picture))
+    once, twice = (
+        evaluate_batches([(batch, True), (batch, False)][:number], trainer._ground, processor, True)
+        for number in (1, 2)
+    )
+    assert twice.metrics() == once.metrics() and len(twice.answers) == len(twice.predicted_boxes) == 2
+
+
+def test_an_evaluation_in_mid_training_is_without_dropout_and_of_running_means(processor, picture, tmp_path):
+    model = random_model(decoder_dropout=0.5)
+    trainer = make_trainer(model, processor, picture, tmp_path, per_device_eval_batch_size=1)
+    model.train()
+    first, second = trainer.evaluate(), trainer.evaluate(make_rows(picture)[::-1])
+    assert first["eval_loss"] == pytest.approx(second["eval_loss"], rel=1e-5)
+    assert first["eval_box_miou"] == pytest.approx(second["eval_box_miou"], rel=1e-5)
+
+
+def test_the_speed_is_that_of_the_time_since_the_start(processor, picture, tmp_path):
+    trainer = make_trainer(random_model(), processor, picture, tmp_path)
+    metrics = trainer.report(evaluated(1.0, 0.1, 0.3, 0.2), "val", time.time() - 20)
+    assert metrics["val_runtime"] == pytest.approx(20, abs=2)
+    assert metrics["val_samples_per_second"] == pytest.approx(3 / 20, abs=0.02)
+
+
+def test_evaluating_rows_leaves_no_gradients(processor, picture):
+    model = random_model()
+    evaluate_rows(model, processor, make_rows(picture))
+    assert not model.training and all(parameter.grad is None for parameter in model.parameters())
+    assert torch.is_grad_enabled()
