@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from conftest import small_config
+from torchvision.ops import StochasticDepth
 from transformers import set_seed
 
 from plvl.data.collator import GroundingCollator
@@ -35,6 +36,17 @@ def random_model(**changes) -> PLVLModel:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
+    return model
+
+
+def without_dropout(model):
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        if isinstance(module, StochasticDepth):
+            module.p = 0.0
+        if hasattr(module, "dropout") and isinstance(module.dropout, float):
+            module.dropout = 0.0
     return model
 
 

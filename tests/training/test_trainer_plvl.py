@@ -1,9 +1,8 @@
 import pytest
 import torch
 from datasets import IterableDataset
-from small_runs import make_rows, make_trainer
+from small_runs import make_rows, make_trainer, without_dropout
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from torchvision.ops import StochasticDepth
 from transformers import TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput
 
@@ -243,17 +242,6 @@ class SpoiledBatches:
             batch["pixel_values"] = batch["pixel_values"] * float("nan")
         self.calls += 1
         return batch
-
-
-def without_dropout(model):
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-        if isinstance(module, StochasticDepth):
-            module.p = 0.0
-        if hasattr(module, "dropout") and isinstance(module.dropout, float):
-            module.dropout = 0.0
-    return model
 
 
 def test_one_process_with_several_gpus_is_refused(monkeypatch, tmp_path):
