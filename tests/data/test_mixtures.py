@@ -212,6 +212,58 @@ def test_packs_count_among_the_held_out_labels(tmp_path):
     assert held_out_pictures(tmp_path) == {2, 3}
 
 
+@pytest.mark.parametrize("pack", ["unc", "unc+", "gref", "gref_umd"])
+@pytest.mark.parametrize("year", ["train", "val"])
+def test_each_pack_of_the_family_holds_back(tmp_path, pack, year):
+    (tmp_path / pack).mkdir()
+    for split, number in {"train": 1, "val": 2, "testB": 3}.items():
+        entry = (f"COCO_{year}2014_{number:012d}.jpg", "mask.npy", [1, 2, 3, 4], "x", [])
+        torch.save([entry], tmp_path / pack / f"{pack}_{split}.pth")
+    assert held_out_pictures(tmp_path) == {2, 3}
+
+
+def test_every_way_of_splitting_a_set_holds_back(family):
+    """RefCOCOg's pictures of google's val are in nobody else's."""
+    umd = family["label_root"] / "refcocog/refs(umd).p"
+    [first, *_] = pickle.loads(umd.read_bytes())
+    umd.with_name("refs(google).p").write_bytes(pickle.dumps([first | {"split": "val"}]))
+    assert held_out_pictures(family["label_root"]) == {1, 3, 4}
+    mixed = texts(load_grounding_dataset(["refcoco", "refcoco+"], "train", **family))
+    assert mixed == both("refcoco 2", "refcoco+ 2")
+
+
+def test_own_coco_json_is_guarded_and_pictures_of_other_names_are_not(family, caplog):
+    names = [coco_name(2), coco_name(3).replace("train", "val"), "3.jpg", "COCO_3.jpg"]
+    images = [{"id": n, "file_name": name, "height": 30, "width": 40} for n, name in enumerate(names)]
+    annotations = [
+        {"id": n, "image_id": n, "bbox": [1, 2, 3, 4], "text": [f"own {n} {k}" for k in range(2)]} for n in range(4)
+    ]
+    (family["label_root"] / "train.json").write_text(json.dumps({"images": images, "annotations": annotations}))
+    for name in names:
+        Image.new("RGB", (40, 30)).save(family["image_root"] / name)
+    with caplog.at_level(logging.WARNING):
+        mixed = texts(load_grounding_dataset(["jsonl", "refcocog"], "train", **family))
+    assert mixed == both("refcocog 1", "own 0", "own 2", "own 3")
+    assert "jsonl 2, refcocog 2" in caplog.text
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_a_mixture_is_drawn_by_its_seed_and_what_is_evaluated_is_not_mixed(family, streaming):
+    def order(name, split, **how):
+        return [row["text"] for row in load_grounding_dataset(name, split, streaming=streaming, **how, **family)]
+
+    orders = {seed: order(["refcoco", "refcoco+"], "train", seed=seed) for seed in range(6)}
+    assert len({tuple(each) for each in orders.values()}) > 1
+    assert orders[3] == order(["refcoco", "refcoco+"], "train", seed=3)
+    file = family["label_root"] / "refcoco/refs(unc).p"
+    references = pickle.loads(file.read_bytes())
+    file.write_bytes(pickle.dumps([reference | {"split": "val"} for reference in references]))
+    assert order(["refcoco", "refcoco+"], "val", seed=3) == [
+        *(f"refcoco {n} {k}" for n in (1, 2, 3) for k in range(2)),
+        *("refcoco+ 4 0", "refcoco+ 4 1"),
+    ]
+
+
 @pytest.mark.parametrize("streaming", [True, False])
 def test_each_set_of_a_mixture_may_lie_elsewhere_and_is_guarded_there(family, tmp_path, streaming):
     """RefCOCO and RefCOCO+ have moved away from RefCOCOg: 3 is held out in the one place, 4 in the other."""

@@ -58,6 +58,24 @@ def damage(row, defect, tmp_path):
     return row | damages[defect]
 
 
+@pytest.mark.parametrize(
+    ("box", "inside"),
+    [
+        ([4.0, 6.0, 10.0, 30.0], [4.0, 6.0, 10.0, 24.0]),
+        ([4.0, -3.0, 10.0, 20.0], [4.0, 0.0, 10.0, 17.0]),
+        ([35.0, 6.0, 10.0, 20.0], [35.0, 6.0, 5.0, 20.0]),
+        ([-4.0, 6.0, 10.0, 20.0], [0.0, 6.0, 6.0, 20.0]),
+        ([4.0, 30.0, 10.0, 5.0], None),
+        ([4.0, -5.0, 10.0, 5.0], None),
+        ([40.0, 6.0, 10.0, 5.0], None),
+        ([-10.0, 6.0, 10.0, 5.0], None),
+    ],
+)
+def test_a_box_is_cut_at_each_edge_and_skipped_beyond_it(row, box, inside):
+    checked = RowCheck({"refcoco": 1000})(row | {"bbox": box})
+    assert (checked and checked["bbox"]) == inside
+
+
 @pytest.mark.parametrize("defect", SKIPPED)
 def test_each_defect_is_skipped_counted_and_warned_of(row, defect, tmp_path, monkeypatch, caplog):
     if defect == "picture too large":
