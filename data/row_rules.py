@@ -14,7 +14,7 @@ from numbers import Real
 import torch
 
 from plvl.data.pictures import PictureError, open_picture
-from plvl.data.schema import is_text
+from plvl.processing.expression_words import is_text
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +64,7 @@ class RowCheck:
     def __init__(self, sizes, max_skipped=MAX_SKIPPED):
         self.sizes = {name: max(num_rows, 1) for name, num_rows in sizes.items()}
         self.max_skipped = max_skipped
+        self.warned_of_shares = False
         self.counts = torch.zeros(_READERS, len(sizes), len(_COUNTED), dtype=torch.int64).share_memory_()
 
     def __call__(self, row, picture=None):
@@ -78,11 +79,26 @@ class RowCheck:
         slot = self.counts[_reader_number(), list(self.sizes).index(name)]
         slot[0] += 1
         try:
-            return righted_row(row, picture)
+            checked = righted_row(row, picture)
+            self._warn_of_shares(name, row)
+            return checked
         except RowDefect as error:
             slot[_COUNTED.index(error.defect)] += 1
             self._warn_or_stop(name, row, error)
             return None
+
+    def _warn_of_shares(self, name, row):
+        """Boxes within the first pixel are hardly meant so."""
+        if not self.warned_of_shares and max(row["bbox"]) <= 1:
+            self.warned_of_shares = True
+            logger.warning(
+                "%s, expression %s (%s): the box %s lies within one pixel. Are boxes given as shares of the image? "
+                "They are x, y, w, h in pixels",
+                name,
+                row["sent_id"],
+                row["file_name"],
+                list(row["bbox"]),
+            )
 
     @property
     def num_rows(self):

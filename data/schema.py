@@ -18,6 +18,7 @@ from numbers import Integral, Real
 from datasets import Features, Image, List, Value
 
 from plvl.data.masks import encode_segmentation
+from plvl.processing.expression_words import is_text
 
 # A missing mask is None for the whole struct. Streamed rows pass through the features without Arrow and
 # keep None; in Arrow and Parquet it is a null struct, which datasets 5.0 and 5.2 give back as None too.
@@ -109,11 +110,6 @@ def labelled_row(
         "split": split,
         "file_name": file_name,
     }
-
-
-def is_text(value):
-    """Whether it is a string that can be written: half of an emoji, as JSON may spell it, cannot."""
-    return isinstance(value, str) and not any(0xD800 <= ord(character) < 0xE000 for character in value)
 
 
 def as_number(value):

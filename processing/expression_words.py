@@ -37,3 +37,8 @@ def _other_side(word: str) -> str:
 def is_blank(text: str) -> bool:
     """Whether there is nothing in a text that could be seen: no character but spaces, control and zero-width ones."""
     return not any(character.isprintable() and not character.isspace() for character in text)
+
+
+def is_text(value) -> bool:
+    """Whether it is a string that can be written: half of an emoji, as JSON may spell it, cannot."""
+    return isinstance(value, str) and not any(0xD800 <= ord(character) < 0xE000 for character in value)

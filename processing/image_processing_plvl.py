@@ -50,7 +50,8 @@ class _GroundingTransform:
             pictures and masks keep their size.
 
         Raises:
-            ValueError: a picture has no area, or pictures, boxes and masks differ in number or size.
+            ValueError: a picture has no area, pictures, boxes and masks differ in number or size, or `size` is given
+                by an edge.
         """
         return super().preprocess(images, boxes, masks, **kwargs)
 
@@ -79,6 +80,9 @@ class _GroundingTransform:
         return images
 
     def _preprocess_image_like_inputs(self, images, boxes=None, masks=None, return_tensors=None, **kwargs):
+        if kwargs["do_resize"] and not (kwargs["size"].height and kwargs["size"].width):
+            given = {name: value for name, value in dict(kwargs["size"]).items() if value}
+            raise ValueError(f"size must be a height and a width, to which every image is stretched, got {given}")
         images = self._prepare_image_like_inputs(
             images,
             do_convert_rgb=kwargs["do_convert_rgb"],

@@ -7,7 +7,7 @@ from torchvision.ops import box_convert
 from transformers.processing_utils import ImagesKwargs, ProcessingKwargs, ProcessorMixin
 from transformers.utils import logging
 
-from plvl.processing.expression_words import is_blank
+from plvl.processing.expression_words import is_blank, is_text
 
 # Below Transformers' own logger, whose verbosity users set.
 logger = logging.get_logger("transformers.models.plvl")
@@ -88,6 +88,8 @@ class PLVLProcessor(ProcessorMixin):
                 raise ValueError(f"expression {index} must be a string, got {expression!r}")
             if is_blank(expression):
                 raise ValueError(f"expression {index} is empty: {expression!r}")
+            if not is_text(expression):
+                raise ValueError(f"expression {index} has half a character, which no text can hold: {expression!r}")
         super().validate_inputs(images=images, text=text, **kwargs)
         num_pictures = _count_pictures(images)
         if text is not None and num_pictures is not None and (num_pictures == 0 or len(text) % num_pictures):

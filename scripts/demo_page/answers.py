@@ -1,7 +1,9 @@
 """What the demo's page shows for a picture and an expression, without the page."""
 
 from dataclasses import dataclass
+from io import BytesIO
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -15,20 +17,32 @@ TILE_WIDTH = 320
 
 
 @dataclass(frozen=True)
+class WordsHeard:
+    """
+    What a page keeps of an answer for as long as its visitor may want to see it block by block: tens of kilobytes.
+
+    Args:
+        attention ([`WordAttention`]): its maps in half precision.
+        tile (`bytes`): the picture, small, as JPEG, to draw the words' attention on.
+    """
+
+    attention: WordAttention
+    tile: bytes
+
+
+@dataclass(frozen=True)
 class DemoAnswer:
     """
     Args:
         drawing (`PIL.Image.Image`): the picture with the answer.
         centre (`PIL.Image.Image`, *optional*): where the network expects the object's centre; `None` from a model
             that gives no boxes.
-        attention ([`WordAttention`], *optional*): `None` where there is none.
-        tile (`PIL.Image.Image`): the picture, small, to draw the words' attention on.
+        heard ([`WordsHeard`], *optional*): `None` where language enters no block or there are no words.
     """
 
     drawing: Image.Image
     centre: Image.Image | None
-    attention: WordAttention | None
-    tile: Image.Image
+    heard: WordsHeard | None
 
 
 @torch.no_grad()
@@ -54,25 +68,33 @@ def answer_and_explain(model, processor, picture: Image.Image, expression: str) 
     return DemoAnswer(
         drawing=draw_answers(picture, [answer | {"label": expression}]),
         centre=centre,
-        attention=word_attention(outputs, processor, expression),
-        tile=_resized(picture, TILE_WIDTH),
+        heard=words_heard(picture, word_attention(outputs, processor, expression)),
     )
 
 
-def word_tiles(answer: DemoAnswer, block: int | None) -> list[tuple[str, float, Image.Image]]:
+def words_heard(picture: Image.Image, attention: WordAttention | None) -> WordsHeard | None:
+    if attention is None:
+        return None
+    tile = BytesIO()
+    _resized(picture, TILE_WIDTH).save(tile, "JPEG", quality=85)
+    return WordsHeard(WordAttention(attention.words, attention.maps.astype(np.float16)), tile.getvalue())
+
+
+def word_tiles(heard: WordsHeard, block: int | None) -> list[tuple[str, float, Image.Image]]:
     """
     For each word: the word, the mean share of attention that it got, and where it got it, drawn on the picture. One
     scale of heat serves all words, so that they can be compared.
 
     Args:
-        answer ([`DemoAnswer`]): with `attention`.
+        heard ([`WordsHeard`]): of an answer.
         block (`int`, *optional*): which of the blocks that language enters, from 0; by default their mean.
     """
-    maps = answer.attention.maps
+    maps = heard.attention.maps.astype(np.float32)
     maps = maps.mean(0) if block is None else maps[block]
+    tile = Image.open(BytesIO(heard.tile))
     return [
-        (word, float(heat.mean()), draw_heat_map(answer.tile, heat, maps.max()))
-        for word, heat in zip(answer.attention.words, maps, strict=True)
+        (word, float(heat.mean()), draw_heat_map(tile, heat, maps.max()))
+        for word, heat in zip(heard.attention.words, maps, strict=True)
     ]
 
 

@@ -9,11 +9,14 @@ import gradio as gr
 from PIL import Image
 
 from plvl.data.pictures import PictureError, open_picture
-from plvl.scripts.demo_page.answers import DemoAnswer, answer_and_explain, word_tiles
+from plvl.scripts.demo_page.answers import WordsHeard, answer_and_explain, word_tiles
 from plvl.scripts.demo_page.examples import Example
 
 ALL_BLOCKS = "all"
 LARGEST_UPLOAD = "32mb"
+# What is kept of visitors: of so many at most, for so many seconds. The files that they brought and saw go with it.
+MOST_VISITORS = 200
+SECONDS_KEPT = 1800
 # On a phone the answer lies below what was asked. It gets its size once its picture is there, so that is waited for.
 SCROLL_TO_ANSWER = """() => setTimeout(() => {
     const drawing = document.querySelector("#drawing"), image = drawing.querySelector("img");
@@ -49,6 +52,7 @@ def launch_options() -> dict:
         "css": CSS,
         "footer_links": [],
         "max_file_size": LARGEST_UPLOAD,
+        "state_session_capacity": MOST_VISITORS,
         "share": False,
         "ssr_mode": False,
         "show_error": True,
@@ -64,9 +68,11 @@ def build_page(model, processor, examples: list[Example], is_bundled: bool) -> g
         examples (`list[Example]`): to choose from; the first is answered when the page opens.
         is_bundled (`bool`): whether the model is the bundled checkpoint, of which the page says what it knows.
     """
-    with gr.Blocks(title="PLVL", analytics_enabled=False) as page:
+    with gr.Blocks(title="PLVL", analytics_enabled=False, delete_cache=(SECONDS_KEPT // 3, SECONDS_KEPT)) as page:
         gr.Markdown("# PLVL: point with words\n" + _introduction(bool(examples), is_bundled))
-        parts = SimpleNamespace(answer=gr.State(), **_place_question(examples), **_place_reasons(model.config))
+        parts = SimpleNamespace(
+            heard=gr.State(time_to_live=SECONDS_KEPT), **_place_question(examples), **_place_reasons(model.config)
+        )
         _connect(page, parts, model, processor, examples)
     return page
 
@@ -146,8 +152,11 @@ def _connect(page: gr.Blocks, parts: SimpleNamespace, model, processor, examples
         if problem:
             gr.Warning(problem)
             return [gr.skip()] * 4
-        answer = answer_and_explain(model, processor, picture, expression)
-        return answer.drawing, answer.centre, words_html(answer, block), answer
+        try:
+            answer = answer_and_explain(model, processor, picture, expression)
+        except ValueError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+        return answer.drawing, answer.centre, words_html(answer.heard, block), answer.heard
 
     def choose_picture(index, block):
         example = examples[index]
@@ -157,7 +166,7 @@ def _connect(page: gr.Blocks, parts: SimpleNamespace, model, processor, examples
     def choose_expression(sample, picture, block):
         return sample[0], *answer_question(picture, sample[0], block)
 
-    shown = [parts.drawing, parts.centre, parts.words, parts.answer]
+    shown = [parts.drawing, parts.centre, parts.words, parts.heard]
     chosen = [parts.picture, parts.expression, parts.expressions_to_try, *shown]
     # One at a time: a model at work takes all cores.
     options = {"concurrency_id": "model", "concurrency_limit": 1, "api_visibility": "private"}
@@ -178,16 +187,16 @@ def _connect(page: gr.Blocks, parts: SimpleNamespace, model, processor, examples
         parts.expressions_to_try,
         api_visibility="private",
     )
-    parts.block.change(words_html, [parts.answer, parts.block], parts.words, api_visibility="private")
+    parts.block.change(words_html, [parts.heard, parts.block], parts.words, api_visibility="private")
     if examples:
         page.load(lambda block: choose_picture(0, block), parts.block, chosen, **options)
 
 
-def words_html(answer: DemoAnswer | None, block) -> str:
+def words_html(heard: WordsHeard | None, block) -> str:
     """A tile for each word: where it was listened to, and its share of the attention."""
-    if answer is None or answer.attention is None:
+    if heard is None:
         return ""
-    tiles = word_tiles(answer, None if block == ALL_BLOCKS else block)
+    tiles = word_tiles(heard, None if block == ALL_BLOCKS else block)
     rest = 1 - sum(share for _, share, _ in tiles)
     return (
         f'<div class="tiles">{"".join(_tile_html(*tile) for tile in tiles)}</div>'

@@ -47,7 +47,7 @@ def test_a_row_without_a_mask_has_none_after_augmentation(processor, rows):
     assert batch["labels"]["has_mask"].tolist() == [True, False]
     assert batch["labels"]["masks"][0].any()
     assert not batch["labels"]["masks"][1].any()
-    assert batch["pixel_values"].shape == (2, 3, 64, 64)
+    assert batch["pixel_values"].shape == (2, 3, 64, 96)
 
 
 def test_a_picture_thinner_than_the_network_can_show_is_still_augmented(processor, rows):

@@ -76,6 +76,17 @@ def test_a_box_is_cut_at_each_edge_and_skipped_beyond_it(row, box, inside):
     assert (checked and checked["bbox"]) == inside
 
 
+def test_boxes_as_shares_of_the_image_are_warned_of_once(row, caplog):
+    check = RowCheck({"refcoco": 1000})
+    with caplog.at_level(logging.WARNING):
+        check(row)
+        assert "within one pixel" not in caplog.text
+        for box in ([0.1, 0.2, 0.5, 0.25], [0.3, 0.3, 0.4, 1.0]):
+            check(row | {"bbox": box})
+    assert caplog.text.count("lies within one pixel. Are boxes given as shares of the image?") == 1
+    assert "the box [0.1, 0.2, 0.5, 0.25]" in caplog.text
+
+
 @pytest.mark.parametrize("defect", SKIPPED)
 def test_each_defect_is_skipped_counted_and_warned_of(row, defect, tmp_path, monkeypatch, caplog):
     if defect == "picture too large":

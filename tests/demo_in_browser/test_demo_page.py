@@ -14,7 +14,7 @@ from PIL import Image
 from selenium.webdriver.common.keys import Keys
 
 from plvl.processing.word_attention import WordAttention
-from plvl.scripts.demo_page.answers import DemoAnswer
+from plvl.scripts.demo_page.answers import words_heard
 from plvl.scripts.demo_page.page import words_html
 
 
@@ -168,7 +168,7 @@ def test_what_visitors_brought_goes_when_the_demo_is_ended(serve, demo, tmp_path
 def test_a_word_is_text_on_the_page_whatever_it_is(block):
     tile = Image.new("RGB", (30, 20))
     attention = WordAttention(["<script>", '"&'], np.full((2, 2, 4, 4), 0.25))
-    content = words_html(DemoAnswer(tile, tile, attention, tile), block)
+    content = words_html(words_heard(tile, attention), block)
     assert "<script>" not in content and "&lt;script&gt;" in content and "&quot;&amp;" in content
     assert content.count("25%") == 2 and "50% went to no word" in content
-    assert words_html(None, block) == "" == words_html(DemoAnswer(tile, None, None, tile), block)
+    assert words_html(words_heard(tile, None), block) == ""

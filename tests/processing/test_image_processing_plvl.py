@@ -94,6 +94,7 @@ def test_each_of_two_pictures_has_its_own_two_objects(image_processor):
             {"images": [Image.new("RGB", (8, 4))], "masks": [np.ones((8, 4))]},
             r"a mask of \(8, 4\) was given for a picture of \(4, 8\)",
         ),
+        ({"images": [Image.new("RGB", (8, 4))], "size": {"shortest_edge": 32}}, "width, .* got {'shortest_edge': 32}"),
     ],
 )
 def test_wrong_input_gets_an_error_that_says_what_was_given(image_processor, given, message):

@@ -209,6 +209,7 @@ def test_no_pairs_give_no_answers(pipe):
         (([{"image": None}], ["the cup"]), "this has no picture"),
         ((picture(), []), "list of expressions about a picture is empty"),
         ((picture(), ["the cup", " "]), "expression 1 is empty: ' '"),
+        ((picture(), ["the cup \ud83d"]), r"expression 0 has half a character, .*: 'the cup \\ud83d'"),
         (("nowhere.png", "the cup"), "nowhere.png"),
     ],
 )

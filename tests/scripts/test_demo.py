@@ -1,6 +1,7 @@
 """What the demo shows, and how it starts, without Gradio and a browser (tests/demo_in_browser has those)."""
 
 import json
+import pickle
 import socket
 import sys
 
@@ -48,9 +49,16 @@ def test_the_centre_map_has_its_cross_where_the_model_found_the_centre(listening
     assert columns.mean() == pytest.approx((column + 0.5) * 480 / 6, abs=3)
 
 
+def test_what_is_kept_of_a_visitor_is_small(listening):
+    large = Image.fromarray(np.random.default_rng(2).integers(0, 256, (900, 1400, 3), dtype=np.uint8))
+    heard = answer_and_explain(*listening, large, "the red square").heard
+    assert len(pickle.dumps(heard)) < 120_000, "noise is the dearest picture"
+    assert heard.attention.maps.dtype == np.float16
+
+
 def test_each_word_has_a_tile_by_block_or_in_the_mean(listening, picture):
     answer = answer_and_explain(*listening, picture, "the red square")
-    first, second, mean = (word_tiles(answer, block) for block in (0, 1, None))
+    first, second, mean = (word_tiles(answer.heard, block) for block in (0, 1, None))
     assert [word for word, _, _ in mean] == ["the", "red", "square"]
     for tiles in zip(first, second, mean, strict=True):
         shares = [share for _, share, _ in tiles]
@@ -66,7 +74,8 @@ def test_a_large_picture_is_reduced(listening):
 
 def test_a_picture_as_narrow_as_can_be_is_not_enlarged_without_end(listening):
     answer = answer_and_explain(*listening, Image.new("RGB", (1, 2000)), "the red square")
-    sizes = [image.size for image in (answer.drawing, answer.centre, answer.tile)]
+    sizes = [image.size for image in (answer.drawing, answer.centre)]
+    sizes.append(word_tiles(answer.heard, None)[0][2].size)
     assert max(map(max, sizes)) < 1400
 
 
@@ -74,7 +83,7 @@ def test_a_model_of_masks_alone_has_no_centre_map(make_config, processor, pictur
     model = PLVLModel(make_config(tasks=["res"])).eval()
     model.set_attn_implementation("eager")
     answer = answer_and_explain(model, processor, picture, "the red square")
-    assert answer.centre is None and answer.attention is not None and answer.drawing.width == 480
+    assert answer.centre is None and answer.heard is not None and answer.drawing.width == 480
 
 
 def test_examples_are_the_pictures_of_the_models_folder_with_their_expressions(tmp_path, picture):
