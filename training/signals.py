@@ -2,6 +2,7 @@
 
 import atexit
 import logging
+import multiprocessing
 import os
 import signal
 import sys
@@ -90,9 +91,11 @@ def _this_process_ends() -> torch.Tensor:
 def _live_as_long_as(ends: torch.Tensor, process: int, worker: int):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Where a fork server has started the worker, it is the system's parent and not `process`.
+    parent, of_server = multiprocessing.parent_process(), os.getppid() != process
 
     def watch():
-        while not ends.item() and os.getppid() == process:
+        while not ends.item() and (parent.is_alive() if of_server else os.getppid() == process):
             time.sleep(0.5)
         os._exit(0)
 

@@ -41,6 +41,15 @@ def test_an_error_in_a_data_worker_of_one_process_ends_both(refshapes, tmp_path)
     assert seconds < 20
 
 
+def test_data_workers_live_however_they_were_started(refshapes, tmp_path):
+    """A fork server, from Python 3.14 on the usual way on Linux, is their parent itself."""
+    options = {"dataloader_multiprocessing_context": "forkserver", "max_steps": 3, "eval_strategy": "no"}
+    trainer = resumable_run(refshapes, tmp_path, workers=1, **options)
+    assert trainer.state.global_step == 3
+    workers = multiprocessing.active_children()
+    assert _until(lambda: not any(each.is_alive() for each in workers), 10), workers
+
+
 def test_sigterm_does_not_wait_for_the_end_of_an_evaluation(refshapes, tmp_path, monkeypatch):
     forwards = []
     measured = evaluation.grounding_statistics
