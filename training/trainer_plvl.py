@@ -156,12 +156,14 @@ class PLVLTrainer(Trainer):
         self._start, first = None, 0
         if checkpoint:
             state = TrainerState.load_from_json(str(Path(checkpoint, TRAINER_STATE_NAME)))
-            check_resume_settings(checkpoint, settings_to_resume(self), self.args.ignore_data_skip)
+            first = state.global_step
+            at_end = 0 < self.args.max_steps <= first
+            # At the end of the run there is no place in the rows to find.
+            check_resume_settings(checkpoint, settings_to_resume(self), self.args.ignore_data_skip or at_end)
+            if at_end:
+                return self._end_at(checkpoint)
             if not self.args.ignore_data_skip:
                 self._start = FeedPosition.load(checkpoint, self.args.process_index)
-            first = state.global_step
-            if 0 < self.args.max_steps <= first:
-                return self._end_at(checkpoint)
         self._skipped_steps = 0
         try:
             output = super().train(checkpoint, trial, ignore_keys_for_eval)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
-from plvl.processing.answer_drawing import COLOURS, draw_answers, fit_text
+from plvl.processing.answer_drawing import COLOURS, _tag, draw_answers, fit_text
 
 WIDTH, HEIGHT = 500, 300
 
@@ -61,6 +61,11 @@ def test_tags_of_answers_at_one_place_do_not_cover_each_other():
     # The lines of the first two boxes are covered by the third's: what remains of them is their tags.
     assert min(counts[:2]) > 100
     assert counts[0] == pytest.approx(counts[1], rel=0.2)
+
+
+def test_of_several_answers_each_has_its_number_and_one_alone_its_confidence():
+    assert [_tag({"score": 0.5}, index, 2) for index in range(2)] == ["1", "2"]
+    assert (_tag({"score": 0.5}, 0, 1), _tag({}, 0, 1)) == ("50%", "")
 
 
 def test_a_small_picture_is_enlarged_until_its_words_can_be_read():

@@ -36,3 +36,11 @@ def test_a_mask_has_its_colour_on_its_border_and_a_tint_inside_and_nothing_aroun
     assert (pixels[5:7, 30:60] == (210, 120, 30)).all() and (pixels[5:25, 30:32] == (210, 120, 30)).all()
     assert (pixels[7:23, 32:60] == (80, 55, 30)).all()
     assert (np.asarray(draw_mask(image, np.zeros_like(mask), (210, 120, 30))) == (10, 20, 30)).all()
+
+
+@pytest.mark.parametrize("width", [200, 500])
+def test_a_caption_fills_its_lines_and_stays_within_the_image(width):
+    text = "the small red square on the left of the two blue ones " * 4
+    drawn = draw_grounding(Image.new("RGB", (width, 40), "white"), text, [])
+    ink = (np.array(drawn.convert("L"))[: drawn.height - 40] < 128).any(0).nonzero()[0]
+    assert 0.7 * width < ink.max() <= width - 4 and ink.min() >= 4

@@ -43,3 +43,19 @@ def test_the_picture_is_seen_beneath():
     picture.paste((255, 255, 255), (0, 0, 20, 40))
     drawn = brightness(draw_heat_map(picture, np.zeros((2, 2)), 1.0))
     assert drawn[:, :18].mean() > drawn[:, 22:].mean() + 100
+
+
+def test_the_cross_is_white_with_black_edges_in_the_best_region():
+    heat = np.zeros((2, 4))
+    heat[1, 2] = 1.0
+    marked = np.array(draw_heat_map(Image.new("RGB", (240, 120), "black"), heat, 1.0, mark_best=True)).astype(int)
+    row, column = 90, 150  # arms of 4 pixels, a line of 2 whose edges come to 5
+    white, black = (marked == 255).all(-1), (marked == 0).all(-1)
+    assert white[row, column - 4 : column + 5].all() and white[row - 4 : row + 5, column].all()
+    assert white.sum() == 2 * 9 + 2 * 7 and not white[:80].any()
+    assert 30 < black[80:100, 140:160].sum() < 60 and black[row - 2, column - 3] and not black[row - 4, column - 4]
+
+
+def test_the_glow_goes_from_dark_over_red_to_yellow():
+    shades = [np.array(draw_heat_map(Image.new("RGB", (9, 6)), np.full((2, 3), heat), 1.0))[3, 4] for heat in (0.5, 1)]
+    np.testing.assert_allclose(shades, [[110, 36, 48], [214, 217, 139]])

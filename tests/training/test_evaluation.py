@@ -7,7 +7,7 @@ import pytest
 import torch
 from small_runs import make_rows, make_trainer, random_model
 
-from plvl.training.evaluation import Evaluated, counted_batches, evaluate_batches, evaluate_rows, merge
+from plvl.training.evaluation import Evaluated, answer_record, counted_batches, evaluate_batches, evaluate_rows, merge
 
 
 def evaluated(loss_sum, *centres) -> Evaluated:
@@ -66,6 +66,17 @@ def test_the_speed_is_that_of_the_time_since_the_start(processor, picture, tmp_p
     metrics = trainer.report(evaluated(1.0, 0.1, 0.3, 0.2), "val", time.time() - 20)
     assert metrics["val_runtime"] == pytest.approx(20, abs=2)
     assert metrics["val_samples_per_second"] == pytest.approx(3 / 20, abs=0.02)
+
+
+def test_an_answers_record_has_the_rows_names_and_the_box_in_pixels():
+    row = {"dataset": "refcoco", "split": "val", "file_name": "1.jpg", "image_id": 1, "ref_id": 2, "sent_id": 3}
+    mask = torch.zeros(6, 4, dtype=torch.bool)
+    mask[1:3, 1] = True
+    answer = {"box": torch.tensor([1.0, 2.0, 5.0, 9.0]), "score": torch.tensor(0.25), "mask": mask}
+    record = answer_record(row | {"text": "the cup", "more": 1}, answer)
+    assert record.pop("mask")["size"] == [6, 4]
+    assert record == row | {"text": "the cup", "score": 0.25, "box": [1.0, 2.0, 4.0, 7.0]}
+    assert "box" not in answer_record(row, {"mask": mask})
 
 
 def test_evaluating_rows_leaves_no_gradients(processor, picture):

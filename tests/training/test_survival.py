@@ -231,6 +231,13 @@ def test_a_run_of_another_kind_does_not_go_on_from_a_checkpoint(refshapes, stopp
     assert last_good_checkpoint(stopped) == str(stopped / "checkpoint-8")
 
 
+def test_at_the_end_of_a_run_no_place_in_the_rows_is_looked_for(refshapes, stopped):
+    others = load_training_rows("refshapes", "val", **refshapes)
+    assert resumable_run(refshapes, stopped, max_steps=8, rows=others, seed=7).state.global_step == 8
+    with pytest.raises(ValueError, match="learning_rate was 0.001 and is 0.1; the state"):
+        resumable_run(refshapes, stopped, max_steps=8, learning_rate=0.1)
+
+
 def test_a_run_with_other_words_does_not_go_on_from_a_checkpoint(refshapes, stopped, monkeypatch):
     others = learn_wordpiece(["the left of two quite other words"], vocab_size=99)
     monkeypatch.setattr("small_runs.learn_wordpiece", lambda texts, vocab_size: others)
