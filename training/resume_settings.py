@@ -88,11 +88,12 @@ def check_resume_settings(checkpoint, now: dict, ignore_order: bool):
         logger.warning("%s has no %s: whether its run had other arguments is not known", checkpoint, RESUME_SETTINGS)
         return
     then = json.loads(file.read_text(encoding="utf-8"))
-    changed = [name for name in (*ORDER, *STATE) if then.get(name) != now.get(name)]
+    # What one of two versions does not note is not compared.
+    changed = [name for name in (*ORDER, *STATE) if name in then and then[name] != now.get(name)]
     of_state = [name for name in changed if name in STATE]
     if not of_state and (ignore_order or not changed):
         return
-    differences = ", ".join(f"{name} was {then.get(name)} and is {now.get(name)}" for name in changed)
+    differences = ", ".join(f"{name} was {then[name]} and is {now.get(name)}" for name in changed)
     if of_state:
         reason = "the state of the optimizer and the model are of what was"
         remedy = f"train its model in a run of its own (--model_name_or_path {checkpoint} --output_dir ANOTHER)"
