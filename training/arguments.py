@@ -98,8 +98,9 @@ class PLVLTrainingArguments(TrainingArguments):
 
 def join_processes_on_cpus(args: TrainingArguments):
     """Joins the processes that a launcher has started: Transformers gives those on CPUs no `ddp_timeout`."""
-    launched = all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"))
-    if args.use_cpu and launched and not torch.distributed.is_initialized():
+    launched = all(name in os.environ for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"))
+    several = int(os.environ.get("WORLD_SIZE", 1)) > 1
+    if args.use_cpu and launched and several and not torch.distributed.is_initialized():
         torch.distributed.init_process_group(args.ddp_backend or "gloo", timeout=args.ddp_timeout_delta)
 
 

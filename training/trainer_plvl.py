@@ -164,7 +164,7 @@ class PLVLTrainer(Trainer):
                 return self._end_at(checkpoint)
             if not self.args.ignore_data_skip:
                 self._start = FeedPosition.load(checkpoint, self.args.process_index)
-        self._skipped_steps = 0
+        self._skipped_steps, self._last_checkpoint = 0, None
         try:
             output = super().train(checkpoint, trial, ignore_keys_for_eval)
         finally:
@@ -259,7 +259,7 @@ class PLVLTrainer(Trainer):
         except RuntimeError as error:
             if "size mismatch" not in str(error):
                 raise
-            misfits = str(error).split("\n\t")[1:]
+            misfits = str(error).split("\n\t")[1:] or [str(error)]
             raise ValueError(
                 f"{resume_from_checkpoint}: the checkpoint is of another model: {len(misfits)} tensors do not fit, "
                 f"such as {misfits[0]}"
