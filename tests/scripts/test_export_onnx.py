@@ -41,7 +41,7 @@ def test_weights_that_are_not_whole_are_not_exported(model_folder, model, tmp_pa
         main(["--model", str(model_folder), "--output", str(tmp_path / "plvl.onnx")])
 
 
-@pytest.mark.parametrize("size", [(60, 64), (64, 0), (-16, 64)])
+@pytest.mark.parametrize("size", [(60, 64), (64, 0), (-16, 64), (64, 100)])
 def test_images_that_patches_do_not_fill_are_refused(config, tmp_path, size):
     with pytest.raises(ValueError, match=rf"multiples of the patches' 16 pixels, got {size[0]} × {size[1]}$"):
         export_onnx(PLVLModel(config), tmp_path / "plvl.onnx", size)
