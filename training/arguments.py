@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import torch
 from transformers import TrainingArguments
+from transformers.utils.generic import strtobool
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +101,8 @@ def join_processes_on_cpus(args: TrainingArguments):
     """Joins the processes that a launcher has started: Transformers gives those on CPUs no `ddp_timeout`."""
     launched = all(name in os.environ for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"))
     several = int(os.environ.get("WORLD_SIZE", 1)) > 1
-    if args.use_cpu and launched and several and not torch.distributed.is_initialized():
+    on_cpus = args.use_cpu or strtobool(os.environ.get("ACCELERATE_USE_CPU", "false"))
+    if on_cpus and launched and several and not torch.distributed.is_initialized():
         torch.distributed.init_process_group(args.ddp_backend or "gloo", timeout=args.ddp_timeout_delta)
 
 

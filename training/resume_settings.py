@@ -51,7 +51,9 @@ def settings_to_resume(trainer) -> dict:
     tokenizer = getattr(trainer.processing_class, "tokenizer", None)
     settings = {name: getattr(args, name) for name in (*ORDER, *STATE) if hasattr(args, name)}
     return settings | {
-        "optim": getattr(optimizer, "__name__", type(optimizer).__name__) if optimizer else str(args.optim.value),
+        "optim": getattr(optimizer, "__name__", type(optimizer).__name__)
+        if optimizer
+        else str(getattr(args.optim, "value", args.optim)),
         "processes": args.world_size,
         "rows": number_of_rows(rows),
         "rows_seed": rows.seed if ordered else None,
@@ -73,6 +75,15 @@ def write_resume_settings(checkpoint, settings: dict):
     Path(checkpoint, RESUME_SETTINGS).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
 
 
+def _settings_of_an_earlier_version(checkpoint) -> dict:
+    """What stood beside the position of the rows."""
+    position = Path(checkpoint, "data_position_0.json")
+    stored = json.loads(position.read_text(encoding="utf-8")) if position.is_file() else {}
+    names = {"num_processes": "processes", "batch_size": "per_device_train_batch_size"}
+    names["expressions_per_picture"] = "expressions_per_picture"
+    return {new: stored[old] for old, new in names.items() if old in stored}
+
+
 def check_resume_settings(checkpoint, now: dict, ignore_order: bool):
     """
     Args:
@@ -84,10 +95,11 @@ def check_resume_settings(checkpoint, now: dict, ignore_order: bool):
         ValueError: some differ; the message says what each was and is, and what to do.
     """
     file = Path(checkpoint, RESUME_SETTINGS)
-    if not file.is_file():
+    if file.is_file():
+        then = json.loads(file.read_text(encoding="utf-8"))
+    else:
         logger.warning("%s has no %s: whether its run had other arguments is not known", checkpoint, RESUME_SETTINGS)
-        return
-    then = json.loads(file.read_text(encoding="utf-8"))
+        then = _settings_of_an_earlier_version(checkpoint)
     # What one of two versions does not note is not compared.
     changed = [name for name in (*ORDER, *STATE) if name in then and then[name] != now.get(name)]
     of_state = [name for name in changed if name in STATE]

@@ -109,12 +109,9 @@ class PLVLTrainer(Trainer):
         self.given_optimizer = self.optimizer or (self.optimizer_cls_and_kwargs or [None])[0]
         self._batch_losses: dict[str, torch.Tensor] = {}
         self._loss_sums = defaultdict(float)
-        self._loss_batches = 0
-        self._skipped_batches = self._skipped_steps = 0
+        self._loss_batches = self._skipped_batches = self._skipped_steps = 0
         self._last_checkpoint: Path | None = None
-        self._feed: TrainingFeed | None = None
-        self._start: FeedPosition | None = None
-        self._position: FeedPosition | None = None
+        self._feed = self._start = self._position = None
         self._writes_checkpoint = False
         freeze_encoders(self.model, self.args)
         if self.compute_metrics is not None and "rec" not in self.model.config.tasks:
@@ -154,12 +151,14 @@ class PLVLTrainer(Trainer):
             remove_unfinished(self.args.output_dir)
         checkpoint = self._named_checkpoint(resume_from_checkpoint)
         self._start, first = None, 0
+        # As the run begins: what it changes on its way (a callback that thaws a layer) it changes again.
+        self._settings = settings_to_resume(self)
         if checkpoint:
             state = TrainerState.load_from_json(str(Path(checkpoint, TRAINER_STATE_NAME)))
             first = state.global_step
             at_end = 0 < self.args.max_steps <= first
             # At the end of the run there is no place in the rows to find.
-            check_resume_settings(checkpoint, settings_to_resume(self), self.args.ignore_data_skip or at_end)
+            check_resume_settings(checkpoint, self._settings, self.args.ignore_data_skip or at_end)
             if at_end:
                 return self._end_at(checkpoint)
             if not self.args.ignore_data_skip:
@@ -169,7 +168,8 @@ class PLVLTrainer(Trainer):
             output = super().train(checkpoint, trial, ignore_keys_for_eval)
         finally:
             self._on_signal.put_back()
-        self._warn_of_lost_checkpoint()
+        if self.args.save_total_limit != 1:  # of which Transformers keeps the best alone, in the end
+            self._warn_of_lost_checkpoint()
         made = self.state.global_step - first
         if not self.interrupted and 2 * self._skipped_steps > made:
             raise LossNotFiniteError(
@@ -217,6 +217,9 @@ class PLVLTrainer(Trainer):
             batch_size = max(batch_size // per_picture, 1) * per_picture
         # A second try begins where the first one did.
         self._position = self._start
+        self._loss_sums.clear()
+        self._loss_batches = self._skipped_batches = 0
+        self._on_bad_step.bad_step = False
         num_rows = number_of_rows(rows)
         if num_rows is None:
             num_batches = args.max_steps * args.gradient_accumulation_steps
@@ -362,9 +365,10 @@ class PLVLTrainer(Trainer):
     def log(self, logs, start_time=None):
         if "loss" in logs:
             # Trainer's mean counts a skipped batch as 0.
-            loss, batches = logs.pop("loss"), self._loss_batches + self._skipped_batches
+            if self._skipped_batches:
+                loss, batches = logs.pop("loss"), self._loss_batches + self._skipped_batches
+                logs |= {"loss": loss * batches / self._loss_batches} if self._loss_batches else {}
             if self._loss_batches:
-                logs["loss"] = loss * batches / self._loss_batches
                 means = torch.stack(list(self._loss_sums.values())) / self._loss_batches
                 means = self.accelerator.gather(means[None]).mean(0)
                 logs |= dict(zip(self._loss_sums, means.tolist(), strict=True))
@@ -372,6 +376,8 @@ class PLVLTrainer(Trainer):
                 logs["skipped_steps"] = self._skipped_steps
             self._loss_sums.clear()
             self._loss_batches = self._skipped_batches = 0
+        if self._skipped_steps:
+            logs.pop("train_loss", None)
         super().log(logs, start_time)
 
     # Evaluation
@@ -544,7 +550,7 @@ class PLVLTrainer(Trainer):
             self._last_checkpoint = None
 
     def _complete(self, written: Path, target: Path):
-        write_resume_settings(written, settings_to_resume(self))
+        write_resume_settings(written, self._settings)
         write_manifest(written)
         replace_folder(written, target)
 

@@ -238,6 +238,23 @@ def test_at_the_end_of_a_run_no_place_in_the_rows_is_looked_for(refshapes, stopp
         resumable_run(refshapes, stopped, max_steps=8, learning_rate=0.1)
 
 
+class Thaw(TrainerCallback):
+    def on_step_end(self, args, state, control, model, **kwargs):
+        model.head.requires_grad_(state.global_step != 3)
+
+
+def test_what_a_run_changes_on_its_way_does_not_bar_it(refshapes, tmp_path, caplog):
+    options = {"callbacks": [Thaw()], "eval_strategy": "no", "save_steps": 3}
+    resumable_run(refshapes, tmp_path, max_steps=3, **options)
+    assert resumable_run(refshapes, tmp_path, max_steps=4, **options).state.global_step == 4
+
+
+def test_what_transformers_tidies_away_in_the_end_is_not_called_lost(refshapes, tmp_path, caplog):
+    best = {"load_best_model_at_end": True, "metric_for_best_model": "loss", "greater_is_better": True}
+    resumable_run(refshapes, tmp_path, max_steps=8, save_total_limit=1, **best)
+    assert "is gone" not in caplog.text
+
+
 def test_a_run_with_other_words_does_not_go_on_from_a_checkpoint(refshapes, stopped, monkeypatch):
     others = learn_wordpiece(["the left of two quite other words"], vocab_size=99)
     monkeypatch.setattr("small_runs.learn_wordpiece", lambda texts, vocab_size: others)
@@ -252,6 +269,16 @@ def test_a_checkpoint_of_an_earlier_version_is_gone_on_from_with_a_warning(refsh
         (stopped / "checkpoint-8" / name).unlink()
     assert_same_weights(resumable_run(refshapes, stopped), whole[1])
     assert "checkpoint-8 has no resume_settings.json: whether its run had other arguments is not known" in caplog.text
+
+
+def test_what_an_earlier_version_noted_beside_the_position_still_counts(refshapes, stopped):
+    for name in ("manifest.json", "resume_settings.json"):
+        (stopped / "checkpoint-8" / name).unlink()
+    file = stopped / "checkpoint-8/data_position_0.json"
+    position = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps(position | {"num_processes": 2, "batch_size": 16, "expressions_per_picture": 1}))
+    with pytest.raises(ValueError, match="from: processes was 2 and is 1; its place"):
+        resumable_run(refshapes, stopped)
 
 
 class CutLabels(TrainerCallback):

@@ -137,6 +137,7 @@ def test_steps_without_a_finite_loss_are_skipped_up_to_a_number(make_config, pro
     logged = trainer.state.log_history
     assert logged[-2]["skipped_steps"] == 2
     assert ["loss" in entry for entry in logged[:4]] == [True, False, False, True], "a skipped step has no loss"
+    assert not any("train_loss" in entry for entry in logged), "Trainer's counts skipped steps as 0"
     assert "step skipped, 2 of at most 2" in caplog.text
     for name, tensor in ends[0].items():
         torch.testing.assert_close(ends[1][name], tensor, msg=name)
@@ -149,6 +150,12 @@ def test_the_logged_loss_is_the_mean_of_the_steps_that_were_not_skipped(model, p
     logged = trainer.state.log_history[0]
     parts = [value for name, value in logged.items() if name.startswith("loss_")]
     assert len(parts) == 5 and logged["loss"] == pytest.approx(sum(parts), rel=1e-4)
+
+
+def test_a_loss_that_somebody_else_logs_is_left_alone(model, processor, picture, tmp_path):
+    trainer = make_trainer(model, processor, picture, tmp_path)
+    trainer.log({"loss": 0.5})
+    assert trainer.state.log_history[0]["loss"] == 0.5
 
 
 def test_a_run_that_has_skipped_more_than_half_of_its_steps_ends_in_an_error(model, processor, picture, tmp_path):
