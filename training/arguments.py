@@ -5,8 +5,8 @@ import os
 from dataclasses import dataclass, field
 
 import torch
+from accelerate.utils import parse_flag_from_env
 from transformers import TrainingArguments
-from transformers.utils.generic import strtobool
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ def join_processes_on_cpus(args: TrainingArguments):
     """Joins the processes that a launcher has started: Transformers gives those on CPUs no `ddp_timeout`."""
     launched = all(name in os.environ for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"))
     several = int(os.environ.get("WORLD_SIZE", 1)) > 1
-    on_cpus = args.use_cpu or strtobool(os.environ.get("ACCELERATE_USE_CPU", "false"))
+    on_cpus = args.use_cpu or parse_flag_from_env("ACCELERATE_USE_CPU")
     if on_cpus and launched and several and not torch.distributed.is_initialized():
         torch.distributed.init_process_group(args.ddp_backend or "gloo", timeout=args.ddp_timeout_delta)
 

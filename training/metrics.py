@@ -20,12 +20,12 @@ def paired_box_iou(boxes: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
 
 
 def paired_corner_iou(boxes: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-    """As `paired_box_iou`, of boxes x1, y1, x2, y2."""
+    """As `paired_box_iou`, of boxes x1, y1, x2, y2. A box that is no number overlaps nothing: it is a miss."""
     top_left = torch.maximum(boxes[:, :2], others[:, :2])
     bottom_right = torch.minimum(boxes[:, 2:], others[:, 2:])
     intersection = (bottom_right - top_left).clamp(min=0).prod(1)
     areas = [(given[:, 2:] - given[:, :2]).prod(1) for given in (boxes, others)]
-    return intersection / (areas[0] + areas[1] - intersection).clamp(min=1e-12)
+    return (intersection / (areas[0] + areas[1] - intersection).clamp(min=1e-12)).nan_to_num(0)
 
 
 def mask_overlap(predicted: torch.Tensor, true: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -50,8 +50,7 @@ def grounding_statistics(outputs, labels: dict[str, torch.Tensor], mask_threshol
     if outputs.pred_boxes is not None:
         # As the authors measure it: what a box has outside the picture does not count.
         predicted = box_convert(outputs.pred_boxes.float(), "cxcywh", "xyxy").clamp(0, 1)
-        # A box that is no number is a miss.
-        box_iou = paired_corner_iou(predicted, box_convert(boxes.float(), "cxcywh", "xyxy")).nan_to_num(0)
+        box_iou = paired_corner_iou(predicted, box_convert(boxes.float(), "cxcywh", "xyxy"))
     intersection = union = torch.zeros_like(box_iou)
     has_mask = torch.full_like(box_iou, float("nan"))
     if outputs.pred_masks is not None:
@@ -77,8 +76,7 @@ def native_statistics(answers: list[dict], truths: list[dict]) -> torch.Tensor:
     for sample, answer, truth in zip(statistics, answers, truths, strict=True):
         sample[0] = float("nan")
         if "box" in answer:
-            iou = paired_corner_iou(answer["box"][None].double().cpu(), torch.tensor([truth["box"]]).double())
-            sample[0] = iou.nan_to_num(0)[0]
+            sample[0] = paired_corner_iou(answer["box"][None].double().cpu(), torch.tensor([truth["box"]]).double())[0]
         if "mask" in answer and truth["mask"] is not None:
             true = torch.as_tensor(truth["mask"], device=answer["mask"].device) > 0
             sample[1], sample[2] = mask_overlap(answer["mask"], true)

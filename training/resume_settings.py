@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from plvl.data.training_rows import TrainingRows
-from plvl.training.feed import expressions_per_picture, number_of_rows
+from plvl.training.feed import FeedPosition, expressions_per_picture, number_of_rows
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +43,13 @@ STATE = (
     "vocabulary",
 )
 
+# How earlier versions called what they noted beside the position of the rows.
+_BESIDE_THE_POSITION = {
+    "processes": "num_processes",
+    "per_device_train_batch_size": "batch_size",
+    "expressions_per_picture": "expressions_per_picture",
+}
+
 
 def settings_to_resume(trainer) -> dict:
     """What a run must have in common with `trainer`'s to go on from its checkpoints: plain values by name."""
@@ -77,11 +84,9 @@ def write_resume_settings(checkpoint, settings: dict):
 
 def _settings_of_an_earlier_version(checkpoint) -> dict:
     """What stood beside the position of the rows."""
-    position = Path(checkpoint, "data_position_0.json")
+    position = FeedPosition.file(checkpoint, 0)
     stored = json.loads(position.read_text(encoding="utf-8")) if position.is_file() else {}
-    names = {"num_processes": "processes", "batch_size": "per_device_train_batch_size"}
-    names["expressions_per_picture"] = "expressions_per_picture"
-    return {new: stored[old] for old, new in names.items() if old in stored}
+    return {name: stored[old] for name, old in _BESIDE_THE_POSITION.items() if old in stored}
 
 
 def check_resume_settings(checkpoint, now: dict, ignore_order: bool):

@@ -364,14 +364,14 @@ class PLVLTrainer(Trainer):
 
     def log(self, logs, start_time=None):
         if "loss" in logs:
-            # Trainer's mean counts a skipped batch as 0.
-            if self._skipped_batches:
-                loss, batches = logs.pop("loss"), self._loss_batches + self._skipped_batches
-                logs |= {"loss": loss * batches / self._loss_batches} if self._loss_batches else {}
             if self._loss_batches:
+                # Trainer's mean counts a skipped batch as 0.
+                logs["loss"] *= 1 + self._skipped_batches / self._loss_batches
                 means = torch.stack(list(self._loss_sums.values())) / self._loss_batches
                 means = self.accelerator.gather(means[None]).mean(0)
                 logs |= dict(zip(self._loss_sums, means.tolist(), strict=True))
+            elif self._skipped_batches:
+                del logs["loss"]
             if self._skipped_steps:
                 logs["skipped_steps"] = self._skipped_steps
             self._loss_sums.clear()

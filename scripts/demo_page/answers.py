@@ -75,9 +75,8 @@ def answer_and_explain(model, processor, picture: Image.Image, expression: str) 
 def words_heard(picture: Image.Image, attention: WordAttention | None) -> WordsHeard | None:
     if attention is None:
         return None
-    tile = BytesIO()
-    _resized(picture, TILE_WIDTH).save(tile, "JPEG", quality=85)
-    return WordsHeard(WordAttention(attention.words, attention.maps.astype(np.float16)), tile.getvalue())
+    maps = attention.maps.astype(np.float16)
+    return WordsHeard(WordAttention(attention.words, maps), as_jpeg(_resized(picture, TILE_WIDTH)))
 
 
 def word_tiles(heard: WordsHeard, block: int | None) -> list[tuple[str, float, Image.Image]]:
@@ -96,6 +95,12 @@ def word_tiles(heard: WordsHeard, block: int | None) -> list[tuple[str, float, I
         (word, float(heat.mean()), draw_heat_map(tile, heat, maps.max()))
         for word, heat in zip(heard.attention.words, maps, strict=True)
     ]
+
+
+def as_jpeg(picture: Image.Image) -> bytes:
+    content = BytesIO()
+    picture.save(content, "JPEG", quality=85)
+    return content.getvalue()
 
 
 def _resized(picture: Image.Image, width: int) -> Image.Image:

@@ -2,14 +2,13 @@
 
 import base64
 import html
-from io import BytesIO
 from types import SimpleNamespace
 
 import gradio as gr
 from PIL import Image
 
 from plvl.data.pictures import PictureError, open_picture
-from plvl.scripts.demo_page.answers import WordsHeard, answer_and_explain, word_tiles
+from plvl.scripts.demo_page.answers import WordsHeard, answer_and_explain, as_jpeg, word_tiles
 from plvl.scripts.demo_page.examples import Example
 
 ALL_BLOCKS = "all"
@@ -206,9 +205,7 @@ def words_html(heard: WordsHeard | None, block) -> str:
 
 
 def _tile_html(word: str, share: float, tile: Image.Image) -> str:
-    content = BytesIO()
-    tile.save(content, "JPEG", quality=85)
-    source = "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode("ascii")
+    source = "data:image/jpeg;base64," + base64.b64encode(as_jpeg(tile)).decode("ascii")
     word = html.escape(word)
     return (
         f'<figure><img src="{source}" alt="attention to “{word}”">'

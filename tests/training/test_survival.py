@@ -94,10 +94,10 @@ def cut(file):
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
-def of_an_earlier_version(folder, name, content):
+def of_an_earlier_version(folder):
     for each in ("manifest.json", "resume_settings.json"):
         (folder / each).unlink()
-    (folder / name).write_text(content)
+    return folder
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def of_an_earlier_version(folder, name, content):
         lambda folder: (folder / "data_position_0.json").write_text(""),
         lambda folder: (folder / "trainer_state.json").write_text("[12]"),
         lambda folder: (folder / "manifest.json").unlink(),
-        lambda folder: of_an_earlier_version(folder, "trainer_state.json", "[12]"),
+        lambda folder: (of_an_earlier_version(folder) / "trainer_state.json").write_text("[12]"),
     ],
     ids=[
         "weights cut",
@@ -243,7 +243,7 @@ class Thaw(TrainerCallback):
         model.head.requires_grad_(state.global_step != 3)
 
 
-def test_what_a_run_changes_on_its_way_does_not_bar_it(refshapes, tmp_path, caplog):
+def test_what_a_run_changes_on_its_way_does_not_bar_it(refshapes, tmp_path):
     options = {"callbacks": [Thaw()], "eval_strategy": "no", "save_steps": 3}
     resumable_run(refshapes, tmp_path, max_steps=3, **options)
     assert resumable_run(refshapes, tmp_path, max_steps=4, **options).state.global_step == 4
@@ -265,16 +265,13 @@ def test_a_run_with_other_words_does_not_go_on_from_a_checkpoint(refshapes, stop
 
 
 def test_a_checkpoint_of_an_earlier_version_is_gone_on_from_with_a_warning(refshapes, stopped, whole, caplog):
-    for name in ("manifest.json", "resume_settings.json"):
-        (stopped / "checkpoint-8" / name).unlink()
+    of_an_earlier_version(stopped / "checkpoint-8")
     assert_same_weights(resumable_run(refshapes, stopped), whole[1])
     assert "checkpoint-8 has no resume_settings.json: whether its run had other arguments is not known" in caplog.text
 
 
 def test_what_an_earlier_version_noted_beside_the_position_still_counts(refshapes, stopped):
-    for name in ("manifest.json", "resume_settings.json"):
-        (stopped / "checkpoint-8" / name).unlink()
-    file = stopped / "checkpoint-8/data_position_0.json"
+    file = of_an_earlier_version(stopped / "checkpoint-8") / "data_position_0.json"
     position = json.loads(file.read_text(encoding="utf-8"))
     file.write_text(json.dumps(position | {"num_processes": 2, "batch_size": 16, "expressions_per_picture": 1}))
     with pytest.raises(ValueError, match="from: processes was 2 and is 1; its place"):
