@@ -85,7 +85,7 @@ def train(trainer: PLVLTrainer, model_args: ModelArguments, data_args: DataArgum
     trainer.train(resume_from_checkpoint=checkpoint)
     if trainer.interrupted:
         sys.exit(EXIT_AFTER_SIGTERM)
-    with explained_failure(args.output_dir, "the model"):
+    with explained_failure(args.output_dir, "the model", args.should_save):
         write_training_settings(trainer, model_args, data_args)
         trainer.save_model()
 

@@ -4,8 +4,9 @@ import logging
 from pathlib import Path
 
 import numpy as np
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerState
 from transformers.integrations import TensorBoardCallback
+from transformers.trainer_callback import ExportableState
 
 from plvl.training.checkpoints import UNFINISHED, explained_failure, replace_folder
 from plvl.training.gallery import draw_gallery
@@ -39,7 +40,7 @@ class KeepBestModels(TrainerCallback):
 
     def save(self, output_dir: Path, name: str):
         unfinished = output_dir / UNFINISHED / name
-        with explained_failure(output_dir, f"the model of {name}"):
+        with explained_failure(output_dir, f"the model of {name}", self.trainer.args.should_save):
             self.trainer.save_model(str(unfinished), _internal_call=True)
             if self.trainer.is_world_process_zero():
                 replace_folder(unfinished, output_dir / name)
@@ -64,18 +65,35 @@ class StopEarly(TrainerCallback):
             control.should_training_stop = True
 
 
-class ClearBadGradients(TrainerCallback):
-    """Has the optimizer pass over a step in which some loss was not finite; the trainer sets `bad_step`."""
+class SkipBadSteps(TrainerCallback, ExportableState):
+    """
+    Has the optimizer skip a step in which some loss was not finite; the trainer sets `bad_step`.
 
-    def __init__(self, trainer):
-        self.trainer = trainer
+    How many were skipped since the beginning of the run is part of its checkpoints.
+    """
+
+    def __init__(self):
         self.bad_step = False
+        self.skipped_steps = 0
+
+    @classmethod
+    def skipped_steps_of(cls, state: TrainerState) -> int:
+        stored = state.stateful_callbacks.get(cls.__name__, {})
+        return stored.get("attributes", {}).get("skipped_steps", 0)
+
+    def state(self) -> dict:
+        return {"args": {}, "attributes": {"skipped_steps": self.skipped_steps}}
+
+    def mark(self):
+        """Has this step skipped; of the batches of a step any may ask for it."""
+        self.skipped_steps += not self.bad_step
+        self.bad_step = True
 
     def on_pre_optimizer_step(self, args, state, control, model, optimizer, **kwargs):
         if not self.bad_step:
             return
         self.bad_step = False
-        if self.trainer.accelerator.scaler is None:
+        if optimizer.scaler is None:
             model.zero_grad(set_to_none=True)
         else:
             # The scaler of fp16 passes over the step when it meets one of these.

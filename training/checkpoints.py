@@ -117,16 +117,25 @@ def remove_unfinished(output_dir):
 
 
 @contextmanager
-def explained_failure(output_dir, what: str):
-    """Turns whatever ends the writing of `what` into an error that says how much room there was and what is left."""
+def explained_failure(output_dir, what: str, writes: bool):
+    """
+    Turns whatever ends the writing of `what` into an error that says how much room there was and what is left.
+
+    Args:
+        output_dir: where the run keeps its checkpoints.
+        what (`str`): the name of what is written.
+        writes (`bool`): whether this process writes it, and clears away what it did not finish. Another one may have
+            failed at waiting alone.
+    """
     try:
         yield
     # safetensors, torch and the system each have an exception of their own for a full disk.
     except Exception as error:
         folder = Path(output_dir).absolute()
         free = shutil.disk_usage(next(each for each in (folder, *folder.parents) if each.exists())).free
-        _put_back_replaced(output_dir)
-        shutil.rmtree(Path(output_dir) / UNFINISHED, ignore_errors=True)
+        if writes:
+            _put_back_replaced(output_dir)
+            shutil.rmtree(Path(output_dir) / UNFINISHED, ignore_errors=True)
         good = last_good_checkpoint(output_dir)
         raise CheckpointNotWrittenError(
             f"{what} could not be written to {output_dir} ({free / 2**20:,.0f} MiB were free): {error}. "

@@ -18,7 +18,6 @@ ORDER = (
     "per_device_train_batch_size",
     "auto_find_batch_size",
     "gradient_accumulation_steps",
-    "seed",
     "data_seed",
     "rows",
     "rows_seed",
@@ -61,6 +60,7 @@ def settings_to_resume(trainer) -> dict:
         "optim": getattr(optimizer, "__name__", type(optimizer).__name__)
         if optimizer
         else str(getattr(args.optim, "value", args.optim)),
+        "data_seed": args.seed if args.data_seed is None else args.data_seed,
         "processes": args.world_size,
         "rows": number_of_rows(rows),
         "rows_seed": rows.seed if ordered else None,
@@ -102,6 +102,8 @@ def check_resume_settings(checkpoint, now: dict, ignore_order: bool):
     file = Path(checkpoint, RESUME_SETTINGS)
     if file.is_file():
         then = json.loads(file.read_text(encoding="utf-8"))
+        if "data_seed" in then and then["data_seed"] is None:  # earlier versions noted both seeds as they were given
+            then["data_seed"] = then["seed"]
     else:
         logger.warning("%s has no %s: whether its run had other arguments is not known", checkpoint, RESUME_SETTINGS)
         then = _settings_of_an_earlier_version(checkpoint)

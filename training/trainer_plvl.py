@@ -2,7 +2,6 @@
 
 import logging
 import math
-from collections import defaultdict
 from functools import partial
 from pathlib import Path
 
@@ -22,12 +21,8 @@ from transformers.trainer_utils import (
 
 from plvl.data.collator import GroundingCollator
 from plvl.modeling_plvl.model_card_plvl import keep_card_of_hub, write_model_card
-from plvl.training.callbacks import (
-    BEST_MODELS,
-    ClearBadGradients,
-    KeepBestModels,
-    StopEarly,
-)
+from plvl.training.batch_losses import BatchLosses
+from plvl.training.callbacks import BEST_MODELS, KeepBestModels, SkipBadSteps, StopEarly
 from plvl.training.checkpoint_manifest import write_manifest
 from plvl.training.checkpoints import (
     UNFINISHED,
@@ -107,17 +102,17 @@ class PLVLTrainer(Trainer):
         # The losses are means over the batch, whatever else `forward` takes.
         self.model_accepts_loss_kwargs = False
         self.given_optimizer = self.optimizer or (self.optimizer_cls_and_kwargs or [None])[0]
-        self._batch_losses: dict[str, torch.Tensor] = {}
-        self._loss_sums = defaultdict(float)
-        self._loss_batches = self._skipped_batches = self._skipped_steps = 0
+        self._losses_of_batch: dict[str, torch.Tensor] = {}
+        self._losses = BatchLosses()
+        self._skipped_before = 0
         self._last_checkpoint: Path | None = None
         self._feed = self._start = self._position = None
         self._writes_checkpoint = False
         freeze_encoders(self.model, self.args)
         if self.compute_metrics is not None and "rec" not in self.model.config.tasks:
             raise ValueError("PLVLTrainer takes compute_metrics for boxes, and this model has no task rec")
-        self._on_signal, self._on_bad_step = StopOnSignal(), ClearBadGradients(self)
-        callbacks = [self._on_signal, self._on_bad_step]
+        self._on_signal = StopOnSignal()
+        callbacks = [self._on_signal, SkipBadSteps()]
         if self.args.eval_strategy != "no":
             callbacks.append(KeepBestModels(self))
         if self.args.early_stopping_patience is not None:
@@ -129,6 +124,11 @@ class PLVLTrainer(Trainer):
     def interrupted(self) -> bool:
         """Whether a signal has ended the training, which the same command continues."""
         return self._on_signal.agreed
+
+    @property
+    def _bad_steps(self) -> SkipBadSteps:
+        # Transformers puts others in its place (restore_callback_states_from_checkpoint).
+        return next(each for each in self.callback_handler.callbacks if isinstance(each, SkipBadSteps))
 
     def call_model_init(self, trial=None):
         model = super().call_model_init(trial)
@@ -150,33 +150,37 @@ class PLVLTrainer(Trainer):
         if self.is_world_process_zero():
             remove_unfinished(self.args.output_dir)
         checkpoint = self._named_checkpoint(resume_from_checkpoint)
-        self._start, first = None, 0
+        self._start, self._skipped_before = None, 0
         # As the run begins: what it changes on its way (a callback that thaws a layer) it changes again.
         self._settings = settings_to_resume(self)
         if checkpoint:
             state = TrainerState.load_from_json(str(Path(checkpoint, TRAINER_STATE_NAME)))
-            first = state.global_step
-            at_end = 0 < self.args.max_steps <= first
+            self._skipped_before = SkipBadSteps.skipped_steps_of(state)
+            at_end = 0 < self.args.max_steps <= state.global_step
             # At the end of the run there is no place in the rows to find.
             check_resume_settings(checkpoint, self._settings, self.args.ignore_data_skip or at_end)
             if at_end:
                 return self._end_at(checkpoint)
             if not self.args.ignore_data_skip:
                 self._start = FeedPosition.load(checkpoint, self.args.process_index)
-        self._skipped_steps, self._last_checkpoint = 0, None
+        self._last_checkpoint = None
         try:
             output = super().train(checkpoint, trial, ignore_keys_for_eval)
         finally:
             self._on_signal.put_back()
         if self.args.save_total_limit != 1:  # of which Transformers keeps the best alone, in the end
             self._warn_of_lost_checkpoint()
-        made = self.state.global_step - first
-        if not self.interrupted and 2 * self._skipped_steps > made:
+        self._refuse_to_end_hardly_trained(self._bad_steps.skipped_steps)
+        return output._replace(training_loss=output.metrics.get("train_loss", float("nan")))
+
+    def _refuse_to_end_hardly_trained(self, skipped: int):
+        made = self.state.global_step
+        if not self.interrupted and 2 * skipped > made:
             raise LossNotFiniteError(
-                f"{self._skipped_steps} of {made} steps were skipped, since the loss was not finite: the model has "
-                "hardly been trained. A smaller learning rate, warm-up (warmup_steps) or max_grad_norm may help"
+                f"{skipped} of {made} steps were skipped, since the loss was not finite: the model has hardly been "
+                "trained. A smaller learning rate, warm-up (warmup_steps) or max_grad_norm may help, in another "
+                "output_dir"
             )
-        return output
 
     def _named_checkpoint(self, given: str | bool | None) -> str | None:
         """The folder that `resume_from_checkpoint` means; a command line says true and false in letters."""
@@ -202,6 +206,7 @@ class PLVLTrainer(Trainer):
         logger.warning("%s is the end of the run, nothing is left to train", checkpoint)
         self._load_from_checkpoint(checkpoint)
         self.state = TrainerState.load_from_json(str(Path(checkpoint, TRAINER_STATE_NAME)))
+        self._refuse_to_end_hardly_trained(self._skipped_before)
         if self.args.load_best_model_at_end and self.state.best_model_checkpoint is not None:
             self._load_best_model()
         return TrainOutput(self.state.global_step, float("nan"), {})
@@ -217,9 +222,9 @@ class PLVLTrainer(Trainer):
             batch_size = max(batch_size // per_picture, 1) * per_picture
         # A second try begins where the first one did.
         self._position = self._start
-        self._loss_sums.clear()
-        self._loss_batches = self._skipped_batches = 0
-        self._on_bad_step.bad_step = False
+        self._losses.begin_run()
+        bad_steps = self._bad_steps
+        bad_steps.bad_step, bad_steps.skipped_steps = False, self._skipped_before
         num_rows = number_of_rows(rows)
         if num_rows is None:
             num_batches = args.max_steps * args.gradient_accumulation_steps
@@ -321,7 +326,7 @@ class PLVLTrainer(Trainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         outputs = model(**inputs)
-        self._batch_losses = {name: loss.detach() for name, loss in outputs.loss_dict.items()}
+        self._losses_of_batch = {name: loss.detach() for name, loss in outputs.loss_dict.items()}
         return (outputs.loss, outputs) if return_outputs else outputs.loss
 
     def training_step(self, model, inputs, num_items_in_batch=None):
@@ -335,14 +340,11 @@ class PLVLTrainer(Trainer):
         anywhere, self._on_signal.agreed = self._anyone(here, self._on_signal.received)
         if anywhere:
             self._skip_or_stop(names if here else None)
-            self._skipped_batches += 1
+            self._losses.skip()
             for buffer, value in buffers:
                 buffer.copy_(value)
             return torch.zeros_like(loss)
-        # Kept on the device: nothing waits for the numbers before they are logged.
-        for name, part in self._batch_losses.items():
-            self._loss_sums[name] += part
-        self._loss_batches += 1
+        self._losses.add(self._losses_of_batch)
         return loss
 
     def _anyone(self, *here: bool) -> list[bool]:
@@ -354,30 +356,23 @@ class PLVLTrainer(Trainer):
         return answers.bool().tolist()
 
     def _skip_or_stop(self, names: list[str] | None):
-        self._skipped_steps += not self._on_bad_step.bad_step
-        self._on_bad_step.bad_step = True
+        bad_steps = self._bad_steps
+        bad_steps.mark()
+        skipped, most = bad_steps.skipped_steps, self.args.max_skipped_steps
         rows = f"the rows {', '.join(names)}" if names else "a batch of another process, which names its rows"
         what = f"step {self.state.global_step + 1}: the loss of {rows} is not finite"
-        if self._skipped_steps > self.args.max_skipped_steps:
-            raise LossNotFiniteError(f"{what} (max_skipped_steps is {self.args.max_skipped_steps})")
-        logger.warning("%s; step skipped, %d of at most %d", what, self._skipped_steps, self.args.max_skipped_steps)
+        if skipped > most:
+            raise LossNotFiniteError(f"{what} (max_skipped_steps is {most})")
+        logger.warning("%s; step skipped, %d of at most %d", what, skipped, most)
 
     def log(self, logs, start_time=None):
         if "loss" in logs:
-            if self._loss_batches:
-                # Trainer's mean counts a skipped batch as 0.
-                logs["loss"] *= 1 + self._skipped_batches / self._loss_batches
-                means = torch.stack(list(self._loss_sums.values())) / self._loss_batches
-                means = self.accelerator.gather(means[None]).mean(0)
-                logs |= dict(zip(self._loss_sums, means.tolist(), strict=True))
-            elif self._skipped_batches:
-                del logs["loss"]
-            if self._skipped_steps:
-                logs["skipped_steps"] = self._skipped_steps
-            self._loss_sums.clear()
-            self._loss_batches = self._skipped_batches = 0
-        if self._skipped_steps:
-            logs.pop("train_loss", None)
+            self._losses.complete(logs, self.accelerator)
+            if self._bad_steps.skipped_steps:
+                logs["skipped_steps"] = self._bad_steps.skipped_steps
+        if "train_loss" in logs:
+            steps = self.state.global_step - self._initial_global_step
+            self._losses.complete_end(logs, steps * self.args.gradient_accumulation_steps)
         super().log(logs, start_time)
 
     # Evaluation
@@ -516,7 +511,7 @@ class PLVLTrainer(Trainer):
         name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         written, best_so_far = run_dir / UNFINISHED / name, self.state.best_model_checkpoint
         self._warn_of_lost_checkpoint()
-        with explained_failure(run_dir, name):
+        with explained_failure(run_dir, name, args.should_save):
             self._writes_checkpoint = True
             try:
                 super()._save_checkpoint(model, trial)

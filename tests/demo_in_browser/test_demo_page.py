@@ -10,12 +10,14 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 from conftest import EXPRESSIONS
+from gradio import State
 from PIL import Image
 from selenium.webdriver.common.keys import Keys
 
 from plvl.processing.word_attention import WordAttention
+from plvl.scripts.chosen_model import chosen_folder, load_chosen_model
 from plvl.scripts.demo_page.answers import words_heard
-from plvl.scripts.demo_page.page import words_html
+from plvl.scripts.demo_page.page import build_page, launch_options, words_html
 
 
 def test_the_page_opens_with_an_answered_example_and_asks_nobody_else(page, demo):
@@ -162,6 +164,16 @@ def test_what_visitors_brought_goes_when_the_demo_is_ended(serve, demo, tmp_path
         process.terminate()
         assert process.wait(60) == 0
     assert not folder.exists()
+
+
+def test_of_200_visitors_at_most_something_is_kept_and_for_half_an_hour():
+    model, processor = load_chosen_model(chosen_folder(None), attn_implementation="eager")
+    page = build_page(model, processor, examples=[], is_bundled=True)
+    [heard] = [block for block in page.blocks.values() if isinstance(block, State)]
+    assert heard.time_to_live == 1800
+    every, age = page.delete_cache
+    assert age == 1800 and every <= 600, "temporary files"
+    assert launch_options()["state_session_capacity"] == 200
 
 
 @pytest.mark.parametrize("block", ["all", 0])

@@ -132,12 +132,14 @@ def test_steps_without_a_finite_loss_are_skipped_up_to_a_number(make_config, pro
         trainer = make_trainer(model, processor, picture, tmp_path, lr_scheduler_kwargs={}, **arguments)
         trainer.train_dataset = trainer.train_dataset[:1]
         trainer.data_collator = SpoiledBatches(trainer.data_collator, spoiled)
-        trainer.train()
+        ended = trainer.train()
         ends.append(model.state_dict())
     logged = trainer.state.log_history
     assert logged[-2]["skipped_steps"] == 2
     assert ["loss" in entry for entry in logged[:4]] == [True, False, False, True], "a skipped step has no loss"
-    assert not any("train_loss" in entry for entry in logged), "Trainer's counts skipped steps as 0"
+    losses = [entry["loss"] for entry in logged if "loss" in entry]
+    assert logged[-1]["train_loss"] == pytest.approx(sum(losses) / 2, rel=1e-3), "Trainer's counts skipped steps as 0"
+    assert ended.training_loss == logged[-1]["train_loss"]
     assert "step skipped, 2 of at most 2" in caplog.text
     for name, tensor in ends[0].items():
         torch.testing.assert_close(ends[1][name], tensor, msg=name)
@@ -163,6 +165,30 @@ def test_a_run_that_has_skipped_more_than_half_of_its_steps_ends_in_an_error(mod
     trainer.data_collator = SpoiledBatches(trainer.data_collator, {0, 1, 3})
     with pytest.raises(LossNotFiniteError, match="3 of 5 steps were skipped, since the loss was not finite: .* rate"):
         trainer.train()
+
+
+@pytest.mark.parametrize(("step", "spoiled_after_it"), [(2, {1}), (4, {}), (5, {})])
+def test_steps_that_were_skipped_before_a_run_was_continued_count(
+    make_config, processor, picture, tmp_path, step, spoiled_after_it
+):
+    arguments = {"max_steps": 5, "max_skipped_steps": 3, "save_strategy": "steps", "save_steps": 1}
+    for checkpoint, spoiled in ((None, {0, 1, 3}), (f"{tmp_path}/checkpoint-{step}", spoiled_after_it)):
+        trainer = make_trainer(PLVLModel(make_config()), processor, picture, tmp_path, **arguments)
+        trainer.data_collator = SpoiledBatches(trainer.data_collator, spoiled)
+        with pytest.raises(LossNotFiniteError, match="3 of 5 steps were skipped"):
+            trainer.train(checkpoint)
+
+
+def test_a_run_that_skips_on_after_it_was_continued_keeps_to_its_number(model, processor, picture, tmp_path):
+    arguments = {"max_steps": 4, "max_skipped_steps": 1, "save_strategy": "steps", "save_steps": 2}
+    trainer = make_trainer(model, processor, picture, tmp_path, **arguments)
+    trainer.data_collator = SpoiledBatches(trainer.data_collator, {0, 2})
+    with pytest.raises(LossNotFiniteError, match="step 3"):
+        trainer.train()
+    trainer = make_trainer(model, processor, picture, tmp_path, **arguments)
+    trainer.data_collator = SpoiledBatches(trainer.data_collator, {0})
+    with pytest.raises(LossNotFiniteError, match="step 3"):
+        trainer.train(True)
 
 
 def test_one_step_too_many_without_a_finite_loss_stops_the_run(model, processor, picture, tmp_path):
