@@ -5,6 +5,7 @@ builds plain containers, strings, numbers and NumPy arrays, and refuses everythi
 """
 
 import pickle
+import re
 from collections import OrderedDict
 
 import numpy as np
@@ -14,6 +15,61 @@ class UnsafePickleError(ValueError):
     """A label pickle asks for something that labels do not need."""
 
 
+class _PlainType:
+    """Stands for a NumPy dtype of numbers, bool, text or bytes.
+
+    NumPy's own takes the state that a pickle gives it as it is, fields and offsets into memory among them.
+    """
+
+    def __init__(self, code, *_):
+        if not (isinstance(code, str) and re.fullmatch(r"b1|\?|[iufcSUa]\d{1,6}", code)):
+            raise UnsafePickleError(f"an array of {str(code)[:40]!r}")
+        self.dtype = np.dtype(code)
+
+    def __setstate__(self, state):
+        order, *structure = state[1:5]  # subarray, names, fields
+        if structure != [None, None, None] or order not in ("<", ">", "|", "="):
+            raise UnsafePickleError("an array of structures")
+        self.dtype = self.dtype.newbyteorder(order)
+
+
+class _PlainArray(np.ndarray):
+    def __setstate__(self, state):
+        _, shape, kind, fortran, content = state
+        # Text stands for bytes where Python 2 or protocol 2 has written it.
+        content = content.encode("latin1") if isinstance(content, str) else content
+        super().__setstate__((1, shape, _dtype(kind), fortran, content))
+
+
+class _Constructor:
+    """What a pickle may call, and nothing else: the state that it may give to whatever it names has no effect here."""
+
+    def __init__(self, build):
+        self.build = build
+
+    def __call__(self, *args):
+        return self.build(*args)
+
+    def __setstate__(self, state):
+        raise UnsafePickleError("another function in place of an allowed one")
+
+
+def _dtype(kind):
+    if not isinstance(kind, _PlainType):
+        raise UnsafePickleError("an array without a dtype")
+    return kind.dtype
+
+
+def _scalar(kind, content=b""):
+    content = content.encode("latin1") if isinstance(content, str) else content
+    (number,) = np.frombuffer(content, _dtype(kind))
+    return number
+
+
+def _from_buffer(content, kind, shape, order):
+    return np.frombuffer(content, _dtype(kind)).reshape(shape, order=order)
+
+
 def _encode_latin1(text, encoding):
     """Stands in for `codecs.encode`, which pickles of protocol 2 use to spell bytes."""
     if encoding != "latin1":
@@ -21,32 +77,48 @@ def _encode_latin1(text, encoding):
     return text.encode("latin1")
 
 
-# NumPy's own names for how an array and a number are built; the modules moved from numpy.core to numpy._core.
-_ARRAY = np.zeros(1)
-_NUMPY_BUILDERS = {
-    ("multiarray", "_reconstruct"): _ARRAY.__reduce__()[0],
-    ("multiarray", "scalar"): np.float64(0).__reduce__()[0],
-    ("numeric", "_frombuffer"): _ARRAY.__reduce_ex__(5)[0],
+def _bytes_of_content(kind):
+    """`bytes` and `bytearray` of some content; of a number they would be as many bytes."""
+
+    def build(*args):
+        if args and isinstance(args[0], int):
+            raise UnsafePickleError(f"{args[0]} bytes of memory")
+        return kind(*args)
+
+    return build
+
+
+# NumPy's names for how an array and a number are built; the modules moved from numpy.core to numpy._core.
+_NUMPY = {
+    ("multiarray", "_reconstruct"): lambda *_: _PlainArray(0),
+    ("multiarray", "scalar"): _scalar,
+    ("numeric", "_frombuffer"): _from_buffer,
 }
 _ALLOWED = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
+    ("numpy", "ndarray"): lambda *_: _refuse_call("numpy.ndarray"),
+    ("numpy", "dtype"): _PlainType,
     ("_codecs", "encode"): _encode_latin1,
     ("collections", "OrderedDict"): OrderedDict,
+    ("builtins", "bytes"): _bytes_of_content(bytes),
+    ("builtins", "bytearray"): _bytes_of_content(bytearray),
 }
 for _core in ("numpy.core", "numpy._core"):
-    for (_module, _name), _builder in _NUMPY_BUILDERS.items():
-        _ALLOWED[f"{_core}.{_module}", _name] = _builder
-for _builtin in (set, frozenset, list, dict, tuple, bytearray, bytes, str, int, float, bool, complex):
-    _ALLOWED["builtins", _builtin.__name__] = _builtin  # "__builtin__" of Python 2 arrives as "builtins"
+    for (_module, _name), _build in _NUMPY.items():
+        _ALLOWED[f"{_core}.{_module}", _name] = _build
+for _builtin in (set, frozenset, list, dict, tuple, str, int, float, bool, complex):
+    _ALLOWED["builtins", _builtin.__name__] = _builtin
+
+
+def _refuse_call(name):
+    raise UnsafePickleError(f"a call of {name}")
 
 
 class _LabelUnpickler(pickle.Unpickler):
     def find_class(self, module, name):
-        module = "builtins" if module == "__builtin__" else module
+        module = "builtins" if module == "__builtin__" else module  # of Python 2
         if (module, name) not in _ALLOWED:
             raise UnsafePickleError(f"{module}.{name}")
-        return _ALLOWED[module, name]
+        return _Constructor(_ALLOWED[module, name])
 
 
 def load_label_pickle(path):

@@ -11,14 +11,24 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModel, PreTrainedModel
 
-_NUMPY_SCALAR = np.float64(0).__reduce__()[0]
-# Beside tensors and plain containers: the arguments and the best scores that a training run stores.
+
+class _NotRead:
+    """Stands for NumPy's numbers, whose types take whatever state a file gives them for memory of theirs."""
+
+    def __init__(self, *args):
+        pass
+
+    def __setstate__(self, state):
+        pass
+
+
+# Beside tensors and plain containers: the arguments that a training run stores; its best scores, which nobody asks for.
 _ALLOWED = [
     argparse.Namespace,
-    np.dtype,
-    *{type(np.dtype(kind)) for kind in ("float32", "float64", "int64", "bool")},
-    (_NUMPY_SCALAR, "numpy.core.multiarray.scalar"),
-    (_NUMPY_SCALAR, "numpy._core.multiarray.scalar"),
+    (_NotRead, "numpy.dtype"),
+    *((_NotRead, f"numpy.dtypes.{type(np.dtype(kind)).__name__}") for kind in ("f4", "f8", "i8", "?")),
+    (_NotRead, "numpy.core.multiarray.scalar"),
+    (_NotRead, "numpy._core.multiarray.scalar"),
 ]
 
 

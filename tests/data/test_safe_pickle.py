@@ -24,6 +24,11 @@ def test_plain_labels_come_back_in_every_protocol(tmp_path, protocol):
         "box": np.array([1.5, 2.5]),
         "ids": np.arange(3),
         "score": np.float32(0.5),
+        "grid": np.arange(6, dtype=np.int16).reshape(2, 3).T,
+        "names": np.array(["é", "ab"]),
+        "raw": np.array([b"ab"]),
+        "flag": np.bool_(True),
+        "more bytes": bytearray(b"12"),
         "words": ["a", "é", b"bytes"],
         "more": OrderedDict(a={1, 2}, b=(None, True)),
     }
@@ -32,8 +37,9 @@ def test_plain_labels_come_back_in_every_protocol(tmp_path, protocol):
     read = load_label_pickle(path)
     assert read["words"] == labels["words"] and read["more"] == labels["more"]
     assert read["score"] == labels["score"]
-    np.testing.assert_array_equal(read["box"], labels["box"])
-    np.testing.assert_array_equal(read["ids"], labels["ids"])
+    assert read["flag"].dtype == bool and read["flag"] and read["more bytes"] == labels["more bytes"]
+    for name in ("box", "ids", "grid", "names", "raw"):
+        np.testing.assert_array_equal(read[name], labels[name], strict=True)
 
 
 def test_a_python_2_pickle_is_read(tmp_path):
@@ -69,6 +75,32 @@ def test_other_functions_of_allowed_modules_are_refused(tmp_path, payload):
     path = tmp_path / "labels.p"
     path.write_bytes(payload)
     with pytest.raises(UnsafePickleError, match="refused"):
+        load_label_pickle(path)
+
+
+F8 = b"cnumpy\ndtype\n(S'f8'\nI00\nI01\ntR"
+ARRAY = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR"
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (F8 + b"(I3\nS'<'\nN(S'a'\nt(dI8\nI1\nI63\ntb.", "asks for an array of structures"),
+        (F8 + b"(I3\nS'<'\n(S'f8'\n(I2\nttNNI-1\nI-1\nI0\ntb.", "asks for an array of structures"),
+        (F8.replace(b"f8", b"O8") + b".", "asks for an array of 'O8'"),
+        (F8.replace(b"S'f8'\n", b"(l") + b".", r"asks for an array of '\[\]'"),
+        (b"cnumpy\nndarray\n((I4\ntS'O'\nS'" + b"A" * 32 + b"'\ntR.", "asks for a call of numpy.ndarray"),
+        (b"cnumpy.core.multiarray\nscalar\n(S'O8'\nS'AAAAAAAA'\ntR.", "asks for an array without a dtype"),
+        (ARRAY + b"(I1\n(I4\ntS'O8'\nI00\nS'" + b"A" * 32 + b"'\ntb.", "asks for an array without a dtype"),
+        (ARRAY + b"(I1\n(L99999999999L\nt" + F8 + b"I00\nS'AAAAAAAA'\ntb.", "buffer size does not match"),
+        (b"c__builtin__\nbytearray\n(L99999999999999L\ntR.", "asks for 99999999999999 bytes of memory"),
+        (b"c_codecs\nencode\n(dS'x'\nI1\nsb.", "asks for another function in place of an allowed one"),
+    ],
+)
+def test_what_a_pickle_calls_takes_no_state_that_makes_pointers_of_bytes(tmp_path, payload, reason):
+    path = tmp_path / "labels.p"
+    path.write_bytes(payload)
+    with pytest.raises(ValueError, match=rf"labels\.p: .*{reason}"):
         load_label_pickle(path)
 
 
