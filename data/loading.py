@@ -3,8 +3,10 @@
 from plvl.data import flickr30k, label_packs, own_data, parquet, refer, visual_genome
 from plvl.data.mixtures import (
     MIXTURES,
+    OWN_DATA,
     chain,
     held_out_pictures,
+    is_benchmark,
     members,
     mix,
     report_held_back,
@@ -121,8 +123,10 @@ def open_sources(name, split, image_root, label_root, split_by):
             raise ValueError(f"split_by={own['split_by']!r} is for REFER sets, {one!r} is none")
         split_one_by = own.get("split_by", split_by)
         choices[one] = {"split_by": split_one_by} if split_one_by and one in refer.IMAGE_FOLDERS else {}
-    guarded = split == "train" and (len(names) > 1 or names[0] in MIXTURES)
-    hold_back = held_out_pictures(*dict.fromkeys(labels.values())) if guarded else frozenset()
+    guarded = split == "train" and not is_benchmark(names)
+    hold_back = frozenset()
+    if guarded:
+        hold_back = held_out_pictures(*dict.fromkeys(labels.values()), may_be_none=set(names) <= OWN_DATA)
     sources = {}
     for one in names:
         sources[one] = _OPENERS[one](one, split, images[one], labels[one], hold_back=hold_back, **choices[one])

@@ -25,6 +25,8 @@ MIXTURES = {
 }
 # What a set of a mixture may have of its own.
 SET_OPTIONS = ("weight", "image_root", "label_root", "split_by")
+OWN_DATA = {"jsonl", "parquet"}
+_NO_BENCHMARK = {*OWN_DATA, "visual_genome"}
 _REFCOCO_PACKS = ("unc", "unc+", "gref", "gref_umd")
 
 
@@ -68,14 +70,20 @@ def _weighted(options):
     return [one for one, said in options.items() if "weight" in said]
 
 
-def held_out_pictures(*label_roots):
+def is_benchmark(names):
+    """Whether they are one set with a protocol of its own: its training split is used as it is."""
+    return len(names) == 1 and names[0] not in (*MIXTURES, *_NO_BENCHMARK)
+
+
+def held_out_pictures(*label_roots, may_be_none=False):
     """Numbers of the COCO pictures in any validation or test split of RefCOCO, RefCOCO+ and RefCOCOg.
 
     Args:
         label_roots: folders whose REFER labels (every refs(*).p) and label packs of these sets are looked at.
+        may_be_none: whether such labels need not be there, as for data of one's own; otherwise a warning says so.
 
     Returns:
-        frozenset of COCO picture numbers; empty, with a warning, when none of the labels are there.
+        frozenset of COCO picture numbers; empty when none of the labels are there.
     """
     pictures, files = set(), []
     for label_root, name in product(label_roots, REFCOCO_FAMILY):
@@ -88,7 +96,7 @@ def held_out_pictures(*label_roots):
             if split != "train":
                 files.append(label_packs.pack_file(name, split, label_root))
                 pictures.update(coco_number(entry[0]) for entry in label_packs.read_pack(files[-1]))
-    if not files:
+    if not files and not may_be_none:
         logger.warning(
             "no labels of RefCOCO, RefCOCO+ or RefCOCOg in %s: no picture of their validation and test "
             "splits can be held back from training",
@@ -100,6 +108,8 @@ def held_out_pictures(*label_roots):
 def report_held_back(sources):
     """Say how many rows the guard left out; `sources` is {name: RowSource}."""
     total = sum(source.held_back for source in sources.values())
+    if not total and set(sources) <= OWN_DATA:
+        return
     parts = ", ".join(f"{name} {source.held_back}" for name, source in sources.items())
     logger.warning(
         "held back %d rows whose pictures are in a validation or test split of the RefCOCO family (%s)",

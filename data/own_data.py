@@ -63,7 +63,7 @@ def open_split(name, split, image_root, label_root, hold_back=frozenset()):
     num_rows = held_back = 0
     for annotations in index["pictures"]:
         texts = sum(len(_texts(annotation)) for annotation in annotations)
-        if coco_number(_image_of(annotations, index).get("file_name")) in hold_back:
+        if _coco_number_of(_image_of(annotations, index)) in hold_back:
             held_back += texts
         else:
             num_rows += texts
@@ -94,7 +94,7 @@ def read_annotations(shard, num_shards, name, split, file, image_root, hold_back
     index = read_coco(file)
     for annotations in index["pictures"][shard::num_shards]:
         image = _image_of(annotations, index)
-        if coco_number(image.get("file_name")) in hold_back:
+        if _coco_number_of(image) in hold_back:
             continue
         for annotation in annotations:
             category = index["categories"].get(_plain(annotation.get("category_id")))
@@ -107,6 +107,12 @@ def read_annotations(shard, num_shards, name, split, file, image_root, hold_back
                     **{key: image.get(key) for key in ("file_name", "height", "width")},
                 }
                 yield _row_of(entry, 0, name, split, f"{file}, annotation {annotation['id']}", image_root)
+
+
+def _coco_number_of(image):
+    """By its name, or by the address that COCO's own files give."""
+    numbers = (coco_number(image.get(key)) for key in ("file_name", "coco_url") if isinstance(image.get(key), str))
+    return next((number for number in numbers if number is not None), None)
 
 
 def read_coco(file):

@@ -8,7 +8,8 @@ from PIL import Image
 
 from plvl.processing.image_input import eight_bit, has_orientation, is_wide, lies_on_its_side, upright
 
-_COCO_NAME = re.compile(r"COCO_(?:train|val)2014_(\d{12})")
+# COCO_train2014_000000581857.jpg, with REFER's _16 behind it, too; since 2017 000000581857.jpg.
+_COCO_NAME = re.compile(r"COCO_(?:train|val|test)20\d\d_(\d{12})|(?:^|[/\\])(\d{12})\.\w+$")
 
 
 class PictureError(Exception):
@@ -72,9 +73,9 @@ def needs_righting(source, picture):
 
 
 def coco_number(file_name):
-    """The number of a COCO 2014 picture from its file name, or None for any other picture."""
+    """The number of a COCO picture, the same in every year, from its name, path or URL; None for other pictures."""
     match = _COCO_NAME.search(file_name or "")
-    return int(match.group(1)) if match else None
+    return int(match[1] or match[2]) if match else None
 
 
 def _refuse_bomb(image, path):

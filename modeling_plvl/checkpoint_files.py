@@ -22,7 +22,7 @@ class _NotRead:
         pass
 
 
-# Beside tensors and plain containers: the arguments that a training run stores; its best scores, which nobody asks for.
+# Beside tensors and plain containers: the arguments of a training run; its best scores, which nobody asks for.
 _ALLOWED = [
     argparse.Namespace,
     (_NotRead, "numpy.dtype"),

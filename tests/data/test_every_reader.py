@@ -19,8 +19,8 @@ BOX = [1, 2, 8, 4]
 
 
 def name_of(number):
-    """One of COCO's training pictures, or of its validation pictures."""
-    return f"COCO_{'train' if number % 2 else 'val'}2014_{number:012d}.jpg"
+    """One of COCO's training pictures, or of its validation pictures, as 2014 or 2017 named them."""
+    return (f"COCO_train2014_{number:012d}.jpg", f"COCO_val2014_{number:012d}.jpg", f"{number:012d}.jpg")[number % 3]
 
 
 def write_refer(roots):

@@ -136,8 +136,46 @@ def test_a_set_that_the_guard_leaves_nothing_of_is_named(family, tmp_path, strea
         load_grounding_dataset({"jsonl": 1, "refcoco": 2}, "train", streaming=streaming, **family)
 
 
-def test_one_set_alone_keeps_all_its_rows(family):
+def test_a_benchmark_alone_keeps_all_its_rows(family):
     assert texts(load_grounding_dataset("refcoco", "train", **family)) == both("refcoco 1", "refcoco 2", "refcoco 3")
+
+
+def test_visual_genome_alone_is_guarded_too(family_and_more, caplog):
+    with caplog.at_level(logging.WARNING):
+        alone = texts(load_grounding_dataset("visual_genome", "train", **family_and_more))
+    assert alone == Counter(["genome 7"])
+    assert "held back 1 rows" in caplog.text and "(visual_genome 1)" in caplog.text
+
+
+@pytest.mark.parametrize("known_by", ["2017's name", "a path", "coco_url"])
+def test_own_data_alone_are_guarded_by_cocos_number_however_it_is_written(family, caplog, known_by):
+    """Pictures 3 and 4 are in a validation or test split of the family, 5 in none."""
+    names = {
+        "2017's name": "{:012d}.jpg",
+        "a path": "train2017/{:012d}.png",
+        "coco_url": "mine_{}.jpg",
+    }
+    images = [{"id": n, "file_name": names[known_by].format(n), "height": 30, "width": 40} for n in (3, 4, 5)]
+    for image in images:
+        file = family["image_root"] / image["file_name"]
+        file.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (40, 30)).save(file)
+        if known_by == "coco_url":
+            image["coco_url"] = f"http://images.cocodataset.org/train2017/{image['id']:012d}.jpg"
+    annotations = [{"id": n, "image_id": n, "bbox": [4, 6, 10, 20], "text": f"own {n}"} for n in (3, 4, 5)]
+    (family["label_root"] / "train.json").write_text(json.dumps({"images": images, "annotations": annotations}))
+    with caplog.at_level(logging.WARNING):
+        assert texts(load_grounding_dataset("jsonl", "train", **family)) == Counter(["own 5"])
+    assert "held back 2 rows" in caplog.text
+
+
+def test_own_data_without_the_familys_labels_are_nobodys_business(tmp_path, caplog):
+    Image.new("RGB", (40, 30)).save(tmp_path / "000000000003.jpg")
+    line = {"file_name": "000000000003.jpg", "text": "own", "bbox": [4, 6, 10, 20]}
+    (tmp_path / "train.jsonl").write_text(json.dumps(line) + "\n")
+    with caplog.at_level(logging.WARNING):
+        assert len(list(load_grounding_dataset("jsonl", "train", image_root=tmp_path, label_root=tmp_path))) == 1
+    assert not caplog.text
 
 
 @pytest.mark.parametrize("streaming", [True, False])
