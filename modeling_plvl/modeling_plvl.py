@@ -190,7 +190,8 @@ def clamped_sigmoid(logits: torch.Tensor) -> torch.Tensor:
 def read_boxes(center_logits: torch.Tensor, offset: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
     """The box at the best centre cell: `(batch_size, 4)`, cx, cy, w, h as shares of the picture."""
     rows, columns = center_logits.shape[-2:]
-    best = clamped_sigmoid(center_logits).flatten(1).argmax(1)
+    # Of the logits: as probabilities, clamped or in half precision, cells that are sure would tie.
+    best = center_logits.flatten(1).argmax(1)
     values = torch.cat([offset, size], dim=1).flatten(2)
     offset_x, offset_y, width, height = values.gather(2, best[:, None, None].expand(-1, 4, 1)).squeeze(2).unbind(1)
     center_x, center_y = (best % columns + offset_x) / columns, (best // columns + offset_y) / rows

@@ -38,14 +38,16 @@ class PLVLProcessor(ProcessorMixin):
 
     `processor(images=..., text=..., return_tensors="pt")` takes one expression for each picture, or several: each
     picture then has as many as the others, which follow one another. Expressions are lower-cased, padded and cut to
-    40 tokens (`max_length`). With `boxes` and `masks` (as in [`PLVLImageProcessor`]) it gives `labels` too.
+    40 tokens (`max_length`); a model whose vision blocks attend to the padding, as the authors' do
+    (`mask_text_padding_in_vision`), answers otherwise at another length, of which a warning tells once. With `boxes`
+    and `masks` (as in [`PLVLImageProcessor`]) it gives `labels` too.
     """
 
     valid_processor_kwargs = PLVLProcessorKwargs
     skip_tensor_conversion = ["labels"]
     # One segment of text: the tokenizer is asked for no segment ids.
     unused_input_names = ["token_type_ids"]
-    _said_what_is_cut = False
+    _said_what_is_cut = _said_how_it_is_padded = False
 
     def __init__(self, image_processor, tokenizer):
         super().__init__(image_processor, tokenizer)
@@ -55,7 +57,21 @@ class PLVLProcessor(ProcessorMixin):
         mask = inputs.get("attention_mask")
         if mask is not None and not self._said_what_is_cut:
             self._say_what_is_cut([text] if isinstance(text, str) else list(text), mask)
+        if mask is not None and not self._said_how_it_is_padded:
+            self._say_how_it_is_padded({*map(len, mask)})
         return inputs
+
+    def _say_how_it_is_padded(self, lengths: set[int]):
+        others = sorted(lengths - {MAX_TEXT_LENGTH})
+        if others:
+            self._said_how_it_is_padded = True
+            logger.warning(
+                "expressions have %s tokens with their padding, in place of the %d that PLVL is trained with: a model "
+                "whose vision blocks attend to the padding (mask_text_padding_in_vision is False) answers otherwise. "
+                "Leave out padding and max_length",
+                ", ".join(map(str, others)),
+                MAX_TEXT_LENGTH,
+            )
 
     def _say_what_is_cut(self, text: list[str], mask):
         """Warns of the first expression whose end is cut off; only one that fills its row can be such."""

@@ -122,7 +122,9 @@ def evaluate_batches(batches, forward: Callable, processor, keep_answers: bool =
         if not counts:
             continue
         answers = processor.post_process_grounding(outputs, [(row["height"], row["width"]) for row in rows])
-        network = grounding_statistics(outputs, labels).cpu()
+        # An object that vanishes at the network's size counts, too: it is one that was not found.
+        has_mask = labels["boxes"].new_tensor([truth["mask"] is not None for truth in truths])
+        network = grounding_statistics(outputs, labels | {"has_mask": has_mask}).cpu()
         for row, sample in zip(rows, torch.cat([network, native_statistics(answers, truths)], 1), strict=True):
             statistics[row.get("dataset") or ""].append(sample.numpy())
         evaluated.loss_sum += float(outputs.loss) * len(rows)

@@ -60,10 +60,11 @@ def test_the_box_is_read_at_the_best_centre():
     torch.testing.assert_close(box, torch.tensor([[5.5 / 8, 2.25 / 4, 0.3, 0.6]]))
 
 
-def test_of_centres_that_are_surer_than_a_probability_is_kept_the_first_is_taken():
-    center_logits = torch.tensor([[[-30.0, 20.0, 30.0]]])
-    size = torch.tensor([0.1, 0.2, 0.3]).expand(1, 2, 1, 3)
-    assert read_boxes(center_logits, torch.zeros(1, 2, 1, 3), size)[0, 2].item() == pytest.approx(0.2)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_of_centres_that_are_surer_than_a_probability_is_kept_the_surest_is_taken(dtype):
+    center_logits = torch.tensor([[[-30.0, 9.5, 14.0, 13.0]]], dtype=dtype)
+    size = torch.tensor([0.1, 0.2, 0.3, 0.4]).expand(1, 2, 1, 4)
+    assert read_boxes(center_logits, torch.zeros(1, 2, 1, 4), size)[0, 2].item() == pytest.approx(0.3)
 
 
 def test_probabilities_keep_a_ten_thousandth_from_0_and_1():

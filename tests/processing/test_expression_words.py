@@ -20,6 +20,11 @@ from plvl.processing.expression_words import says_position, swap_sides
         ("top-left/bottom right", "top-right/bottom left"),
         ("Left one, RIGHT edge", "Right one, LEFT edge"),
         ("left", "right"),
+        ("the one on the right behind him", "the one on the left behind him"),
+        ("far right by the door", "far left by the door"),
+        ("guy on very right by cart", "guy on very left by cart"),
+        ("all the way right in front", "all the way left in front"),
+        ("right man next to her", "left man next to her"),
     ],
 )
 def test_mirroring_swaps_left_and_right_and_back(text, mirrored):
@@ -29,7 +34,19 @@ def test_mirroring_swaps_left_and_right_and_back(text, mirrored):
 
 @pytest.mark.parametrize(
     "text",
-    ["the bright lamp", "upright piano", "a cleft rock", "brightest light", "rightful", "leftover", "lefty"],
+    [
+        "right behind him",
+        "the dog right next to the bench",
+        "Right in front of the bus",
+        "right there, in the middle",
+        "the bright lamp",
+        "upright piano",
+        "a cleft rock",
+        "brightest light",
+        "rightful",
+        "leftover",
+        "lefty",
+    ],
 )
 def test_mirroring_leaves_other_words_alone(text):
     assert swap_sides(text) == text
@@ -37,12 +54,44 @@ def test_mirroring_leaves_other_words_alone(text):
 
 @pytest.mark.parametrize(
     "text",
-    ["man on left", "Right!", "the top-most box", "topmost", "bottom shelf", "the middle", "middlemost", "lefthand"],
+    [
+        "man on left",
+        "Right!",
+        "the top-most box",
+        "topmost",
+        "bottom shelf",
+        "the middle",
+        "middlemost",
+        "lefthand",
+        "in the Center",
+        "centre cup",
+        "centermost",
+        "central one",
+        "upper bunk",
+        "uppermost",
+        "lower shelf",
+        "corner",
+        "in the corners",
+    ],
 )
 def test_an_expression_that_says_where_is_known(text):
     assert says_position(text)
 
 
-@pytest.mark.parametrize("text", ["bright stop sign", "topping", "laptop", "bottomless pit", "the middleman", ""])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "bright stop sign",
+        "topping",
+        "laptop",
+        "bottomless pit",
+        "the middleman",
+        "a flower",
+        "eccentric",
+        "cornered",
+        "cornerstone",
+        "",
+    ],
+)
 def test_an_expression_that_does_not_say_where_is_known(text):
     assert not says_position(text)

@@ -29,6 +29,17 @@ def test_a_cut_expression_is_said_once_with_its_numbers(processor, picture, monk
     assert len(said) == 1 and "has 102 tokens, of which the first 40 are read" in said[0]
 
 
+def test_another_length_than_that_of_the_training_is_said_once(processor, picture, monkeypatch):
+    said = []
+    monkeypatch.setattr(processing_plvl.logger, "warning", lambda form, *values: said.append(form % values))
+    processor._said_how_it_is_padded = False
+    processor(images=picture, text="the man", return_tensors="pt")
+    assert not said
+    for _ in range(2):
+        processor(images=picture, text="the man", padding=True, return_tensors="pt")
+    assert len(said) == 1 and said[0].startswith("expressions have 4 tokens with their padding, in place of the 40")
+
+
 @pytest.mark.parametrize("text", ["\u200b", "\ufeff \u2060", "\x00\x07"])
 def test_an_expression_of_nothing_visible_is_empty(processor, picture, text):
     with pytest.raises(ValueError, match="expression 0 is empty"):

@@ -5,9 +5,13 @@ import time
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from small_runs import make_rows, make_trainer, random_model
 
+from plvl.data.collator import GroundingCollator, row_truth
+from plvl.data.masks import encode_mask
 from plvl.training.evaluation import Evaluated, answer_record, counted_batches, evaluate_batches, evaluate_rows, merge
+from plvl.training.metrics import answer_statistics, grounding_metrics
 
 
 def evaluated(loss_sum, *centres) -> Evaluated:
@@ -50,6 +54,22 @@ def test_a_repeated_batch_is_in_no_number(processor, picture, tmp_path):
         for number in (1, 2)
     )
     assert twice.metrics() == once.metrics() and len(twice.answers) == len(twice.predicted_boxes) == 2
+
+
+def test_an_object_that_vanishes_at_the_networks_size_counts_everywhere(processor):
+    """One pixel of 600 x 400 is none of 96 x 64."""
+    row = make_rows(Image.new("RGB", (600, 400)))[0] | {"height": 400, "width": 600}
+    everywhere, model = {"polygons": [[0, 0, 600, 0, 600, 400, 0, 400]], "size": None, "counts": None}, random_model()
+    torch.nn.init.constant_(model.head.mask[-1].bias, 9.0)
+    speck = {"polygons": [[301, 201, 302, 201, 302, 202, 301, 202]], "size": None, "counts": None}
+    rows = [row | {"segmentation": everywhere}, row | {"segmentation": speck, "bbox": [301, 201, 1, 1]}]
+    assert GroundingCollator(processor)(rows)["labels"]["has_mask"].tolist() == [True, False]
+    found = evaluate_rows(model, processor, rows)
+    metrics, truths = found.metrics(), [{"box": row["bbox"], "mask": encode_mask(row_truth(row)[1])} for row in rows]
+    again = grounding_metrics(answer_statistics(found.answers, truths))
+    assert metrics["num_masks"] == again["num_masks"] == 2
+    for name in ("mask_miou", "mask_oiou"):
+        assert metrics[f"native_{name}"] == pytest.approx(again[name], abs=1e-9) and metrics[f"native_{name}"] > 0
 
 
 def test_an_evaluation_in_mid_training_is_without_dropout_and_of_running_means(processor, picture, tmp_path):
