@@ -58,7 +58,7 @@ demo: install
 	$(BIN)/python scripts/predict.py $(PICTURE) "$(EXPRESSION)" --model $(DEMO) --output $(DEMO)/prediction.png
 	@echo
 	@echo "What training changed. testC: hourglasses, which the checkpoint had never seen; val: the shapes that it knew."
-	@$(BIN)/python scripts/before_and_after.py $(DEMO)/before $(DEMO)
+	@$(BIN)/python tools/before_and_after.py $(DEMO)/before $(DEMO)
 	@echo
 	@echo "\"$(EXPRESSION)\" before training, and after:           $(DEMO)/before/prediction.png $(DEMO)/prediction.png"
 	@echo "Pictures of testC, the truth in green, the answer in red: $(DEMO)/gallery.png"
@@ -72,9 +72,9 @@ TINY_RUN := $(BIN)/accelerate launch --config_file configuration/accelerate/2_cp
 reproduce-tiny: install $(TINY_DATA).made $(TINY_EVALUATION).made
 	$(TINY_RUN) configuration/recipes/refshapes_tiny.yaml
 	$(TINY_RUN) configuration/recipes/evaluate_refshapes_tiny.yaml
-	$(BIN)/python scripts/accuracy_by_kind.py --predictions $(TINY) --label_root $(TINY_EVALUATION)/labels
-	$(BIN)/python scripts/bundle_checkpoint.py --model $(TINY) --output $(BUNDLE) --replace --half
-	$(BIN)/python scripts/typed_expressions.py --model $(BUNDLE) --output $(TYPED)
+	$(BIN)/python tools/eval_by_kind.py --predictions $(TINY) --label_root $(TINY_EVALUATION)/labels
+	$(BIN)/python tools/bundle_checkpoint.py --model $(TINY) --output $(BUNDLE) --replace --half
+	$(BIN)/python tools/eval_human_expressions.py --model $(BUNDLE) --output $(TYPED)
 
 # A run that goes on does not make its pictures again.
 $(TINY_DATA).made: NUM_IMAGES := 60000
@@ -84,13 +84,13 @@ $(TINY_EVALUATION).made: NUM_IMAGES := 8000
 	touch $@
 
 benchmark: install $(if $(PICTURES),$(RANDOM_MODEL)) $(BENCHMARKS)/refshapes
-	$(BIN)/python scripts/benchmark.py model --output $(BENCHMARKS)/model.json \
+	$(BIN)/python tools/benchmark.py model --output $(BENCHMARKS)/model.json \
 		$(if $(PICTURES),--model $(MODEL) --random_model $(RANDOM_MODEL) --pictures $(PICTURES))
-	$(BIN)/python scripts/benchmark.py train --output $(BENCHMARKS)/train.json
-	$(BIN)/python scripts/benchmark.py data --output $(BENCHMARKS)/data.json --dataset refshapes \
+	$(BIN)/python tools/benchmark.py train --output $(BENCHMARKS)/train.json
+	$(BIN)/python tools/benchmark.py data --output $(BENCHMARKS)/data.json --dataset refshapes \
 		--image_root $(BENCHMARKS)/refshapes/images --label_root $(BENCHMARKS)/refshapes/labels
-	$(BIN)/python scripts/benchmark.py export --output $(BENCHMARKS)/export.json
-	$(BIN)/python scripts/benchmark.py report $(BENCHMARKS)/*.json --output docs/performance.md
+	$(BIN)/python tools/benchmark.py export --output $(BENCHMARKS)/export.json
+	$(BIN)/python tools/benchmark.py report $(BENCHMARKS)/*.json --output docs/performance.md
 
 $(RANDOM_MODEL): | install
 	$(BIN)/python tests/reference_values.py --model $@

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import small_runs
 import torch
 from transformers import TrainerCallback
 
+import small_runs
 from plvl.scripts.program import run_as_program
 
 

@@ -4,8 +4,9 @@ import os
 import signal
 import sys
 
-from small_runs import resumable_run
 from transformers import TrainerCallback
+
+from small_runs import resumable_run
 
 
 class SendSignal(TrainerCallback):

@@ -7,10 +7,10 @@ smaller one in its place.
 import re
 
 import torch
-from reference_values import made_up_state_dict, reference_shapes
 from timm.models.vision_transformer_sam import VisionTransformerSAM
 
 from plvl.configuration import PLVLConfig
+from reference_values import made_up_state_dict, reference_shapes
 
 _BODY = "visumodel.backbone.0.body."
 _VISION_LAYERS, _TEXT_LAYERS = 3, 2

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from conftest import small_config
 from torchvision.ops import StochasticDepth
 from transformers import set_seed
 
+from conftest import small_config
 from plvl.data.collator import GroundingCollator
 from plvl.data.loading import load_grounding_dataset
 from plvl.data.training_rows import load_training_rows

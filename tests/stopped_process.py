@@ -4,10 +4,10 @@ import signal
 import sys
 import time
 
-from small_runs import shapes_trainer
 from transformers import TrainerCallback
 
 from plvl.scripts.program import run_as_program
+from small_runs import shapes_trainer
 
 
 class StandStill(TrainerCallback):

@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from PIL import Image
 
+from bundle_checkpoint import EXAMPLE_SEED, bundle_card, check_size, wrong_expressions
 from plvl.checkpoints import BUNDLED_CHECKPOINT
 from plvl.data.refshapes import make_referred_scene
-from plvl.scripts.bundle_checkpoint import EXAMPLE_SEED, bundle_card, check_size, wrong_expressions
 from plvl.scripts.demo_page.examples import read_examples
 from plvl.scripts.release_card import draw_example
 from plvl.scripts.whole_model import load_whole
-from plvl.training.recorded_slice import check_slice
+from recorded_slice import check_slice
 
 
 def test_the_bundled_checkpoint_does_what_its_folder_records():

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from bundle_checkpoint import EXAMPLE_SEED
 from plvl.checkpoints import BUNDLED_CHECKPOINT
 from plvl.data.refshapes import make_referred_scene
-from plvl.scripts.bundle_checkpoint import EXAMPLE_SEED
 from plvl.scripts.demo_page.examples import read_examples
 
 ROOT = Path(__file__).parents[1]

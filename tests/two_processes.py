@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 
 import torch
-from small_runs import random_model, shapes_trainer
 from transformers.trainer_utils import set_seed
 
 from plvl.data.loading import load_grounding_dataset
+from small_runs import random_model, shapes_trainer
 
 
 def main(image_root, label_root, output):

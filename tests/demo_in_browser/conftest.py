@@ -14,18 +14,18 @@ from urllib.request import urlopen
 
 import numpy as np
 import pytest
-from conftest import EXPRESSIONS
 from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
-from small_runs import random_model
 
+from conftest import EXPRESSIONS
 from plvl.modeling_plvl import PLVLModel
 from plvl.processing import PLVLImageProcessor, PLVLProcessor
 from plvl.processing.wordpiece import learn_wordpiece
 from plvl.scripts.chosen_model import load_chosen_model
 from plvl.scripts.demo_page.answers import answer_and_explain
+from small_runs import random_model
 
 PATIENCE = 60  # seconds, for a machine that does other things too
 CHROMIUM_FLAGS = (

@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
-from conftest import EXPRESSIONS
 from gradio import State
 from PIL import Image
 from selenium.webdriver.common.keys import Keys
 
+from conftest import EXPRESSIONS
 from plvl.processing.word_attention import WordAttention
 from plvl.scripts.chosen_model import chosen_folder, load_chosen_model
 from plvl.scripts.demo_page.answers import words_heard

@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pytest
 import torch
-from original_checkpoints import small_config, small_plvl, small_samvit, small_vitdet
 from transformers import BertConfig, BertForPreTraining, BertModel, ViTConfig, ViTModel
 
+from original_checkpoints import small_config, small_plvl, small_samvit, small_vitdet
 from plvl.modeling_plvl.checkpoint_conversion import (
     CheckpointMismatchError,
     build_model,

@@ -3,9 +3,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from original_checkpoints import small_config, small_plvl
 from transformers import AutoModel
 
+from original_checkpoints import small_config, small_plvl
 from plvl.modeling_plvl.checkpoint_conversion import build_model, plvl_weights
 
 GRID = 10  # of the larger picture; the small model was made for 6 x 6

@@ -1,6 +1,7 @@
 """The full-size network, with the weights of the reference run, gives the original program's numbers."""
 
 import pytest
+
 from reference_values import ReferenceNetwork, heatmaps
 
 

@@ -5,9 +5,9 @@ from functools import partial
 import pytest
 import timm
 import torch
-from original_checkpoints import small_config, small_samvit
 from torch import nn
 
+from original_checkpoints import small_config, small_samvit
 from plvl.configuration import PLVLConfig
 from plvl.modeling_plvl import PLVLModel
 from plvl.modeling_plvl.checkpoint_conversion import build_model, sam_weights

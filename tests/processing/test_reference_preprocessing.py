@@ -1,6 +1,7 @@
 """The evaluation transform gives the original program's pixels, boxes and masks."""
 
 import pytest
+
 from reference_values import evaluation_transform
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from original_checkpoints import small_config, small_plvl, small_samvit, small_vitdet
 from PIL import Image
 from transformers import (
     AutoImageProcessor,
@@ -19,6 +18,7 @@ from transformers import (
     BertTokenizer,
 )
 
+from original_checkpoints import small_config, small_plvl, small_samvit, small_vitdet
 from plvl.modeling_plvl.checkpoint_conversion import build_model, plvl_weights
 from plvl.scripts.convert_checkpoint import main
 

@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import AutoImageProcessor, AutoModel, AutoProcessor, pipeline
 
-from plvl.scripts.bundle_checkpoint import store_in_half_precision
+from bundle_checkpoint import store_in_half_precision
 from plvl.scripts.demo_page.examples import read_examples
 from plvl.scripts.publish import main
 

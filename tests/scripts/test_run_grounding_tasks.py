@@ -7,11 +7,11 @@ import evaluate
 import pytest
 import torch
 import yaml
+from transformers import AutoConfig, BertConfig, BertModel
+
 from conftest import small_config
 from original_checkpoints import small_config as small_original_config
 from original_checkpoints import small_vitdet
-from transformers import AutoConfig, BertConfig, BertModel
-
 from plvl.data import load_grounding_dataset
 from plvl.data.refshapes import write_refshapes
 from plvl.modeling_plvl import PLVLModel

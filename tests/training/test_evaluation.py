@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_runs import make_rows, make_trainer, random_model
 
 from plvl.data.collator import GroundingCollator, row_truth
 from plvl.data.masks import encode_mask
 from plvl.training.evaluation import Evaluated, answer_record, counted_batches, evaluate_batches, evaluate_rows, merge
 from plvl.training.metrics import answer_statistics, grounding_metrics
+from small_runs import make_rows, make_trainer, random_model
 
 
 def evaluated(loss_sum, *centres) -> Evaluated:

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-import reference_values
 import torch
 
+import reference_values
 from plvl.modeling_plvl import PLVLOutput
 from plvl.training.metrics import (
     NATIVE_STATISTICS,

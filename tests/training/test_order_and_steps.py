@@ -6,10 +6,10 @@ import shutil
 
 import pytest
 import torch
-from small_runs import make_rows, make_trainer, random_model, without_dropout
 
 from plvl.training.checkpoints import last_good_checkpoint
 from plvl.training.feed import TrainingFeed
+from small_runs import make_rows, make_trainer, random_model, without_dropout
 
 
 class Recorder:

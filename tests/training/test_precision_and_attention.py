@@ -5,12 +5,12 @@ import math
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from conftest import small_config
-from small_runs import random_model, shapes_trainer
 
+from conftest import small_config
 from plvl.modeling_plvl import PLVLModel
 from plvl.training.recipe import ModelArguments
 from plvl.training.starting_model import load_or_make_model
+from small_runs import random_model, shapes_trainer
 
 
 @pytest.fixture

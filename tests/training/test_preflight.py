@@ -5,9 +5,9 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from conftest import small_config
 from transformers import BertConfig
 
+from conftest import small_config
 from plvl.scripts import run_grounding
 from plvl.training.preflight import NotReadyError
 from plvl.training.recipe import ModelArguments

@@ -10,12 +10,13 @@ from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from transformers import get_scheduler
 
+import bundle_checkpoint
 from plvl.checkpoints import BUNDLED_CHECKPOINT
 from plvl.data.loading import _OPENERS
 from plvl.data.mixtures import MIXTURES
 from plvl.data.refshapes import make_referred_scene, split_of
 from plvl.modeling_plvl import PLVLModel
-from plvl.scripts import bundle_checkpoint, run_grounding
+from plvl.scripts import run_grounding
 from plvl.training import PLVLTrainingArguments
 from plvl.training.arguments import divide_total_batch
 from plvl.training.recipe import DataArguments, ModelArguments, parse_recipe

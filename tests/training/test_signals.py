@@ -12,12 +12,12 @@ from pathlib import Path
 import psutil
 import pytest
 from PIL import Image
-from small_runs import resumable_run, run_program
 from transformers import TrainerCallback
 
 from plvl.training import evaluation
 from plvl.training.checkpoints import last_good_checkpoint
 from plvl.training.signals import EXIT_AFTER_SIGTERM, end_on_sigterm
+from small_runs import resumable_run, run_program
 
 
 def failing_run(roots, output, where: str, processes: int = 1):

@@ -7,7 +7,6 @@ import shutil
 
 import pytest
 import torch
-from small_runs import random_model, resumable_run, run_program
 from transformers import TrainerCallback
 
 from plvl.data.training_rows import load_training_rows
@@ -21,6 +20,7 @@ from plvl.training.checkpoints import (
     last_good_checkpoint,
     remove_unfinished,
 )
+from small_runs import random_model, resumable_run, run_program
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_runs import make_rows, make_trainer, random_model, shapes_trainer
 from transformers import Trainer, TrainingArguments
 
 from plvl.processing.augmentation import RandomColors
 from plvl.training import PLVLTrainer
 from plvl.training.optimization import LEARNING_RATES
+from small_runs import make_rows, make_trainer, random_model, shapes_trainer
 
 EACH_STEP = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1}
 

@@ -1,7 +1,6 @@
 import pytest
 import torch
 from datasets import IterableDataset
-from small_runs import make_rows, make_trainer, without_dropout
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput
@@ -11,6 +10,7 @@ from plvl.modeling_plvl import PLVLModel
 from plvl.training import PLVLTrainingArguments
 from plvl.training.callbacks import DrawGallery
 from plvl.training.trainer_plvl import LossNotFiniteError
+from small_runs import make_rows, make_trainer, without_dropout
 
 
 def test_each_part_has_its_learning_rate_and_norms_no_decay(model, processor, picture, tmp_path):

@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 import torch
-from small_runs import random_model, run_program, shapes_processor, shapes_trainer
 
 from plvl.data import decode_segmentation, load_grounding_dataset
 from plvl.data.collator import GroundingCollator
 from plvl.modeling_plvl import PLVLModel
+from small_runs import random_model, run_program, shapes_processor, shapes_trainer
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 from collections import Counter
 
 import pytest
-from refshapes_scenes import a_scene, a_shape
 
 from plvl.data.refshapes import make_referred_scene
 from plvl.data.refshapes.language import (
@@ -17,6 +16,7 @@ from plvl.data.refshapes.language import (
     difficulty_of,
     is_unambiguous,
 )
+from refshapes_scenes import a_scene, a_shape
 
 STAR, RING, ANYTHING = Description(name="star"), Description(name="ring"), Description()
 

@@ -5,7 +5,6 @@ import re
 from collections import Counter
 
 import pytest
-from refshapes_scenes import a_scene, a_shape
 
 from plvl.data.refshapes import make_referred_scene, write_refshapes
 from plvl.data.refshapes.language import (
@@ -20,6 +19,7 @@ from plvl.data.refshapes.language import (
 from plvl.data.refshapes.shapes import COLOURS, SHAPES, TEXTURES
 from plvl.data.refshapes.wording import MAX_WORDS, word
 from plvl.processing.expression_words import swap_sides
+from refshapes_scenes import a_scene, a_shape
 
 STAR, RING = Description(name="star"), Description(name="ring")
 

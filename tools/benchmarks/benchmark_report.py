@@ -7,8 +7,8 @@ reached, and the reasons where it was not, from performance_targets.py.
 import json
 from pathlib import Path
 
-from plvl.scripts.benchmarks.comparisons import markdown_table, percent, table
-from plvl.scripts.benchmarks.performance_targets import TARGETS, Target
+from benchmarks.comparisons import markdown_table, percent, table
+from benchmarks.performance_targets import TARGETS, Target
 
 HEADINGS = {"model": "Inference", "train": "Training", "data": "Data", "export": "ONNX"}
 DEVICES = {"cpu": "On a CPU", "cuda": "On a GPU"}
@@ -16,11 +16,11 @@ DEVICES = {"cpu": "On a CPU", "cuda": "On a GPU"}
 INTRODUCTION = """\
 # Speed and memory
 
-Written by `python scripts/benchmark.py report`; `make benchmark` measures everything anew and writes it (JSON of a GPU
+Written by `python tools/benchmark.py report`; `make benchmark` measures everything anew and writes it (JSON of a GPU
 machine is given to `report` beside the others).
 
 The base model (217 million parameters, random weights of one seed) at 448 × 448 is measured against a plain network
-with the same weights (`scripts/benchmarks/plain_model.py`): attention scores with their position bias materialised,
+with the same weights (`tools/benchmarks/plain_model.py`): attention scores with their position bias materialised,
 position tables resized on every call, eager attention in the text encoder, one sample's heat map at a time on the
 CPU, and PyTorch's default AdamW (this project's step has the fused one, as Transformers' `Trainer`). Tests hold both
 to the same outputs, losses and gradients. How far bfloat16 moves boxes is also said of the small trained network in

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.measuring import dtype_name
+from benchmarks.plain_model import PlainModel
 from plvl.configuration import PLVLConfig
 from plvl.modeling_plvl import PLVLModel
 from plvl.processing.processing_plvl import MAX_TEXT_LENGTH
-from plvl.scripts.benchmarks.measuring import dtype_name
-from plvl.scripts.benchmarks.plain_model import PlainModel
 
 LEARNING_RATE, WEIGHT_DECAY = 2.5e-5, 1e-4
 # Low enough that float16 gradients do not overflow: a step that is passed over would be a fast one.

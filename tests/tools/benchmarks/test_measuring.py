@@ -6,11 +6,11 @@ import sys
 import pytest
 import torch
 
-from plvl.scripts.benchmarks import measuring
-from plvl.scripts.benchmarks.comparisons import compare, memory_ratio, speed, table
-from plvl.scripts.benchmarks.contestants import Contestant, plain_flops, random_inputs, random_labels
-from plvl.scripts.benchmarks.measuring import describe_machine, take_turns
-from plvl.scripts.benchmarks.peak_memory import held_memory, in_own_process, peak_memory, tensor_memory
+from benchmarks import measuring
+from benchmarks.comparisons import compare, memory_ratio, speed, table
+from benchmarks.contestants import Contestant, plain_flops, random_inputs, random_labels
+from benchmarks.measuring import describe_machine, take_turns
+from benchmarks.peak_memory import held_memory, in_own_process, peak_memory, tensor_memory
 
 CPU = torch.device("cpu")
 
@@ -82,7 +82,7 @@ def test_memory_is_compared_with_and_without_what_is_held():
 def hold_and_need(held: int, needed: int) -> tuple[int, int, set[str]]:
     """What the system says of both, and which of the data sets' libraries the network's benchmarks import."""
     for subject in ("model", "train"):
-        importlib.import_module(f"plvl.scripts.benchmarks.benchmark_{subject}")
+        importlib.import_module(f"benchmarks.benchmark_{subject}")
     before = held_memory(CPU)
     kept = torch.ones(held, dtype=torch.uint8)
     after = held_memory(CPU)

@@ -1,6 +1,6 @@
 """Grounds the expressions of docs/typed_expressions.json, which a person typed, and writes a page of what came out.
 
-python scripts/typed_expressions.py --model outputs/refcoco --output docs/typed_expressions.md
+python tools/eval_human_expressions.py --model outputs/refcoco --output docs/typed_expressions.md
 
 The file names a RefShapes seed and, for each expression, the picture of that set (`index`, from 0) and which of its
 objects is meant (`object`, from 0, in the order of the annotations). The pictures are made on the spot.
@@ -23,7 +23,7 @@ PAGE = """# Expressions that a person typed
 {count} expressions that RefShapes' grammar never makes: chatty, elliptic, in an odd order, with words it does not
 have. They were written before the first training, by looking at pictures of val, testA and testB of the set of
 seed {seed}, which is not the seed trained on. `{model}` finds {right} of them (a box of IoU 0.5 or more). This page is
-written by `scripts/typed_expressions.py`.
+written by `tools/eval_human_expressions.py`.
 
 | picture | expression | | IoU of the box | IoU of the mask |
 | --- | --- | --- | ---: | ---: |
@@ -55,7 +55,7 @@ def main(argv=None):
     try:
         write_page(arguments)
     except (ValueError, OSError) as error:
-        sys.exit(f"typed_expressions: {error}")
+        sys.exit(f"eval_human_expressions: {error}")
 
 
 def write_page(arguments):

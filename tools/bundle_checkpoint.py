@@ -1,9 +1,9 @@
 """Makes the checkpoint that the project carries of a model trained on RefShapes.
 
-python scripts/bundle_checkpoint.py --model outputs/plvl-tiny-refshapes --output checkpoints/plvl-tiny-refshapes
+python tools/bundle_checkpoint.py --model outputs/plvl-tiny-refshapes --output checkpoints/plvl-tiny-refshapes
 
 Beside what a release has (model, processor, card) the folder has metrics.json with the figures by kind of expression,
-slice.json, which a test checks (plvl.training.recorded_slice), and examples/, which the demo shows.
+slice.json, which a test checks (recorded_slice), and examples/, which the demo shows.
 """
 
 import json
@@ -14,19 +14,19 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from eval_by_kind import RESULT as METRICS_BY_KIND
 from plvl.data.collator import row_truth
 from plvl.data.refshapes.drawing import draw_scene
 from plvl.data.refshapes.refer_set import JPEG, ReferredScene, file_name_of, make_referred_scene, split_of
 from plvl.data.refshapes.rows import object_row, set_picture
 from plvl.modeling_plvl.model_card_plvl import model_card, read_metrics, read_settings
-from plvl.scripts.accuracy_by_kind import RESULT as METRICS_BY_KIND
 from plvl.scripts.program import ArgumentParser, run_as_program
 from plvl.scripts.release_card import EXAMPLE_CAPTION, EXAMPLE_IMAGE, draw_example
 from plvl.scripts.release_folder import build_release_folder
 from plvl.scripts.whole_folder import whole_folder
 from plvl.scripts.whole_model import load_whole
 from plvl.training.metrics import right_answers
-from plvl.training.recorded_slice import check_slice, record_slice
+from recorded_slice import check_slice, record_slice
 
 MOST_BYTES = 12_000_000
 EXAMPLE_SEED = 0
@@ -131,7 +131,7 @@ def metrics_with_kinds(model_folder: Path) -> dict[str, dict]:
     if missing:
         raise ValueError(
             f"{' and '.join(missing)} missing: run_grounding.py with do_eval and do_predict writes the first, then "
-            "accuracy_by_kind.py the second"
+            "eval_by_kind.py the second"
         )
     metrics, kinds = (json.loads(file.read_text(encoding="utf-8")) for file in files)
     if metrics.keys() != kinds.keys():

@@ -1,6 +1,6 @@
 """What a model's wrong answers about RefShapes lie on, from the answers that do_predict wrote.
 
-python scripts/wrong_answers.py --predictions outputs/evaluation --label_root outputs/refshapes/labels
+python tools/error_analysis.py --predictions outputs/evaluation --label_root outputs/refshapes/labels
 
 Prints a table for every predictions_<split>.jsonl of the folder. A box with an IoU under 0.5 is wrong. It lies on the
 object whose visible box it overlaps most: the right one, another one of its shape, or one of another shape.
@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from eval_by_kind import Truth, prediction_files, read_answers, read_truths
 from plvl.data.refer import label_files
 from plvl.data.refshapes import KINDS
 from plvl.data.source_files import read_json
-from plvl.scripts.accuracy_by_kind import Truth, prediction_files, read_answers, read_truths
 from plvl.scripts.program import ArgumentParser
 from plvl.training.metrics import IOU_THRESHOLD
 from plvl.training.results import print_metrics
@@ -37,7 +37,7 @@ def main(argv=None):
         for split, file in files.items():
             print_metrics(split, COLUMNS, counts_by_group(read_answers(file, truths), pictures))
     except (ValueError, OSError) as error:
-        sys.exit(f"wrong_answers: {error}")
+        sys.exit(f"error_analysis: {error}")
 
 
 def read_objects(label_root) -> dict[int, list[dict]]:

@@ -5,14 +5,14 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from small_runs import random_model
 
+import recorded_slice
 from plvl.data.refshapes import split_of
 from plvl.processing import PLVLImageProcessor, PLVLProcessor
 from plvl.processing.wordpiece import learn_wordpiece
 from plvl.scripts.whole_model import load_whole
-from plvl.training import recorded_slice
-from plvl.training.recorded_slice import SliceDiffersError, check_slice, record_slice
+from recorded_slice import SliceDiffersError, check_slice, record_slice
+from small_runs import random_model
 
 INDICES = (3, 16, 31, 46, 53, 66)
 

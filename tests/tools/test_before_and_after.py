@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from plvl.scripts.before_and_after import main
+from before_and_after import main
 
 
 @pytest.fixture

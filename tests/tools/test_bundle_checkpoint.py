@@ -7,14 +7,14 @@ from PIL import Image
 from safetensors.torch import load_file
 from transformers import AutoModel
 
+import bundle_checkpoint
+import recorded_slice
+from bundle_checkpoint import write_examples, wrong_expressions
 from plvl.data.refshapes import make_referred_scene
 from plvl.processing.pipeline_plvl import VisualGroundingPipeline
-from plvl.scripts import bundle_checkpoint
-from plvl.scripts.bundle_checkpoint import write_examples, wrong_expressions
 from plvl.scripts.demo_page.examples import read_examples
 from plvl.scripts.whole_model import load_whole
-from plvl.training import recorded_slice
-from plvl.training.recorded_slice import check_slice
+from recorded_slice import check_slice
 
 BY_KIND = {"attribute": {"num_samples": 2, "box_accuracy": 0.875, "mask_miou": 0.5}}
 METRICS = {"refshapes/val": {"num_samples": 2, "box_accuracy": 0.75, "mask_miou": 0.25}}

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from plvl.scripts.benchmarks.measuring import finish
+from benchmarks.measuring import finish
 
 
 def in_own_process(function: Callable, *arguments):

@@ -1,6 +1,6 @@
 """Prints what training changed: the metrics of two runs of scripts/run_grounding.py side by side.
 
-python scripts/before_and_after.py outputs/demo/before outputs/demo
+python tools/before_and_after.py outputs/demo/before outputs/demo
 """
 
 import json

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torchvision.ops import box_convert, masks_to_boxes
 
+import benchmark
+from benchmarks import benchmark_export, benchmark_model, benchmark_train, measuring, plain_data
+from benchmarks.box_agreement import box_agreement
+from benchmarks.performance_targets import TARGETS
 from plvl.data.collator import GroundingCollator
 from plvl.data.loading import load_grounding_dataset, unopened_rows
 from plvl.data.refshapes import write_refshapes
 from plvl.processing import PLVLImageProcessor, PLVLProcessor
-from plvl.scripts import benchmark
-from plvl.scripts.benchmarks import benchmark_export, benchmark_model, benchmark_train, measuring, plain_data
-from plvl.scripts.benchmarks.box_agreement import box_agreement
-from plvl.scripts.benchmarks.performance_targets import TARGETS
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import torch
 
-from plvl.scripts.benchmarks.measuring import dtype_name, matrix_product, take_turns
+from benchmarks.measuring import dtype_name, matrix_product, take_turns
 
 
 def compare(

@@ -3,9 +3,9 @@ import re
 
 import pytest
 
+import error_analysis
+from eval_by_kind import read_truths
 from plvl.data.refshapes import write_refshapes
-from plvl.scripts import wrong_answers
-from plvl.scripts.accuracy_by_kind import read_truths
 
 NUM_IMAGES = 17  # of which two are val's
 
@@ -20,7 +20,7 @@ def label_root(tmp_path_factory):
 @pytest.fixture
 def table(label_root, tmp_path, capsys):
     """The rows printed for answers whose boxes `answer` makes of a truth and the objects of its picture."""
-    truths, pictures = read_truths(label_root), wrong_answers.read_objects(label_root)
+    truths, pictures = read_truths(label_root), error_analysis.read_objects(label_root)
 
     def run(answer, score=0.5):
         records = [
@@ -28,10 +28,10 @@ def table(label_root, tmp_path, capsys):
             for number, truth in truths.items()
         ]
         (tmp_path / "predictions_val.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
-        wrong_answers.main(["--predictions", str(tmp_path), "--label_root", str(label_root)])
+        error_analysis.main(["--predictions", str(tmp_path), "--label_root", str(label_root)])
         lines = [line for line in capsys.readouterr().out.splitlines() if line][1:]
         cells = [(line[:20].strip(), re.split(" {2,}", line[20:].strip())) for line in lines]
-        return {name: dict(zip(wrong_answers.COLUMNS, values, strict=True)) for name, values in cells}
+        return {name: dict(zip(error_analysis.COLUMNS, values, strict=True)) for name, values in cells}
 
     return run
 
@@ -44,7 +44,7 @@ def boxes_of_others(truth, objects, same_shape):
 
 def test_true_boxes_are_right_in_every_row(table, label_root):
     rows = table(lambda truth, objects: truth.box, score=0.9)
-    truths, pictures = read_truths(label_root), wrong_answers.read_objects(label_root)
+    truths, pictures = read_truths(label_root), error_analysis.read_objects(label_root)
     assert int(rows["all"]["expressions"]) == len(truths)
     assert {row["box accuracy"] for row in rows.values()} == {"100.0 %"}
     for kind in {truth.kind for truth in truths.values()}:
@@ -52,12 +52,12 @@ def test_true_boxes_are_right_in_every_row(table, label_root):
     for number in {len(objects) for objects in pictures.values()}:
         expected = sum(len(pictures[truth.image_id]) == number for truth in truths.values())
         assert int(rows.get(f"{number} objects", {"expressions": 0})["expressions"]) == expected
-    assert sum(int(rows[size]["expressions"]) for size in wrong_answers.SIZES if size in rows) == len(truths)
+    assert sum(int(rows[size]["expressions"]) for size in error_analysis.SIZES if size in rows) == len(truths)
     assert rows["score from 0.7"] == rows["all"] and "score below 0.7" not in rows
 
 
 def test_a_wrong_box_counts_for_the_object_that_it_lies_on(table, label_root):
-    truths, pictures = read_truths(label_root), wrong_answers.read_objects(label_root)
+    truths, pictures = read_truths(label_root), error_analysis.read_objects(label_root)
 
     def with_another(same_shape):
         return sum(bool(boxes_of_others(truth, pictures[truth.image_id], same_shape)) for truth in truths.values())

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from plvl.scripts import benchmark
-from plvl.scripts.benchmarks import benchmark_report
-from plvl.scripts.benchmarks.performance_targets import Target
+import benchmark
+from benchmarks import benchmark_report
+from benchmarks.performance_targets import Target
 
 
 def measurement(subject, device="cpu", **figures):

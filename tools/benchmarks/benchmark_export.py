@@ -9,11 +9,11 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.comparisons import compare, print_table, speed
+from benchmarks.contestants import Contestant, random_inputs
+from benchmarks.measuring import describe_machine
 from plvl.configuration import PLVLConfig
 from plvl.modeling_plvl.onnx_plvl import export_onnx
-from plvl.scripts.benchmarks.comparisons import compare, print_table, speed
-from plvl.scripts.benchmarks.contestants import Contestant, random_inputs
-from plvl.scripts.benchmarks.measuring import describe_machine
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from benchmarks.plain_model import PlainModel, draw_heatmap
 from plvl.modeling_plvl import PLVLModel
 from plvl.modeling_plvl.loss_plvl import center_heatmap
-from plvl.scripts.benchmarks.plain_model import PlainModel, draw_heatmap
 
 
 def two_models(config):

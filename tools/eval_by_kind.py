@@ -1,6 +1,6 @@
 """How well a model understands each kind of expression of RefShapes, from the answers that do_predict wrote.
 
-python scripts/accuracy_by_kind.py --predictions outputs/evaluation --label_root outputs/refshapes/labels
+python tools/eval_by_kind.py --predictions outputs/evaluation --label_root outputs/refshapes/labels
 
 Reads every predictions_<split>.jsonl of the folder, prints a table and writes metrics_by_kind.json beside them:
 
@@ -47,7 +47,7 @@ def main(argv=None):
     try:
         measured = measure(Path(arguments.predictions), arguments.label_root)
     except (ValueError, OSError) as error:
-        sys.exit(f"accuracy_by_kind: {error}")
+        sys.exit(f"eval_by_kind: {error}")
     Path(arguments.predictions, RESULT).write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
     print_table(measured)
 

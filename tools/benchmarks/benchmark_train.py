@@ -8,11 +8,11 @@ from functools import partial
 
 import torch
 
+from benchmarks.comparisons import compare, memory_ratio, print_table, speed
+from benchmarks.contestants import Contestant, plain_flops, random_inputs, random_labels
+from benchmarks.measuring import add_device_arguments, chosen_device, describe_machine, dtype_name
+from benchmarks.peak_memory import can_measure_memory, held_memory, in_own_process, peak_memory
 from plvl.configuration import PLVLConfig
-from plvl.scripts.benchmarks.comparisons import compare, memory_ratio, print_table, speed
-from plvl.scripts.benchmarks.contestants import Contestant, plain_flops, random_inputs, random_labels
-from plvl.scripts.benchmarks.measuring import add_device_arguments, chosen_device, describe_machine, dtype_name
-from plvl.scripts.benchmarks.peak_memory import can_measure_memory, held_memory, in_own_process, peak_memory
 
 CPU_BATCH, GPU_BATCH = 2, 20
 

@@ -1,4 +1,4 @@
-"""Measures this project's speed and memory: python scripts/benchmark.py SUBJECT [options]
+"""Measures this project's speed and memory: python tools/benchmark.py SUBJECT [options]
 
     model     inference of the base model, against the plain network
     train     its training step, against the plain network's
@@ -27,7 +27,7 @@ def main(argv=None):
     subject = parser.parse_args(argv[:1]).subject
 
     # Only the subject's own module: the network is measured where the data sets' libraries are not installed, too.
-    module = importlib.import_module(f"plvl.scripts.benchmarks.benchmark_{subject}")
+    module = importlib.import_module(f"benchmarks.benchmark_{subject}")
     parser = ArgumentParser(
         prog=f"benchmark.py {subject}",
         description=module.__doc__,

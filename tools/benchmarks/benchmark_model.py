@@ -10,17 +10,17 @@ from statistics import median
 
 import torch
 
-from plvl.configuration import PLVLConfig
-from plvl.scripts.benchmarks.comparisons import compare, memory_ratio, print_table, speed
-from plvl.scripts.benchmarks.contestants import Contestant, plain_flops, random_inputs
-from plvl.scripts.benchmarks.measuring import add_device_arguments, chosen_device, describe_machine
-from plvl.scripts.benchmarks.peak_memory import (
+from benchmarks.comparisons import compare, memory_ratio, print_table, speed
+from benchmarks.contestants import Contestant, plain_flops, random_inputs
+from benchmarks.measuring import add_device_arguments, chosen_device, describe_machine
+from benchmarks.peak_memory import (
     can_measure_memory,
     held_memory,
     in_own_process,
     peak_memory,
     tensor_memory,
 )
+from plvl.configuration import PLVLConfig
 
 BF16 = torch.bfloat16
 PLAIN, PLVL, PLVL_BF16 = Contestant(plain=True), Contestant(plain=False), Contestant(plain=False, dtype=BF16)
@@ -60,7 +60,7 @@ def measure(arguments, config: PLVLConfig | None = None) -> dict:
 def compare_boxes(model_folder: str, pictures: str, device: torch.device) -> tuple[float, str]:
     """The mean IoU of a model's boxes in bfloat16 with those in float32, and a sentence about it."""
     # The data sets' libraries are needed for this alone.
-    from plvl.scripts.benchmarks.box_agreement import box_agreement
+    from benchmarks.box_agreement import box_agreement
 
     overlaps = box_agreement(model_folder, pictures, device)
     mean = sum(overlaps) / len(overlaps)

@@ -11,6 +11,9 @@ from itertools import cycle, islice
 
 import torch
 
+from benchmarks.comparisons import compare, print_table, speed
+from benchmarks.measuring import describe_machine
+from benchmarks.plain_data import plain_batch
 from plvl.data import load_grounding_dataset
 from plvl.data.collator import GroundingCollator
 from plvl.data.loading import unopened_rows
@@ -18,9 +21,6 @@ from plvl.processing import PLVLImageProcessor, PLVLProcessor
 from plvl.processing.augmentation import training_augmentation
 from plvl.processing.processing_plvl import MAX_TEXT_LENGTH
 from plvl.processing.wordpiece import learn_wordpiece
-from plvl.scripts.benchmarks.comparisons import compare, print_table, speed
-from plvl.scripts.benchmarks.measuring import describe_machine
-from plvl.scripts.benchmarks.plain_data import plain_batch
 
 MAX_ROWS = 2000  # of the split; they come again and again
 

@@ -4,10 +4,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
+import eval_by_kind
 from plvl.data.masks import encode_mask
 from plvl.data.refer import label_files, read_index
 from plvl.data.refshapes import sentence_kinds, write_refshapes
-from plvl.scripts import accuracy_by_kind, run_grounding
+from plvl.scripts import run_grounding
 
 NUM_IMAGES = 17  # of which two are val's
 
@@ -22,7 +23,7 @@ def label_root(tmp_path_factory):
 @pytest.fixture
 def measure(label_root, tmp_path):
     """Measures answers to val's expressions that `answer` makes of the truth, as (box, mask)."""
-    truths = accuracy_by_kind.read_truths(label_root)
+    truths = eval_by_kind.read_truths(label_root)
 
     def run(answer):
         lines = []
@@ -32,7 +33,7 @@ def measure(label_root, tmp_path):
                 record = {"sent_id": number, "text": truth.text, "box": box, "mask": mask}
                 lines.append(json.dumps({name: value for name, value in record.items() if value is not None}))
         (tmp_path / "predictions_val.jsonl").write_text("\n".join(lines) + "\n")
-        accuracy_by_kind.main(["--predictions", str(tmp_path), "--label_root", str(label_root)])
+        eval_by_kind.main(["--predictions", str(tmp_path), "--label_root", str(label_root)])
         return json.loads((tmp_path / "metrics_by_kind.json").read_text(encoding="utf-8"))["refshapes/val"]
 
     return run
@@ -73,7 +74,7 @@ def test_all_kinds_together_are_the_metrics_of_the_evaluation(label_root, model_
     flags = ["--do_eval", "--do_predict", "--use_cpu", "--output_dir", str(tmp_path), "--gallery_size", "0"]
     run_grounding.main(["--dataset", "refshapes", "--model_name_or_path", str(model_folder), *roots, *flags])
     evaluated = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))["refshapes/val"]
-    accuracy_by_kind.main(["--predictions", str(tmp_path), "--label_root", str(label_root)])
+    eval_by_kind.main(["--predictions", str(tmp_path), "--label_root", str(label_root)])
     together = json.loads((tmp_path / "metrics_by_kind.json").read_text(encoding="utf-8"))["refshapes/val"]["all"]
     assert together["num_samples"] == evaluated["num_samples"]
     for name in ("box_accuracy", "box_miou", "mask_miou"):
@@ -85,9 +86,9 @@ def test_predictions_of_another_set_are_refused(label_root, tmp_path):
     line = json.dumps({"sent_id": 0, "text": "no such expression", "box": [0, 0, 1, 1]})
     (tmp_path / "predictions_testA.jsonl").write_text(line + "\n")
     with pytest.raises(SystemExit, match=r"predictions_testA.jsonl, line 1: the set has no expression 0 'no such"):
-        accuracy_by_kind.main(["--predictions", str(tmp_path), "--label_root", str(label_root)])
+        eval_by_kind.main(["--predictions", str(tmp_path), "--label_root", str(label_root)])
 
 
 def test_a_folder_without_predictions_is_refused(label_root, tmp_path):
     with pytest.raises(SystemExit, match="has no predictions_<split>.jsonl"):
-        accuracy_by_kind.main(["--predictions", str(tmp_path), "--label_root", str(label_root)])
+        eval_by_kind.main(["--predictions", str(tmp_path), "--label_root", str(label_root)])

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
+import eval_human_expressions
+from eval_human_expressions import Found, read_typed, table_row, typed_rows
 from plvl.data.collator import row_truth
 from plvl.data.refshapes import make_referred_scene, split_of
 from plvl.processing import PLVLProcessor
-from plvl.scripts import typed_expressions
-from plvl.scripts.typed_expressions import Found, read_typed, table_row, typed_rows
 
-FILE = Path(__file__).parents[2] / typed_expressions.EXPRESSIONS
+FILE = Path(__file__).parents[2] / eval_human_expressions.EXPRESSIONS
 GRAMMAR_PICTURES = 200  # the whole check was made with 2000
 TRAINING_SEED = 0
 
@@ -60,7 +60,7 @@ def test_each_is_about_an_object_of_its_picture(typed):
 
 def test_the_page_has_a_line_for_each_expression(model_folder, tmp_path, capsys):
     page = tmp_path / "page.md"
-    typed_expressions.main(["--model", str(model_folder), "--expressions", str(FILE), "--output", str(page)])
+    eval_human_expressions.main(["--model", str(model_folder), "--expressions", str(FILE), "--output", str(page)])
     lines = [
         line
         for line in page.read_text(encoding="utf-8").splitlines()
@@ -82,7 +82,7 @@ def test_true_answers_are_right_for_every_expression(typed, model, processor, mo
         ]
 
     monkeypatch.setattr(PLVLProcessor, "post_process_grounding", answer_truly)
-    found = typed_expressions.ground(model, processor, typed)
+    found = eval_human_expressions.ground(model, processor, typed)
     assert all(each.is_right and each.mask_iou == 1 for each in found)
 
 
@@ -95,4 +95,4 @@ def test_expressions_about_pictures_of_another_version_are_refused(tmp_path, mod
     other = tmp_path / "typed.json"
     other.write_text(json.dumps({"refshapes_version": 1, "seed": 7, "expressions": []}))
     with pytest.raises(SystemExit, match="is about RefShapes 1, which is now 2"):
-        typed_expressions.main(["--model", str(model_folder), "--expressions", str(other), "--output", "page.md"])
+        eval_human_expressions.main(["--model", str(model_folder), "--expressions", str(other), "--output", "page.md"])

@@ -1,1 +1,0 @@
-"""What `scripts/benchmark.py` measures, and the plain ways that it measures this project's against."""
