@@ -7,7 +7,7 @@ DEMO := outputs/demo
 TRANSFORMERS = transformers-$(shell $(BIN)/python -c 'from importlib.metadata import version; print(version("transformers"))')
 
 TINY_DATA := outputs/refshapes_tiny
-# The first 8,000 pictures of the same set, whose val, testA and testB are evaluated.
+# The first 8,000 images of the same set, whose val, testA and testB are evaluated.
 TINY_EVALUATION := outputs/refshapes_tiny_evaluation
 TINY := outputs/plvl-tiny-refshapes
 # Where reproduce-tiny puts the checkpoint and what it makes of the typed expressions; what is there is replaced.
@@ -15,9 +15,9 @@ BUNDLE ?= checkpoints/plvl-tiny-refshapes
 TYPED ?= docs/typed_expressions.md
 
 BENCHMARKS := outputs/benchmarks
-# Real pictures, if there are any, in a folder with images/ and labels/refcoco, and the models whose boxes are compared
+# Real images, if there are any, in a folder with images/ and labels/refcoco, and the models whose boxes are compared
 # on them: a trained one and the base model with the weights of the reference run.
-PICTURES ?= $(wildcard ../shared/mini_refer)
+IMAGES ?= $(wildcard ../shared/mini_refer)
 MODEL ?= checkpoints/plvl-tiny-refshapes
 RANDOM_MODEL := $(BENCHMARKS)/reference_model
 
@@ -43,10 +43,10 @@ $(VENV)/.installed: setup.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
-# A picture of testC, and an expression about it.
-PICTURE := $(DEMO_DATA)/images/mscoco/images/train2014/refshapes_000120.jpg
+# An image of testC, and an expression about it.
+IMAGE := $(DEMO_DATA)/images/mscoco/images/train2014/refshapes_000120.jpg
 EXPRESSION := the hourglass
-# One thread computes, the other core reads pictures.
+# One thread computes, the other core reads images.
 DEMO_RUN := $(BIN)/accelerate launch --config_file configuration/accelerate/cpu.yaml --num_cpu_threads_per_process 1 \
 	scripts/run_grounding.py configuration/recipes/demo.yaml
 
@@ -54,14 +54,14 @@ demo: install
 	$(BIN)/python scripts/make_refshapes.py --output $(DEMO_DATA) --num_images 1000 --seed 0 --new_shape hourglass
 	$(DEMO_RUN) --do_train false --gallery_size 0 --output_dir $(DEMO)/before
 	$(DEMO_RUN)
-	$(BIN)/python scripts/predict.py $(PICTURE) "$(EXPRESSION)" --output $(DEMO)/before/prediction.png
-	$(BIN)/python scripts/predict.py $(PICTURE) "$(EXPRESSION)" --model $(DEMO) --output $(DEMO)/prediction.png
+	$(BIN)/python scripts/predict.py $(IMAGE) "$(EXPRESSION)" --output $(DEMO)/before/prediction.png
+	$(BIN)/python scripts/predict.py $(IMAGE) "$(EXPRESSION)" --model $(DEMO) --output $(DEMO)/prediction.png
 	@echo
 	@echo "What training changed. testC: hourglasses, which the checkpoint had never seen; val: the shapes that it knew."
 	@$(BIN)/python tools/before_and_after.py $(DEMO)/before $(DEMO)
 	@echo
 	@echo "\"$(EXPRESSION)\" before training, and after:           $(DEMO)/before/prediction.png $(DEMO)/prediction.png"
-	@echo "Pictures of testC, the truth in green, the answer in red: $(DEMO)/gallery.png"
+	@echo "Images of testC, the truth in green, the answer in red: $(DEMO)/gallery.png"
 	@echo "The numbers:                                              $(DEMO)/metrics.json"
 	@echo "Model and processor, for AutoModel.from_pretrained:       $(DEMO)"
 
@@ -76,16 +76,16 @@ reproduce-tiny: install $(TINY_DATA).made $(TINY_EVALUATION).made
 	$(BIN)/python tools/bundle_checkpoint.py --model $(TINY) --output $(BUNDLE) --replace --half
 	$(BIN)/python tools/eval_human_expressions.py --model $(BUNDLE) --output $(TYPED)
 
-# A run that goes on does not make its pictures again.
+# A run that goes on does not make its images again.
 $(TINY_DATA).made: NUM_IMAGES := 60000
 $(TINY_EVALUATION).made: NUM_IMAGES := 8000
 %.made: $(wildcard data/refshapes/*.py) | install
 	$(BIN)/python scripts/make_refshapes.py --output $* --num_images $(NUM_IMAGES) --seed 0 --num_workers 2
 	touch $@
 
-benchmark: install $(if $(PICTURES),$(RANDOM_MODEL)) $(BENCHMARKS)/refshapes
+benchmark: install $(if $(IMAGES),$(RANDOM_MODEL)) $(BENCHMARKS)/refshapes
 	$(BIN)/python tools/benchmark.py model --output $(BENCHMARKS)/model.json \
-		$(if $(PICTURES),--model $(MODEL) --random_model $(RANDOM_MODEL) --pictures $(PICTURES))
+		$(if $(IMAGES),--model $(MODEL) --random_model $(RANDOM_MODEL) --images $(IMAGES))
 	$(BIN)/python tools/benchmark.py train --output $(BENCHMARKS)/train.json
 	$(BIN)/python tools/benchmark.py data --output $(BENCHMARKS)/data.json --dataset refshapes \
 		--image_root $(BENCHMARKS)/refshapes/images --label_root $(BENCHMARKS)/refshapes/labels

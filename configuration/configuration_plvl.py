@@ -14,7 +14,7 @@ class PLVLVisionConfig(PreTrainedConfig):
     The plain ViT of ViTDet (arXiv 2203.16527) that PLVL lets language into. The defaults are the base model's.
 
     Args:
-        image_size (`int`, defaults to 448): side of the square picture, in pixels; a multiple of `patch_size`.
+        image_size (`int`, defaults to 448): side of the square image, in pixels; a multiple of `patch_size`.
         mlp_ratio (`float`, defaults to 4.0): width of a block's MLP over `hidden_size`.
         drop_path_rate (`float`, defaults to 0.1): stochastic depth of the last block; rises linearly from 0.
         window_size (`int`, defaults to 14): side of an attention window, in patches.
@@ -51,7 +51,7 @@ class PLVLVisionConfig(PreTrainedConfig):
 
     @property
     def grid_size(self) -> int:
-        """Side of the patch grid of a picture of `image_size`."""
+        """Side of the patch grid of an image of `image_size`."""
         return self.image_size // self.patch_size
 
     def validate_architecture(self):

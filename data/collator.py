@@ -8,7 +8,7 @@ import numpy as np
 from torchvision.transforms.v2 import functional as tvF
 
 from plvl.data.masks import decode_segmentation
-from plvl.processing.grounding_sample import GroundingSample, MaskView, Referent
+from plvl.processing.grounding_sample import GroundingSample, LazyMask, Target
 
 
 @dataclass
@@ -17,26 +17,26 @@ class GroundingCollator:
     Calls the processor on a list of rows (`plvl.data.schema.ROW_FEATURES`), for training after an augmentation.
 
     The batch has `pixel_values`, `input_ids`, `attention_mask` and `labels` with `boxes`, `masks` and `has_mask`:
-    a row without a segmentation counts only for boxes. With `expressions_per_picture`, that many rows at a time are
-    about one picture, which is in the batch once.
+    a row without a segmentation counts only for boxes. With `expressions_per_image`, that many rows at a time are
+    about one image, which is in the batch once.
     """
 
     processor: Any
     augmentation: Callable[[GroundingSample], GroundingSample] | None = None
-    expressions_per_picture: int = 1
+    expressions_per_image: int = 1
 
     def __call__(self, rows: list[dict]) -> dict:
-        size = self.expressions_per_picture
+        size = self.expressions_per_image
         if len(rows) % size:
-            raise ValueError(f"got {len(rows)} rows, which are no whole pictures with {size} expressions each")
-        samples = [picture_sample(rows[start : start + size]) for start in range(0, len(rows), size)]
+            raise ValueError(f"got {len(rows)} rows, which are no whole images with {size} expressions each")
+        samples = [image_sample(rows[start : start + size]) for start in range(0, len(rows), size)]
         if self.augmentation is not None:
             samples = [self.augmentation(sample) for sample in samples]
-        referents = [referent for sample in samples for referent in sample.referents]
+        targets = [target for sample in samples for target in sample.targets]
         batch = self.processor(
             images=[sample.image for sample in samples],
-            text=[referent.text for referent in referents],
-            boxes=[referent.box for referent in referents],
+            text=[target.text for target in targets],
+            boxes=[target.box for target in targets],
             masks=[mask for sample in samples for mask in sample.draw_masks()],
             return_tensors="pt",
         )
@@ -44,16 +44,16 @@ class GroundingCollator:
 
 
 def row_truth(row: dict) -> tuple[tuple[float, float, float, float], np.ndarray | None]:
-    """The object of a row in its picture's pixels: box x1, y1, x2, y2, and mask `(height, width)` or `None`."""
+    """The object of a row in its image's pixels: box x1, y1, x2, y2, and mask `(height, width)` or `None`."""
     x, y, width, height = row["bbox"]
     return (x, y, x + width, y + height), decode_segmentation(row["segmentation"], row["height"], row["width"])
 
 
-def picture_sample(rows: list[dict]) -> GroundingSample:
-    """Rows about one picture in the form that the steps of the augmentation take."""
-    return GroundingSample(tvF.pil_to_tensor(rows[0]["image"]), tuple(map(row_referent, rows)))
+def image_sample(rows: list[dict]) -> GroundingSample:
+    """Rows about one image in the form that the steps of the augmentation take."""
+    return GroundingSample(tvF.pil_to_tensor(rows[0]["image"]), tuple(map(row_target, rows)))
 
 
-def row_referent(row: dict) -> Referent:
+def row_target(row: dict) -> Target:
     box, mask = row_truth(row)
-    return Referent(row["text"], box, None if mask is None else MaskView.whole(mask))
+    return Target(row["text"], box, None if mask is None else LazyMask.whole(mask))

@@ -1,6 +1,6 @@
 """Flickr30k Entities: phrases of captions and the boxes they speak of.
 
-    <label_root>/flickr30k/{train,val,test}.txt       numbers of the pictures, one a line
+    <label_root>/flickr30k/{train,val,test}.txt       numbers of the images, one a line
     <label_root>/flickr30k/Sentences/<id>.txt         captions: [/EN#283585/people A young boy] on ...
     <label_root>/flickr30k/Annotations/<id>.xml       boxes of the entities
     <image_root>/flickr30k/<id>.jpg
@@ -23,8 +23,8 @@ _PHRASE = re.compile(r"\[/EN#(\d+)/(\S+) ([^\]]+)\]")
 
 
 @dataclass(frozen=True)
-class PictureAnnotation:
-    """What one Annotations file says: the picture's size and {entity: [x1, y1, x2, y2] around its boxes}."""
+class ImageAnnotation:
+    """What one Annotations file says: the image's size and {entity: [x1, y1, x2, y2] around its boxes}."""
 
     height: int
     width: int
@@ -34,27 +34,27 @@ class PictureAnnotation:
 def open_split(name, split, image_root, label_root, hold_back=frozenset()):
     """One split as a `RowSource`; arguments and errors as in `plvl.data.refer.open_split`.
 
-    Flickr's pictures are none of COCO's, so `hold_back` holds none of them back.
+    Flickr's images are none of COCO's, so `hold_back` holds none of them back.
     """
     folder = existing_folder(Path(label_root) / "flickr30k", name)
     for part in ("Sentences", "Annotations"):
         existing_folder(folder / part, name)
     check_split(split, [file.stem for file in folder.glob("*.txt")], name)
     image_folder = existing_folder(Path(image_root) / "flickr30k", name)
-    pictures = " ".join(_lines(folder / f"{split}.txt")).split()
-    wrong = next((number for number in pictures if not number.isdecimal()), None)
+    images = " ".join(_lines(folder / f"{split}.txt")).split()
+    wrong = next((number for number in images if not number.isdecimal()), None)
     if wrong is not None:
-        raise ValueError(f"{folder / f'{split}.txt'}: a number of a picture is expected, got {wrong[:100]!a}")
-    num_shards = min(MAX_SHARDS, len(pictures))
-    shards = [" ".join(pictures[shard::num_shards]) for shard in range(num_shards)]
+        raise ValueError(f"{folder / f'{split}.txt'}: a number of an image is expected, got {wrong[:100]!a}")
+    num_shards = min(MAX_SHARDS, len(images))
+    shards = [" ".join(images[shard::num_shards]) for shard in range(num_shards)]
     where = {"name": name, "split": split, "folder": str(folder), "image_folder": str(image_folder)}
-    num_rows = _about_how_many_rows(pictures, where)
+    num_rows = _about_how_many_rows(images, where)
     label_files = (folder / f"{split}.txt", folder / "Sentences", folder / "Annotations")
     return RowSource(read_rows, shards, where, num_rows, label_files=label_files)
 
 
 def read_rows(shard, name, split, folder, image_folder):
-    """Yield the rows of the pictures whose numbers `shard` lists, parted by blanks."""
+    """Yield the rows of the images whose numbers `shard` lists, parted by blanks."""
     for number in shard.split():
         annotation = read_annotation(Path(folder) / "Annotations" / f"{number}.xml")
         sentences = _lines(Path(folder) / "Sentences" / f"{number}.txt")
@@ -82,16 +82,16 @@ def read_rows(shard, name, split, folder, image_folder):
                 )
 
 
-def _about_how_many_rows(pictures, where):
-    """Exact for few pictures, else from a sample spread over them: the labels are two files a picture."""
-    sample = pictures[:: max(1, len(pictures) // _SAMPLE)]
+def _about_how_many_rows(images, where):
+    """Exact for few images, else from a sample spread over them: the labels are two files an image."""
+    sample = images[:: max(1, len(images) // _SAMPLE)]
     if not sample:
         return 0
-    return round(sum(1 for _ in read_rows(" ".join(sample), **where)) * len(pictures) / len(sample))
+    return round(sum(1 for _ in read_rows(" ".join(sample), **where)) * len(images) / len(sample))
 
 
 def read_annotation(path):
-    """The `PictureAnnotation` of an XML file; ValueError names a file that is cut short or incomplete."""
+    """The `ImageAnnotation` of an XML file; ValueError names a file that is cut short or incomplete."""
     try:
         root = ElementTree.parse(path).getroot()
         boxes = defaultdict(list)
@@ -105,11 +105,11 @@ def read_annotation(path):
         size = root.find("size")
         height, width = int(size.find("height").text), int(size.find("width").text)
     except FileNotFoundError:
-        raise FileNotFoundError(f"{path} is missing: the split lists picture {Path(path).stem}") from None
+        raise FileNotFoundError(f"{path} is missing: the split lists image {Path(path).stem}") from None
     # An unknown encoding in the XML's first line is a LookupError.
     except (ElementTree.ParseError, AttributeError, TypeError, ValueError, LookupError, OverflowError) as error:
         raise ValueError(f"{path}: cut short or no annotation of Flickr30k Entities ({error})") from error
-    return PictureAnnotation(height, width, {entity: _union(corners) for entity, corners in boxes.items()})
+    return ImageAnnotation(height, width, {entity: _union(corners) for entity, corners in boxes.items()})
 
 
 def _union(boxes):
@@ -122,7 +122,7 @@ def _lines(path):
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise FileNotFoundError(f"{path} is missing: the split lists picture {path.stem}") from None
+        raise FileNotFoundError(f"{path} is missing: the split lists image {path.stem}") from None
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:

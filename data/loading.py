@@ -1,11 +1,11 @@
 """One call for every source: names, a split and two folders give a dataset of grounding rows."""
 
-from plvl.data import flickr30k, label_packs, own_data, parquet, refer, visual_genome
+from plvl.data import authors_pth, flickr30k, own_data, parquet, refer, visual_genome
 from plvl.data.mixtures import (
     MIXTURES,
     OWN_DATA,
     chain,
-    held_out_pictures,
+    held_out_images,
     is_benchmark,
     members,
     mix,
@@ -13,8 +13,8 @@ from plvl.data.mixtures import (
     set_options,
     weights,
 )
-from plvl.data.row_rules import MAX_SKIPPED, RowCheck
 from plvl.data.row_streams import cached_rows, checked_stream, unopened_stream
+from plvl.data.sample_validation import MAX_SKIPPED, SampleValidator
 
 _OPENERS = {
     **dict.fromkeys(refer.IMAGE_FOLDERS, refer.open_split),
@@ -22,7 +22,7 @@ _OPENERS = {
     "visual_genome": visual_genome.open_split,
     "jsonl": own_data.open_split,
     "parquet": parquet.open_split,
-    **dict.fromkeys(label_packs.PACKS, label_packs.open_split),
+    **dict.fromkeys(authors_pth.PTH_SETS, authors_pth.open_split),
 }
 
 
@@ -39,7 +39,7 @@ def load_grounding_dataset(
 ):
     """Load one split of a grounding dataset or of several at once. docs/data.md has the layout of each.
 
-    Where several sets are mixed for training, pictures of any RefCOCO, RefCOCO+ or RefCOCOg validation or
+    Where several sets are mixed for training, images of any RefCOCO, RefCOCO+ or RefCOCOg validation or
     test split under `label_root` are held back, and a log line says how many rows that left out.
 
     Args:
@@ -49,13 +49,13 @@ def load_grounding_dataset(
             draw from each set as often as it says. In place of a weight may stand {"weight": ...,
             "image_root": ..., "label_root": ..., "split_by": ...}, each as far as it is another for this set.
         split: the split's name in the labels, such as train, val, testA, testB or test.
-        image_root: folder of the pictures; parquet has them inside and needs none.
+        image_root: folder of the images; parquet has them inside and needs none.
         label_root: folder of the labels; for parquet its folder, a URL or a Hub repository `user/set`.
         streaming: True reads rows as they are asked for; False checks them all and writes them to the Arrow
             cache first.
         split_by: who split a REFER set: unc by default, umd for refcocog (which also has google).
         shuffle_buffer: rows of a stream to draw from at random, 0 for the order of the labels. Shuffled here,
-            the buffer holds rows whose pictures are not opened yet. `set_epoch` gives another order.
+            the buffer holds rows whose images are not opened yet. `set_epoch` gives another order.
         seed: of shuffling and mixing.
         max_skipped: share of the rows of each set that may be skipped for their defects before the run stops.
 
@@ -65,7 +65,7 @@ def load_grounding_dataset(
     Raises:
         ValueError: an unknown name or split; the message lists those there are. Or a shuffle_buffer without
             a stream, or a weight that is none.
-        FileNotFoundError: a label file or the folder of pictures is missing; the message names it.
+        FileNotFoundError: a label file or the folder of images is missing; the message names it.
     """
     if shuffle_buffer and not streaming:
         raise ValueError(f"shuffle_buffer={shuffle_buffer} is for streams; with streaming=False use .shuffle(seed)")
@@ -73,7 +73,7 @@ def load_grounding_dataset(
         stream, sources = unopened_rows(name, split, image_root, label_root, split_by, seed)
         if shuffle_buffer:
             stream = stream.shuffle(seed=seed, buffer_size=shuffle_buffer)
-        return checked_stream(stream, RowCheck(set_sizes(sources), max_skipped))
+        return checked_stream(stream, SampleValidator(set_sizes(sources), max_skipped))
     sources = open_sources(name, split, image_root, label_root, split_by)
     parts = [cached_rows(one, source, split, max_skipped) for one, source in sources.items()]
     return joined(parts, list(set_sizes(sources).values()), name, split, seed)
@@ -85,7 +85,7 @@ def set_sizes(sources):
 
 
 def unopened_rows(name, split, image_root=None, label_root=None, split_by=None, seed=0):
-    """The rows as the labels have them: no rule applied, pictures as {"path", "bytes"}.
+    """The rows as the labels have them: no rule applied, images as {"path", "bytes"}.
 
     Args, errors: as in `load_grounding_dataset`.
 
@@ -126,14 +126,14 @@ def open_sources(name, split, image_root, label_root, split_by):
     guarded = split == "train" and not is_benchmark(names)
     hold_back = frozenset()
     if guarded:
-        hold_back = held_out_pictures(*dict.fromkeys(labels.values()), may_be_none=set(names) <= OWN_DATA)
+        hold_back = held_out_images(*dict.fromkeys(labels.values()), may_be_none=set(names) <= OWN_DATA)
     sources = {}
     for one in names:
         sources[one] = _OPENERS[one](one, split, images[one], labels[one], hold_back=hold_back, **choices[one])
         source = sources[one]
         if not source.num_rows and source.held_back:
             raise ValueError(
-                f"{one} {split} has no rows left: the pictures of all {source.held_back} are in a validation or test "
+                f"{one} {split} has no rows left: the images of all {source.held_back} are in a validation or test "
                 f"split of the RefCOCO family. Train on {one} alone, or leave it out"
             )
         if not source.shards:

@@ -25,14 +25,14 @@ def encode_segmentation(segmentation, height, width):
         segmentation: None, a list of polygons ([x, y, x, y, ...] or [[x, y], [x, y], ...], pixels), one polygon of
             such pairs, an RLE {"size", "counts"} whose counts are a list of run lengths or a compressed string, a
             list of such RLEs (united), or the form of a row itself.
-        height, width: size of the picture in pixels, which an RLE must have; None where it is not known.
+        height, width: size of the image in pixels, which an RLE must have; None where it is not known.
 
     Returns:
         The dict described above, or None when there is no mask: None, nothing in it, or polygons that have
         fewer than three corners each, which the log says.
 
     Raises:
-        ValueError: what was given is none of these, or has another size than the picture.
+        ValueError: what was given is none of these, or has another size than the image.
     """
     if isinstance(segmentation, dict) and segmentation.get("polygons") is not None:
         segmentation = segmentation["polygons"]
@@ -63,11 +63,11 @@ def decode_segmentation(segmentation, height, width):
 
     Args:
         segmentation: as for `encode_segmentation`.
-        height, width: size of the picture in pixels.
+        height, width: size of the image in pixels.
 
     Returns:
         uint8 array (height, width), 1 on the object and 0 elsewhere, or None when there is no mask or
-        when it has no pixel in the picture (an RLE of zeros, a polygon on a line, outside or too small).
+        when it has no pixel in the image (an RLE of zeros, a polygon on a line, outside or too small).
 
     Raises:
         ValueError: see `encode_segmentation`; or the RLE string cannot be read.
@@ -113,7 +113,7 @@ def _polygon(numbers):
         raise ValueError(f"a polygon must be x, y pairs of finite numbers, got {str(numbers)[:100]}")
     if len(numbers) and np.abs(numbers).max() > _FARTHEST:
         # pycocotools walks along each edge in steps of a fifth of a pixel, and keeps them all.
-        raise ValueError(f"a polygon reaches to {np.abs(numbers).max():g}, where no picture has a pixel")
+        raise ValueError(f"a polygon reaches to {np.abs(numbers).max():g}, where no image has a pixel")
     return numbers.tolist()
 
 
@@ -126,9 +126,9 @@ def _compressed(rle, height, width):
     if height is None:
         height, width = map(int, size)
     if height < 1 or width < 1 or height * width > _MOST_PIXELS:
-        raise ValueError(f"an RLE of {height} x {width} pixels is of no picture")
+        raise ValueError(f"an RLE of {height} x {width} pixels is of no image")
     if list(size) != [height, width]:
-        raise ValueError(f"the RLE has size {list(size)}, the picture {[height, width]} (height, width)")
+        raise ValueError(f"the RLE has size {list(size)}, the image {[height, width]} (height, width)")
     if isinstance(counts, (str, bytes)):
         counts = counts.encode("ascii") if isinstance(counts, str) else counts
         _check_compressed_counts(counts, height * width)
@@ -137,7 +137,7 @@ def _compressed(rle, height, width):
         raise ValueError(f"the run lengths of an RLE must be whole numbers, got {str(counts)[:100]}")
     counts = list(map(int, counts))
     if sum(counts) != height * width or min(counts) < 0:
-        raise ValueError(f"the run lengths of the RLE sum to {sum(counts)}, the picture has {height * width} pixels")
+        raise ValueError(f"the run lengths of the RLE sum to {sum(counts)}, the image has {height * width} pixels")
     return coco_mask.frPyObjects({"size": [height, width], "counts": list(counts)}, height, width)
 
 
@@ -162,7 +162,7 @@ def _check_compressed_counts(counts, pixels):
     runs[1::2] = np.cumsum(numbers[1::2])
     runs[2::2] = np.cumsum(numbers[2::2])
     if runs.min() < 0 or runs.sum() != pixels:
-        raise ValueError(f"the RLE string covers {runs.sum()} pixels, the picture has {pixels}")
+        raise ValueError(f"the RLE string covers {runs.sum()} pixels, the image has {pixels}")
 
 
 def _rle_struct(rle):

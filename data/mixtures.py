@@ -1,4 +1,4 @@
-"""Several sets as one: which sets a mixture has, which pictures are kept from training, how rows mix."""
+"""Several sets as one: which sets a mixture has, which images are kept from training, how rows mix."""
 
 import logging
 import math
@@ -8,8 +8,8 @@ from pathlib import Path
 
 from datasets import concatenate_datasets, interleave_datasets
 
-from plvl.data import label_packs
-from plvl.data.pictures import coco_number
+from plvl.data import authors_pth
+from plvl.data.image_files import coco_number
 from plvl.data.refer import read_references
 from plvl.data.source_files import check_split
 
@@ -27,12 +27,12 @@ MIXTURES = {
 SET_OPTIONS = ("weight", "image_root", "label_root", "split_by")
 OWN_DATA = {"jsonl", "parquet"}
 _NO_BENCHMARK = {*OWN_DATA, "visual_genome"}
-_REFCOCO_PACKS = ("unc", "unc+", "gref", "gref_umd")
+_REFCOCO_PTH_SETS = ("unc", "unc+", "gref", "gref_umd")
 
 
 def members(name, split, label_root):
     """The sets behind a mixture: the authors' pack of the split where there is one, else the official."""
-    if label_packs.pack_file(name, split, label_root).is_file():
+    if authors_pth.pth_file(name, split, label_root).is_file():
         return (name,)
     check_split(split, MIXTURES[name], f"{name} (whose sets can be evaluated one by one)")
     return MIXTURES[name][split]
@@ -75,34 +75,34 @@ def is_benchmark(names):
     return len(names) == 1 and names[0] not in (*MIXTURES, *_NO_BENCHMARK)
 
 
-def held_out_pictures(*label_roots, may_be_none=False):
-    """Numbers of the COCO pictures in any validation or test split of RefCOCO, RefCOCO+ and RefCOCOg.
+def held_out_images(*label_roots, may_be_none=False):
+    """Numbers of the COCO images in any validation or test split of RefCOCO, RefCOCO+ and RefCOCOg.
 
     Args:
         label_roots: folders whose REFER labels (every refs(*).p) and label packs of these sets are looked at.
         may_be_none: whether such labels need not be there, as for data of one's own; otherwise a warning says so.
 
     Returns:
-        frozenset of COCO picture numbers; empty when none of the labels are there.
+        frozenset of COCO image numbers; empty when none of the labels are there.
     """
-    pictures, files = set(), []
+    images, files = set(), []
     for label_root, name in product(label_roots, REFCOCO_FAMILY):
         for file in sorted((Path(label_root) / name).glob("refs(*).p")):
             files.append(file)
             held_out = (reference for reference in read_references(file) if reference["split"] != "train")
-            pictures.update(coco_number(reference["file_name"]) for reference in held_out)
-    for label_root, name in product(label_roots, _REFCOCO_PACKS):
-        for split in label_packs.pack_splits(name, label_root):
+            images.update(coco_number(reference["file_name"]) for reference in held_out)
+    for label_root, name in product(label_roots, _REFCOCO_PTH_SETS):
+        for split in authors_pth.pth_splits(name, label_root):
             if split != "train":
-                files.append(label_packs.pack_file(name, split, label_root))
-                pictures.update(coco_number(entry[0]) for entry in label_packs.read_pack(files[-1]))
+                files.append(authors_pth.pth_file(name, split, label_root))
+                images.update(coco_number(entry[0]) for entry in authors_pth.read_pth(files[-1]))
     if not files and not may_be_none:
         logger.warning(
-            "no labels of RefCOCO, RefCOCO+ or RefCOCOg in %s: no picture of their validation and test "
+            "no labels of RefCOCO, RefCOCO+ or RefCOCOg in %s: no image of their validation and test "
             "splits can be held back from training",
             ", ".join(map(str, label_roots)),
         )
-    return frozenset(pictures - {None})
+    return frozenset(images - {None})
 
 
 def report_held_back(sources):
@@ -112,7 +112,7 @@ def report_held_back(sources):
         return
     parts = ", ".join(f"{name} {source.held_back}" for name, source in sources.items())
     logger.warning(
-        "held back %d rows whose pictures are in a validation or test split of the RefCOCO family (%s)",
+        "held back %d rows whose images are in a validation or test split of the RefCOCO family (%s)",
         total,
         parts,
     )

@@ -1,10 +1,10 @@
-"""One's own pictures: JSON Lines, or COCO-style JSON whose annotations have a text.
+"""One's own images: JSON Lines, or COCO-style JSON whose annotations have a text.
 
     <label_root>/<split>.jsonl   one object a line: file_name, text, bbox [x, y, w, h]; optional segmentation,
                                  height, width, image_id, ref_id, sent_id, category
     <label_root>/<split>.json    COCO form: images, annotations (bbox, segmentation, category_id, and text:
                                  one expression or a list of them), categories
-    <image_root>/<file_name>     pictures
+    <image_root>/<file_name>     images
 
 JSON Lines stream at any size; a COCO-style file is held as an index.
 """
@@ -16,7 +16,7 @@ from numbers import Integral
 from pathlib import Path
 from types import NoneType
 
-from plvl.data.pictures import coco_number
+from plvl.data.image_files import coco_number
 from plvl.data.row_streams import MAX_SHARDS, RowSource
 from plvl.data.schema import labelled_row
 from plvl.data.source_files import (
@@ -61,13 +61,13 @@ def open_split(name, split, image_root, label_root, hold_back=frozenset()):
     coco_file = folder / f"{split}.json"
     index = read_coco(coco_file)
     num_rows = held_back = 0
-    for annotations in index["pictures"]:
+    for annotations in index["annotations_by_image"]:
         texts = sum(len(_texts(annotation)) for annotation in annotations)
         if _coco_number_of(_image_of(annotations, index)) in hold_back:
             held_back += texts
         else:
             num_rows += texts
-    num_shards = min(MAX_SHARDS, len(index["pictures"]))
+    num_shards = min(MAX_SHARDS, len(index["annotations_by_image"]))
     where |= {"file": str(coco_file), "num_shards": num_shards}
     return RowSource(read_annotations, list(range(num_shards)), where, num_rows, held_back, (coco_file,))
 
@@ -90,9 +90,9 @@ def read_lines(shard, name, split, file, image_root, hold_back):
 
 
 def read_annotations(shard, num_shards, name, split, file, image_root, hold_back):
-    """Yield the rows of every `num_shards`-th picture of a COCO-style file, starting with number `shard`."""
+    """Yield the rows of every `num_shards`-th image of a COCO-style file, starting with number `shard`."""
     index = read_coco(file)
-    for annotations in index["pictures"][shard::num_shards]:
+    for annotations in index["annotations_by_image"][shard::num_shards]:
         image = _image_of(annotations, index)
         if _coco_number_of(image) in hold_back:
             continue
@@ -116,7 +116,7 @@ def _coco_number_of(image):
 
 
 def read_coco(file):
-    """The index of a COCO-style file, {"images", "categories", "pictures"}, read once until it changes."""
+    """The index of a COCO-style file, {"images", "categories", "annotations_by_image"}, read once until it changes."""
     return _read_coco(str(file), os.stat(file).st_mtime_ns)
 
 
@@ -129,16 +129,16 @@ def _read_coco(file, _time):
         check_entries(content[part], form, f"{file}, {part}")
     categories = index_by_id(content["categories"], f"{file}, categories", "name")
     index_by_id(content["annotations"], f"{file}, annotations", "text")
-    by_picture = defaultdict(list)
+    by_image = defaultdict(list)
     for annotation in content["annotations"]:
         image_id = annotation.get("image_id")
         if not isinstance(image_id, Integral | NoneType):
             raise ValueError(f"{file}, annotation {annotation['id']}: image_id is {str(image_id)[:100]}, no number")
-        by_picture[image_id].append(annotation)
+        by_image[image_id].append(annotation)
     return {
         "images": index_by_id(content["images"], f"{file}, images", "file_name"),
         "categories": {number: category["name"] for number, category in categories.items()},
-        "pictures": list(by_picture.values()),
+        "annotations_by_image": list(by_image.values()),
     }
 
 

@@ -1,6 +1,6 @@
-"""Parquet written by this project: the pictures are inside, so a set streams from a folder or from the Hub.
+"""Parquet written by this project: the images are inside, so a set streams from a folder or from the Hub.
 
-    <folder>/<split>-00000.parquet, ...   rows of plvl.data.schema; neighbours share a picture's bytes
+    <folder>/<split>-00000.parquet, ...   rows of plvl.data.schema; neighbours share an image's bytes
     <folder>/<split>.manifest.json        what was written, with each shard's rows, bytes and sha256
     <folder>/README.md                    names the splits to `datasets.load_dataset`, which guesses but a few
 
@@ -23,17 +23,17 @@ from huggingface_hub import metadata_load, metadata_save
 from pyarrow import parquet
 from tqdm.auto import tqdm
 
-from plvl.data.label_packs import IMAGE_FOLDERS
-from plvl.data.pictures import coco_number
+from plvl.data.authors_pth import IMAGE_FOLDERS
+from plvl.data.image_files import coco_number
 from plvl.data.row_streams import RowSource
 from plvl.data.schema import ROW_FEATURES
 from plvl.data.source_files import check_entries, check_entry
-from plvl.data.visual_genome import held_pictures
+from plvl.data.visual_genome import held_images
 
-# Rows read at once. Within a group a picture is stored once, however many rows speak of it.
+# Rows read at once. Within a group an image is stored once, however many rows speak of it.
 _GROUP_ROWS = 100
 _ONE_DICTIONARY = 1 << 30
-_PICTURE_COLUMNS = ("dataset", "file_name", "image_id")  # what tells whether a picture is held back
+_IMAGE_COLUMNS = ("dataset", "file_name", "image_id")  # what tells whether an image is held back
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -62,9 +62,9 @@ def open_split(name, split, image_root, label_root, hold_back=frozenset()):
     num_rows = sum(shard["rows"] for shard in manifest["shards"])
     held_back, held_genome = 0, frozenset()
     if hold_back:
-        names = Counter(name for shard in shards for name in _picture_names(shard))
+        names = Counter(name for shard in shards for name in _image_names(shard))
         if any(_is_genome(*name) for name in names):
-            held_genome = held_pictures(label_root, hold_back)
+            held_genome = held_images(label_root, hold_back)
         held_back = sum(count for name, count in names.items() if _is_held_back(*name, hold_back, held_genome))
     where = {"split": split, "hold_back": hold_back, "held_genome": held_genome}
     # The manifest has the shards' sha256 sums, so it changes with them.
@@ -76,8 +76,8 @@ def read_rows(shard, split, hold_back, held_genome):
     with _naming(shard), fsspec.open(shard, "rb") as file:
         for group in parquet.ParquetFile(file).iter_batches(batch_size=_GROUP_ROWS):
             for row in group.to_pylist():
-                picture = (row[column] for column in _PICTURE_COLUMNS)
-                if not _is_held_back(*picture, hold_back, held_genome):
+                image = (row[column] for column in _IMAGE_COLUMNS)
+                if not _is_held_back(*image, hold_back, held_genome):
                     yield row | {"split": split}
 
 
@@ -97,14 +97,14 @@ def _is_held_back(dataset, file_name, image_id, hold_back, held_genome):
 
 
 def _is_genome(dataset, file_name, _image_id):
-    """Whether it is Visual Genome's picture; a pack of several sources has the source's folder in its names."""
+    """Whether it is Visual Genome's image; a pack of several sources has the source's folder in its names."""
     return dataset == "visual_genome" or file_name.startswith(f"{IMAGE_FOLDERS['vg']}/")
 
 
-def _picture_names(shard):
+def _image_names(shard):
     with _naming(shard), fsspec.open(shard, "rb") as file:
-        table = parquet.ParquetFile(file).read(columns=list(_PICTURE_COLUMNS))
-    return zip(*(table[column].to_pylist() for column in _PICTURE_COLUMNS), strict=True)
+        table = parquet.ParquetFile(file).read(columns=list(_IMAGE_COLUMNS))
+    return zip(*(table[column].to_pylist() for column in _IMAGE_COLUMNS), strict=True)
 
 
 def write_parquet(rows, check, folder, split, origin, shard_megabytes=256):
@@ -112,13 +112,13 @@ def write_parquet(rows, check, folder, split, origin, shard_megabytes=256):
 
     Args:
         rows: iterable of unopened rows, in the same order in every run.
-        check: `plvl.data.row_rules.RowCheck`, new; rows it skips are not written. At the end it has counted all
-            rows of the split, those of earlier runs too.
+        check: `plvl.data.sample_validation.SampleValidator`, new; rows it skips are not written. At the end it has
+            counted all rows of the split, those of earlier runs too.
         folder: where to write; it may hold other splits.
         split: the split's name.
         origin: dict of plain values that says what the rows are; it goes into the manifest, and a folder
             with another origin for this split is refused.
-        shard_megabytes: size of a shard, about: the pictures in it, each counted once.
+        shard_megabytes: size of a shard, about: the images in it, each counted once.
 
     Returns:
         The manifest.
@@ -161,7 +161,7 @@ def _name_splits(folder):
 def _shards_of(rows, check, shard_bytes, progress):
     """Yield lists of rows, each a shard's, behind the rows that `check` has seen.
 
-    A shard ends where the picture changes, so that consecutive rows about one picture stay together.
+    A shard ends where the image changes, so that consecutive rows about one image stay together.
     """
     shard, size, source = [], 0, None
     for row in itertools.islice(rows, check.seen, None):
@@ -173,9 +173,9 @@ def _shards_of(rows, check, shard_bytes, progress):
         if checked is None:
             continue
         if not shard or row["image"] != source:
-            source, picture = row["image"], _with_bytes(row["image"], row["file_name"])
-            size += len(picture["bytes"])
-        shard.append(checked | {"image": picture})
+            source, image = row["image"], _with_bytes(row["image"], row["file_name"])
+            size += len(image["bytes"])
+        shard.append(checked | {"image": image})
     if shard:
         yield shard
 
@@ -190,7 +190,7 @@ def _write_shard(rows, file):
     unfinished = file.with_suffix(".unfinished")
     schema = ROW_FEATURES.arrow_schema
     with parquet.ParquetWriter(unfinished, schema, dictionary_pagesize_limit=_ONE_DICTIONARY) as writer:
-        # Group by group: a column of Arrow holds at most 2 GiB, and here each row has its picture's bytes.
+        # Group by group: a column of Arrow holds at most 2 GiB, and here each row has its image's bytes.
         for start in range(0, len(rows), _GROUP_ROWS):
             writer.write_table(pyarrow.Table.from_pylist(rows[start : start + _GROUP_ROWS], schema=schema))
     entry = {

@@ -2,7 +2,7 @@
 
 <label_root>/<name>/refs(<split_by>).p   pickle: list of references with their sentences and split
 <label_root>/<name>/instances.json       COCO form: images, annotations (box and mask), categories
-<image_root>/mscoco/images/train2014     pictures (refclef: <image_root>/referit/images)
+<image_root>/mscoco/images/train2014     images (refclef: <image_root>/referit/images)
 """
 
 from array import array
@@ -12,7 +12,7 @@ from functools import lru_cache
 from numbers import Integral
 from pathlib import Path
 
-from plvl.data.pictures import coco_number
+from plvl.data.image_files import coco_number
 from plvl.data.row_streams import MAX_SHARDS, RowSource
 from plvl.data.safe_pickle import load_label_pickle
 from plvl.data.schema import labelled_row
@@ -62,7 +62,7 @@ _INSTANCES = {
 class ReferIndex:
     """What the two label files of one REFER folder say.
 
-    `references` holds, by split, one list of references for each picture: {split: [[ref, ...], ...]}.
+    `references` holds, by split, one list of references for each image: {split: [[ref, ...], ...]}.
     """
 
     images: dict
@@ -92,14 +92,14 @@ def _read_index(refs_file, instances_file, _times):
     for part, form in _INSTANCES.items():
         check_entries(instances[part], form, f"{instances_file}, {part}")
     categories = index_by_id(instances["categories"], f"{instances_file}, categories", "name")
-    by_split_and_picture = defaultdict(lambda: defaultdict(list))
+    by_split_and_image = defaultdict(lambda: defaultdict(list))
     for reference in references:
-        by_split_and_picture[reference["split"]][reference["image_id"]].append(reference)
+        by_split_and_image[reference["split"]][reference["image_id"]].append(reference)
     return ReferIndex(
         images=index_by_id(instances["images"], f"{instances_file}, images", "file_name"),
         annotations=index_by_id(filter(None, instances["annotations"]), f"{instances_file}, annotations", "bbox"),
         categories={number: category["name"] for number, category in categories.items()},
-        references={split: list(pictures.values()) for split, pictures in by_split_and_picture.items()},
+        references={split: list(images.values()) for split, images in by_split_and_image.items()},
     )
 
 
@@ -145,10 +145,10 @@ def open_split(name, split, image_root, label_root, split_by=None, hold_back=fro
     Args:
         name, split, image_root, label_root: see `load_grounding_dataset`.
         split_by: who split the set; by default the one in DEFAULT_SPLIT_BY.
-        hold_back: numbers of COCO pictures whose rows are left out.
+        hold_back: numbers of COCO images whose rows are left out.
 
     Raises:
-        FileNotFoundError: a label file or the folder of pictures is missing.
+        FileNotFoundError: a label file or the folder of images is missing.
         ValueError: an unknown split, or a label file that cannot be read.
     """
     split_by = split_by or DEFAULT_SPLIT_BY[name]
@@ -156,15 +156,15 @@ def open_split(name, split, image_root, label_root, split_by=None, hold_back=fro
     image_folder = existing_folder(Path(image_root) / IMAGE_FOLDERS[name], name)
     index = read_index(refs_file, instances_file)
     check_split(split, index.references, f"{name} split by {split_by}")
-    pictures = index.references[split]
+    images = index.references[split]
     rows = held_back = 0
-    for references in pictures:
+    for references in images:
         sentences = sum(len(reference["sentences"]) for reference in references)
         if _is_held_back(references, index, hold_back):
             held_back += sentences
         else:
             rows += sentences
-    num_shards = min(MAX_SHARDS, len(pictures))
+    num_shards = min(MAX_SHARDS, len(images))
     where = {
         "num_shards": num_shards,
         "name": name,
@@ -178,7 +178,7 @@ def open_split(name, split, image_root, label_root, split_by=None, hold_back=fro
 
 
 def read_rows(shard, num_shards, name, split, refs_file, instances_file, image_folder, hold_back):
-    """Yield the rows of every `num_shards`-th picture of a split, starting with number `shard`."""
+    """Yield the rows of every `num_shards`-th image of a split, starting with number `shard`."""
     index = read_index(refs_file, instances_file)
     for references in index.references[split][shard::num_shards]:
         if not _is_held_back(references, index, hold_back):
@@ -193,7 +193,7 @@ def _is_held_back(references, index, hold_back):
 
 def _rows_of(reference, index, name, split, image_folder, refs_file):
     annotation = index.annotations.get(reference["ann_id"], {"bbox": None})
-    # A reference's file_name ends with the annotation's number: the picture's own is in instances.json.
+    # A reference's file_name ends with the annotation's number: the image's own is in instances.json.
     image = index.images.get(reference["image_id"])
     file_name, height, width = (image[key] if image else None for key in ("file_name", "height", "width"))
     row = None

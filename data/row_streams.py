@@ -1,8 +1,8 @@
 """Turning a reader of rows into a `datasets` object: streamed, or cached as Arrow.
 
 A reader is a function `read_rows(shard, **where)` that yields rows (plvl.data.schema) of one shard, with
-pictures not yet opened. The shards are what `split_dataset_by_node` and DataLoader workers deal out, so they
-have no rows in common, and where the labels allow it no picture either.
+images not yet opened. The shards are what `split_dataset_by_node` and DataLoader workers deal out, so they
+have no rows in common, and where the labels allow it no image either.
 """
 
 from collections.abc import Callable
@@ -12,8 +12,8 @@ from io import BytesIO
 from datasets import Dataset, Features, Image, IterableDataset
 from datasets.exceptions import DatasetGenerationError
 
-from plvl.data.pictures import needs_righting
-from plvl.data.row_rules import RowCheck
+from plvl.data.image_files import needs_conversion
+from plvl.data.sample_validation import SampleValidator
 from plvl.data.schema import ROW_FEATURES
 from plvl.data.source_files import content_digest
 
@@ -31,9 +31,9 @@ class RowSource:
         read_rows: top-level function, called as `read_rows(shard, **where)`.
         shards: small values that say what to read; each is read by one process only.
         where: the reader's other arguments; they travel to every worker, so nothing larger
-            here than the numbers of the pictures that are held back.
+            here than the numbers of the images that are held back.
         num_rows: how many rows there are; about, where counting them would mean reading them all.
-        held_back: rows left out because their picture is in a held-out split.
+        held_back: rows left out because their image is in a held-out split.
         label_files: files and folders that say what the rows are: a cache of them is good until one changes.
     """
 
@@ -51,14 +51,14 @@ class RowSource:
 
 
 def unopened_stream(source, split):
-    """The rows of a `RowSource` as an `IterableDataset` whose pictures are {"path", "bytes"} dicts."""
+    """The rows of a `RowSource` as an `IterableDataset` whose images are {"path", "bytes"} dicts."""
     return IterableDataset.from_generator(
         _rows_of_shards, features=UNOPENED_FEATURES, gen_kwargs=source.reading, split=split
     )
 
 
 def checked_stream(stream, check):
-    """A stream of unopened rows with pictures opened and every rule of plvl.data.row_rules applied."""
+    """A stream of unopened rows with images opened and every rule of plvl.data.sample_validation applied."""
     # Not a function of batches, which could leave rows out itself: of these `datasets` keeps the position before the
     # last batch, and a shuffle buffer that is filled again would give other rows from there.
     checked = stream.map(_checked_row, features=ROW_FEATURES, fn_kwargs={"check": check})
@@ -66,9 +66,9 @@ def checked_stream(stream, check):
 
 
 def cached_rows(name, source, split, max_skipped):
-    """The rows of the set `name` as a `Dataset` in the Arrow cache; every picture is opened once to check it.
+    """The rows of the set `name` as a `Dataset` in the Arrow cache; every image is opened once to check it.
 
-    The cache holds paths of pictures, and a PNG of those that a plain reader would get wrong.
+    The cache holds paths of images, and a PNG of those that a plain reader would get wrong.
     """
     arguments = source.reading | {
         "sizes": {name: source.num_rows},
@@ -97,16 +97,16 @@ def _has_image(row):
 
 
 def _checked_rows(shards, read_rows, where, sizes, max_skipped, labels):
-    check = RowCheck(sizes, max_skipped)
+    check = SampleValidator(sizes, max_skipped)
     for row in _rows_of_shards(shards, read_rows, where):
         checked = check(row)
         if checked is not None:
             yield checked | {"image": _as_stored(row["image"], checked["image"])}
 
 
-def _as_stored(source, picture):
-    if not needs_righting(source, picture):
+def _as_stored(source, image):
+    if not needs_conversion(source, image):
         return source
     file = BytesIO()
-    picture.save(file, "PNG")
+    image.save(file, "PNG")
     return {"path": None, "bytes": file.getvalue()}

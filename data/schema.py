@@ -1,16 +1,16 @@
 """The one form every grounding row has, whichever source it comes from.
 
-A row is one expression about one object in one picture. As it leaves a dataset it is a plain dict:
+A row is one expression about one object in one image. As it leaves a dataset it is a plain dict:
 
     image         PIL image, RGB and upright, opened when the row is read
     text          the expression as the source has it
-    bbox          [x, y, w, h], pixels of the picture, x and y of the upper left corner
+    bbox          [x, y, w, h], pixels of the image, x and y of the upper left corner
     segmentation  {"polygons", "size", "counts"} (see plvl.data.masks), or None without a mask
-    height, width size of the picture in pixels
-    image_id, ref_id, sent_id   numbers of the picture, the object's reference and the expression
+    height, width size of the image in pixels
+    image_id, ref_id, sent_id   numbers of the image, the object's reference and the expression
     category      the object's class by name, or None
-    dataset, split, file_name   where the row comes from; file_name is the picture's path below the set's folder of
-                  pictures (in an authors' pack below image_root)
+    dataset, split, file_name   where the row comes from; file_name is the image's path below the set's folder of
+                  images (in an authors' pack below image_root)
 """
 
 from numbers import Integral, Real
@@ -68,19 +68,19 @@ def labelled_row(
     split,
     file_name,
 ):
-    """A row of what labels say, with its picture unopened; every reader's rows are made here.
+    """A row of what labels say, with its image unopened; every reader's rows are made here.
 
     Numbers may be written as text. A box that is not four numbers becomes None: such a row is skipped and counted, as
-    one whose expression is missing (plvl.data.row_rules).
+    one whose expression is missing (plvl.data.sample_validation).
 
     Args:
         where: the label file and the place in it, for the errors.
-        path: of the picture, or None where the labels have none.
+        path: of the image, or None where the labels have none.
         segmentation: in any form that `plvl.data.masks.encode_segmentation` takes.
         the others: the columns of a row.
 
     Raises:
-        ValueError: a size that no picture has, a number beyond 64 bits, a segmentation that is no mask, or a name
+        ValueError: a size that no image has, a number beyond 64 bits, a segmentation that is no mask, or a name
             that is no text; the message begins with `where`.
     """
     height, width = _size(height, "height", where), _size(width, "width", where)
@@ -135,5 +135,5 @@ def _size(side, name, where):
         return None
     number = as_number(side)
     if number is None or not number.is_integer() or not 1 <= number <= _LARGEST_SIDE:
-        raise ValueError(f"{where}: {name} is {str(side)[:100]!a}, which no picture has")
+        raise ValueError(f"{where}: {name} is {str(side)[:100]!a}, which no image has")
     return int(number)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from datasets import IterableDataset
 
+from plvl.data.image_groups import grouped_stream, number_of_groups, open_group
 from plvl.data.loading import joined, open_sources, set_sizes
-from plvl.data.picture_groups import grouped_stream, number_of_groups, open_group
-from plvl.data.row_rules import MAX_SKIPPED, RowCheck
+from plvl.data.sample_validation import MAX_SKIPPED, SampleValidator
 
 logger = logging.getLogger(__name__)
 
@@ -15,21 +15,22 @@ logger = logging.getLogger(__name__)
 @dataclass
 class TrainingRows:
     """
-    A split to train on. Pictures are opened by `open`, so that groups of `stream` can be passed over at little cost.
+    A split to train on. Images are opened by `open`, so that groups of `stream` can be passed over at little cost.
 
     Attributes:
-        stream: groups of rows about one picture as the labels have them ({"rows": [row, ...]}), shuffled; `set_epoch`
+        stream: groups of rows about one image as the labels have them ({"rows": [row, ...]}), shuffled; `set_epoch`
             gives another order.
-        check: opens a row's picture and applies every rule of plvl.data.row_rules; gives None for a defective row.
+        check: opens a row's image and applies every rule of plvl.data.sample_validation; gives None for a defective
+            row.
         num_rows: that a pass over the stream gives, about; rows that come again to fill their group are counted again.
-        expressions_per_picture: rows in each group, when it is open.
+        expressions_per_image: rows in each group, when it is open.
         shuffle_buffer, seed: that the order of the stream follows from.
     """
 
     stream: IterableDataset
-    check: RowCheck
+    check: SampleValidator
     num_rows: int
-    expressions_per_picture: int = 1
+    expressions_per_image: int = 1
     shuffle_buffer: int = 0
     seed: int = 0
 
@@ -38,7 +39,7 @@ class TrainingRows:
 
     def open(self, group) -> list[dict] | None:
         """The rows of a group of `stream`, to be trained on; None where all are defective."""
-        return open_group(group["rows"], self.expressions_per_picture, self.check)
+        return open_group(group["rows"], self.expressions_per_image, self.check)
 
 
 def load_training_rows(
@@ -50,20 +51,20 @@ def load_training_rows(
     shuffle_buffer=1000,
     seed=0,
     max_skipped=MAX_SKIPPED,
-    expressions_per_picture=1,
+    expressions_per_image=1,
 ) -> TrainingRows:
     """Open one split of a grounding dataset, or of several, to train on.
 
     Args, errors: as in `plvl.data.loading.load_grounding_dataset`, and
-        expressions_per_picture: rows about one picture that stay together (`plvl.data.picture_groups`). More than 1
+        expressions_per_image: rows about one image that stay together (`plvl.data.image_groups`). More than 1
             takes a pass over the labels, to count the groups.
 
     Raises:
-        ValueError: expressions_per_picture is less than 1.
+        ValueError: expressions_per_image is less than 1.
     """
-    size = expressions_per_picture
+    size = expressions_per_image
     if size < 1:
-        raise ValueError(f"expressions_per_picture must be 1 or more, got {size}")
+        raise ValueError(f"expressions_per_image must be 1 or more, got {size}")
     sources = open_sources(name, split, image_root, label_root, split_by)
     num_groups = {one: number_of_groups(source, size) for one, source in sources.items()}
     if size > 1:
@@ -72,7 +73,7 @@ def load_training_rows(
     stream = joined(parts, list(num_groups.values()), name, split, seed)
     if shuffle_buffer:
         stream = stream.shuffle(seed=seed, buffer_size=max(shuffle_buffer // size, 1))
-    check = RowCheck(set_sizes(sources), max_skipped)
+    check = SampleValidator(set_sizes(sources), max_skipped)
     return TrainingRows(stream, check, size * sum(num_groups.values()), size, shuffle_buffer, seed)
 
 
@@ -81,7 +82,7 @@ def report_repeated(sources, num_groups, size):
     for name, source in sources.items():
         repeated = num_groups[name] * size - source.num_rows
         logger.warning(
-            "%s: %d groups of %d rows about one picture; %d rows in 100 come again to fill their group",
+            "%s: %d groups of %d rows about one image; %d rows in 100 come again to fill their group",
             name,
             num_groups[name],
             size,

@@ -30,7 +30,7 @@ from plvl.data.source_files import (
 
 logger = logging.getLogger(__name__)
 
-_PICTURE_FOLDERS = ("VG_100K", "VG_100K_2", "")
+_IMAGE_FOLDERS = ("VG_100K", "VG_100K_2", "")
 _REGION_OF = re.compile(rb'"image_id"\s*:\s*(\d+)\s*[,}]')
 _REGION = {"region_id": int, "phrase": str, **dict.fromkeys(("x", "y", "width", "height"), int | float)}
 _BLOCK = 1 << 22
@@ -42,7 +42,7 @@ def open_split(name, split, image_root, label_root, hold_back=frozenset()):
     folder = Path(label_root) / "visual-genome"
     regions_file, images_file = existing_files(folder, ["region_descriptions.json", "image_data.json"], name)
     image_folder = existing_folder(Path(image_root) / "visual-genome", name)
-    held = held_pictures(label_root, hold_back)
+    held = held_images(label_root, hold_back)
     regions = count_regions(regions_file)
     held_back = sum(regions[number] for number in held)
     where = {
@@ -58,29 +58,29 @@ def open_split(name, split, image_root, label_root, hold_back=frozenset()):
 
 
 def read_rows(shard, name, regions_file, images_file, image_folder, held):
-    """Yield the rows of the pictures between two byte offsets of the regions file."""
+    """Yield the rows of the images between two byte offsets of the regions file."""
     images = read_images(images_file)
     for entry in read_array(regions_file, *shard):
         if not isinstance(entry, dict):
-            raise ValueError(f"{regions_file}: a picture with its regions is expected, got {str(entry)[:100]}")
-        check_entry(entry, {"id": int, "regions": list}, f"{regions_file}, picture {entry.get('id')}")
+            raise ValueError(f"{regions_file}: an image with its regions is expected, got {str(entry)[:100]}")
+        check_entry(entry, {"id": int, "regions": list}, f"{regions_file}, image {entry.get('id')}")
         if entry["id"] not in held:
             yield from _rows_of(entry, images, name, regions_file, image_folder)
 
 
-def held_pictures(label_root, hold_back):
-    """Numbers of Visual Genome's pictures that are COCO's pictures `hold_back`, by coco_id in image_data.json.
+def held_images(label_root, hold_back):
+    """Numbers of Visual Genome's images that are COCO's images `hold_back`, by coco_id in image_data.json.
 
     Args:
         label_root: where visual-genome/image_data.json lies; without it a warning says that nothing is known.
-        hold_back: numbers of COCO pictures.
+        hold_back: numbers of COCO images.
     """
     images_file = Path(label_root) / "visual-genome/image_data.json"
     if not hold_back:
         return frozenset()
     if not images_file.is_file():
         logger.warning(
-            "%s is missing: which pictures of Visual Genome are in a validation or test split of the RefCOCO "
+            "%s is missing: which images of Visual Genome are in a validation or test split of the RefCOCO "
             "family is not known, and none of them is held back from training",
             images_file,
         )
@@ -107,7 +107,7 @@ def _read_images(images_file, _time):
 
 
 def count_regions(regions_file):
-    """How many regions each picture has, {image_id: count}, found by a search that decodes nothing."""
+    """How many regions each image has, {image_id: count}, found by a search that decodes nothing."""
     regions, rest = Counter(), b""
     with open(regions_file, "rb") as file:
         while block := file.read(_BLOCK):
@@ -123,11 +123,11 @@ def count_regions(regions_file):
 def _rows_of(entry, images, name, regions_file, image_folder):
     number = entry["id"]
     height, width, _ = images.get(number, (None, None, None))
-    file_name = picture_name(image_folder, f"{number}.jpg")
-    check_entries(entry["regions"], _REGION, f"{regions_file}, picture {number}, regions")
+    file_name = image_name(image_folder, f"{number}.jpg")
+    check_entries(entry["regions"], _REGION, f"{regions_file}, image {number}, regions")
     for region in entry["regions"]:
         yield labelled_row(
-            f"{regions_file}, picture {number}, region {region['region_id']}",
+            f"{regions_file}, image {number}, region {region['region_id']}",
             path=os.path.join(image_folder, file_name),
             text=region["phrase"],
             bbox=[region["x"], region["y"], region["width"], region["height"]],
@@ -144,7 +144,7 @@ def _rows_of(entry, images, name, regions_file, image_folder):
         )
 
 
-def picture_name(image_folder, file_name):
+def image_name(image_folder, file_name):
     """The name with the folder it is in, such as VG_100K/1.jpg; as it is where it is in none of them."""
-    names = [os.path.join(folder, file_name) for folder in _PICTURE_FOLDERS]
+    names = [os.path.join(folder, file_name) for folder in _IMAGE_FOLDERS]
     return next((name for name in names if os.path.isfile(os.path.join(image_folder, name))), names[-1])

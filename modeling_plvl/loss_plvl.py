@@ -117,7 +117,7 @@ def box_losses(pred_boxes, center_probability, boxes, loss_alpha: float) -> dict
 
     Args:
         pred_boxes, boxes (`torch.Tensor` of shape `(batch_size, 4)`): cx, cy, w, h in 0..1. The true box is
-            cut at the picture's border.
+            cut at the image's border.
         center_probability (`torch.Tensor` of shape `(batch_size, rows, columns)`): in 0..1, clamped.
     """
     pred_corners = box_convert(pred_boxes.float(), "cxcywh", "xyxy")

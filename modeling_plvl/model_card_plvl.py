@@ -56,9 +56,9 @@ pip install plvl-*.whl    # or elsewhere, from the wheel that `pip wheel --no-de
 
 BODY = """# {name}
 
-PLVL (Progressive Language-guided Visual Learning, [arXiv 2504.16145](https://arxiv.org/abs/2504.16145)) is given a
-picture and an expression, such as "the man in the red shirt", and answers with {answers}.
-The expression enters the vision encoder block by block. Pictures are seen at {image_size} × {image_size} pixels;
+PLVL (Progressive Language-guided Visual Learning, [arXiv 2504.16145](https://arxiv.org/abs/2504.16145)) is given an
+image and an expression, such as "the man in the red shirt", and answers with {answers}.
+The expression enters the vision encoder block by block. Images are seen at {image_size} × {image_size} pixels;
 the text encoder is of the type {text_encoder}.
 {image}{results}
 ## How to use
@@ -69,9 +69,9 @@ It needs the project [PLVL]({project}), which is on no package index:
 {install}```
 
 ```python
-{pipeline_example}answer = pipe("picture.jpg", "the man in the red shirt")
+{pipeline_example}answer = pipe("image.jpg", "the man in the red shirt")
 {use_answer}
-answers = pipe("picture.jpg", ["the man in the red shirt", "the left cup"])  # the picture is embedded once
+answers = pipe("image.jpg", ["the man in the red shirt", "the left cup"])  # the image is embedded once
 ```
 
 `AutoModel` and `AutoProcessor` load it too; `processor.post_process_grounding` turns outputs into pixels.

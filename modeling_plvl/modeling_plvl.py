@@ -1,4 +1,4 @@
-"""PLVL (arXiv 2504.16145): a picture and an expression in, a box and a mask out.
+"""PLVL (arXiv 2504.16145): an image and an expression in, a box and a mask out.
 
 Read from top to bottom: the outputs, the decoder, the head, the model. The vision encoder is in vision_plvl.py.
 """
@@ -39,12 +39,12 @@ RARE_LOGIT = -2.19
 @dataclass
 class PLVLOutput(ModelOutput):
     """
-    What [`PLVLModel`] gives. `rows` × `columns` is the patch grid, `height` × `width` the picture's size.
+    What [`PLVLModel`] gives. `rows` × `columns` is the patch grid, `height` × `width` the image's size.
 
     Args:
         loss (`torch.FloatTensor` of shape `()`, *optional*, with `labels`): sum of `loss_dict`.
         loss_dict (`dict[str, torch.FloatTensor]`, *optional*, with `labels`): the losses by name, weighted.
-        pred_boxes (`torch.FloatTensor` of shape `(batch_size, 4)`): cx, cy, w, h as shares of the picture.
+        pred_boxes (`torch.FloatTensor` of shape `(batch_size, 4)`): cx, cy, w, h as shares of the image.
         pred_masks (`torch.FloatTensor` of shape `(batch_size, height, width)`): mask logits.
         center_logits (`torch.FloatTensor` of shape `(batch_size, rows, columns)`): where the object's centre is.
         size (`torch.FloatTensor` of shape `(batch_size, 2, rows, columns)`): w and h of a box centred there.
@@ -56,8 +56,8 @@ class PLVLOutput(ModelOutput):
         hidden_states (`tuple[torch.FloatTensor]`, *optional*, with `output_hidden_states=True`): what entered
             the first vision block and what left each, of shape `(batch_size, rows * columns, hidden_size)`, row
             by row; with `image_embeddings`, these, and what left the first block that language enters and each one
-            after. With fewer pictures than expressions, the states of `pixel_values` before language enters
-            are the pictures', of their number.
+            after. With fewer images than expressions, the states of `pixel_values` before language enters
+            are the images', of their number.
         attentions (`tuple[torch.FloatTensor]`, *optional*, with `output_attentions=True`): of each vision block,
             `(batch_size, heads, tokens, tokens)`; blocks with windows have `batch_size * windows` first.
         cross_attentions (`tuple[torch.FloatTensor]`, *optional*, with `output_attentions=True`): of each vision
@@ -188,7 +188,7 @@ def clamped_sigmoid(logits: torch.Tensor) -> torch.Tensor:
 
 
 def read_boxes(center_logits: torch.Tensor, offset: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
-    """The box at the best centre cell: `(batch_size, 4)`, cx, cy, w, h as shares of the picture."""
+    """The box at the best centre cell: `(batch_size, 4)`, cx, cy, w, h as shares of the image."""
     rows, columns = center_logits.shape[-2:]
     # Of the logits: as probabilities, clamped or in half precision, cells that are sure would tie.
     best = center_logits.flatten(1).argmax(1)
@@ -250,11 +250,11 @@ class PLVLPreTrainedModel(ModelCardMixin, PreTrainedModel):
 
 class PLVLModel(PLVLPreTrainedModel):
     """
-    Progressive Language-guided Visual Learning: finds what an expression means in a picture.
+    Progressive Language-guided Visual Learning: finds what an expression means in an image.
 
     The text encoder reads the expression, the vision encoder lets it in block by block, the decoder and the head
     give box and mask. What comes before language first enters a block, that block's self-attention included, depends
-    on the picture alone: `get_image_embeddings` runs it once for many expressions.
+    on the image alone: `get_image_embeddings` runs it once for many expressions.
     """
 
     def __init__(self, config: PLVLConfig):
@@ -284,7 +284,7 @@ class PLVLModel(PLVLPreTrainedModel):
 
     def get_image_embeddings(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """
-        What the picture alone decides, to be given to `forward` as `image_embeddings` with many expressions.
+        What the image alone decides, to be given to `forward` as `image_embeddings` with many expressions.
 
         Args:
             pixel_values (`torch.Tensor` of shape `(batch_size, channels, height, width)`): normalised.
@@ -308,7 +308,7 @@ class PLVLModel(PLVLPreTrainedModel):
         r"""
         Args:
             pixel_values (`torch.FloatTensor` of shape `(batch_size, channels, height, width)`, *optional*):
-                pictures from [`PLVLProcessor`]; sides are multiples of the patch size. With fewer pictures than
+                images from [`PLVLProcessor`]; sides are multiples of the patch size. With fewer images than
                 expressions, each serves as many expressions as the others, which follow one another.
             input_ids (`torch.LongTensor` of shape `(batch_size, sequence_length)`): the expressions.
             attention_mask (`torch.Tensor` of shape `(batch_size, sequence_length)`, *optional*): 0 at padding.
@@ -328,7 +328,7 @@ class PLVLModel(PLVLPreTrainedModel):
             self._say_what_gives_attentions()
         if image_embeddings is None:
             image_embeddings = self.get_image_embeddings(pixel_values)
-        self._check_number_of_pictures(image_embeddings.shape[0], input_ids.shape[0])
+        self._check_number_of_images(image_embeddings.shape[0], input_ids.shape[0])
         if 1 < image_embeddings.shape[0] < input_ids.shape[0]:
             image_embeddings = image_embeddings.repeat_interleave(input_ids.shape[0] // image_embeddings.shape[0], 0)
         rows, columns = image_embeddings.shape[1:3]
@@ -390,11 +390,11 @@ class PLVLModel(PLVLPreTrainedModel):
             raise ValueError(f"the sides of pixel_values must be multiples of {patch_size}, got {shape[2:]}")
 
     @staticmethod
-    def _check_number_of_pictures(num_pictures: int, num_expressions: int):
-        if num_pictures == 0 or num_expressions % num_pictures:
+    def _check_number_of_images(num_images: int, num_expressions: int):
+        if num_images == 0 or num_expressions % num_images:
             raise ValueError(
-                f"got {num_pictures} pictures and {num_expressions} expressions; "
-                "give each picture as many expressions as the others"
+                f"got {num_images} images and {num_expressions} expressions; "
+                "give each image as many expressions as the others"
             )
 
 

@@ -27,7 +27,7 @@ class NamedOutputs(nn.Module):
         return tuple(outputs[name] for name in self.names)
 
 
-def export_onnx(model: PLVLModel, path, picture_size: tuple[int, int] | None = None) -> tuple[str, ...]:
+def export_onnx(model: PLVLModel, path, image_size: tuple[int, int] | None = None) -> tuple[str, ...]:
     """
     Writes a model as ONNX, in the operator set that the installed exporter prefers (extra `onnx` of this project). A
     file of that name gives way once the new one is written.
@@ -39,24 +39,24 @@ def export_onnx(model: PLVLModel, path, picture_size: tuple[int, int] | None = N
     Args:
         model (`PLVLModel`): its weights' dtype becomes the file's.
         path: of the file; folders on the way to it are made.
-        picture_size (`tuple[int, int]`, *optional*): height and width of the pictures, in pixels; the size that the
+        image_size (`tuple[int, int]`, *optional*): height and width of the images, in pixels; the size that the
             model was made for by default.
 
     Returns:
         `tuple[str, ...]`: the outputs' names.
 
     Raises:
-        ValueError: the model is neither in float32 nor in float16, or the pictures' sides are no multiples of its
+        ValueError: the model is neither in float32 nor in float16, or the images' sides are no multiples of its
             patches'.
     """
     if model.dtype not in (torch.float32, torch.float16):
         raise ValueError(f"a model in {model.dtype} has operators that ONNX Runtime lacks: load it in torch.float32")
     names = BOX_OUTPUTS * model.head.has_boxes + MASK_OUTPUTS * model.head.has_masks
     vision_config = model.config.vision_config
-    height, width = picture_size or 2 * (vision_config.image_size,)
+    height, width = image_size or 2 * (vision_config.image_size,)
     if any(side < 1 or side % vision_config.patch_size for side in (height, width)):
         raise ValueError(
-            f"the sides of the pictures must be multiples of the patches' {vision_config.patch_size} pixels, got "
+            f"the sides of the images must be multiples of the patches' {vision_config.patch_size} pixels, got "
             f"{height} × {width}"
         )
     ids = torch.ones(TRACED_BATCH_SIZE, TRACED_LENGTH, dtype=torch.long, device=model.device)

@@ -1,5 +1,5 @@
 """
-Positions in PLVL's vision encoder: tables, resized to the grid of the picture and kept while they stay true, and what
+Positions in PLVL's vision encoder: tables, resized to the grid of the image and kept while they stay true, and what
 the relative ones add to attention.
 """
 

@@ -8,8 +8,8 @@ from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from plvl.configuration.configuration_plvl import PLVLConfig, PLVLVisionConfig
-from plvl.modeling_plvl.attention_in_pieces_plvl import attend_in_pieces
 from plvl.modeling_plvl.attention_plvl import PLVLAttention, attend
+from plvl.modeling_plvl.chunked_attention_plvl import chunked_attention
 from plvl.modeling_plvl.position_plvl import (
     TableCache,
     absolute_position_table,
@@ -61,7 +61,7 @@ class PLVLVisionAttention(nn.Module):
         )
         uses_sdpa = self.config._attn_implementation == "sdpa"
         if uses_sdpa and query.device.type == "cpu" and not in_graph_or_training():
-            output, weights = attend_in_pieces(self, query, key, value, *tables, scaling=self.scaling), None
+            output, weights = chunked_attention(self, query, key, value, *tables, scaling=self.scaling), None
         else:
             query, key = widen_query(query, *tables, self.scaling), widen_key(key, rows, columns)
             output, weights = attend(self, query, key, value, scaling=1.0)
@@ -69,7 +69,7 @@ class PLVLVisionAttention(nn.Module):
 
 
 class PLVLVisionEmbeddings(nn.Module):
-    """Patches of the picture plus absolute positions: `(batch_size, rows, columns, hidden_size)`."""
+    """Patches of the image plus absolute positions: `(batch_size, rows, columns, hidden_size)`."""
 
     def __init__(self, config: PLVLVisionConfig):
         super().__init__()
@@ -104,7 +104,7 @@ def image_token_norm(config: PLVLConfig) -> nn.Module:
     return nn.LayerNorm(config.vision_config.hidden_size, eps=config.vision_config.layer_norm_eps)
 
 
-class PLVLTextGuidance(nn.Module):
+class PLVLTextCrossAttentionAdapter(nn.Module):
     """What language does inside a vision block: image tokens attend to the adapted text."""
 
     def __init__(self, config: PLVLConfig):
@@ -140,7 +140,9 @@ class PLVLVisionLayer(GradientCheckpointingLayer):
         self.attention = PLVLVisionAttention(
             config, vision_config.relative_position_grid_size if is_global else vision_config.window_size
         )
-        self.text_guidance = PLVLTextGuidance(config) if layer_idx in config.cross_attention_layers else None
+        self.text_guidance = (
+            PLVLTextCrossAttentionAdapter(config) if layer_idx in config.cross_attention_layers else None
+        )
         self.norm2 = nn.LayerNorm(hidden_size, eps=eps)
         intermediate_size = int(hidden_size * vision_config.mlp_ratio)
         self.fc1 = nn.Linear(hidden_size, intermediate_size)
@@ -160,7 +162,7 @@ class PLVLVisionLayer(GradientCheckpointingLayer):
     ):
         """
         A block that language enters stops before it when it is given no text, and goes on from there when it is
-        given its own tokens back, with the text and `has_attended`. One picture's tokens then serve all expressions.
+        given its own tokens back, with the text and `has_attended`. One image's tokens then serve all expressions.
 
         `hidden_states`: `(batch_size, rows * columns, hidden_size)`. Gives what leaves the block and what waits in it
         for the text: one of the two, of the same shape, and None for the other.
@@ -189,7 +191,7 @@ class PLVLVisionLayer(GradientCheckpointingLayer):
 
 
 class PLVLVisionEncoder(nn.Module):
-    """What depends on the picture alone, up to where language first enters a block, and what comes after."""
+    """What depends on the image alone, up to where language first enters a block, and what comes after."""
 
     def __init__(self, config: PLVLConfig):
         super().__init__()
@@ -211,7 +213,7 @@ class PLVLVisionEncoder(nn.Module):
 
     def forward(self, image_embeddings, text_hidden_states, attention_mask):
         """
-        `image_embeddings`: from `embed`, of as many pictures as expressions, or of one for all of them; gives
+        `image_embeddings`: from `embed`, of as many images as expressions, or of one for all of them; gives
         `(batch_size, rows * columns, hidden_size)`.
         """
         rows, columns = image_embeddings.shape[1:3]

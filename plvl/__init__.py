@@ -1,4 +1,4 @@
-"""PLVL: box and mask for an expression in a picture (Progressive Language-guided Visual Learning).
+"""PLVL: box and mask for an expression in an image (Progressive Language-guided Visual Learning).
 
 The names below are imported when they are first used. Importing this package registers PLVL with
 Transformers' Auto classes and the pipeline "visual-grounding".

@@ -1,4 +1,5 @@
-"""Makes Transformers' Auto classes and pipelines know PLVL without importing Transformers before its user does.
+"""Makes Transformers' Auto classes and pipelines know PLVL without importing Transformers before its user does, and
+modules of PLVL known by the names that they had in earlier versions.
 
 Each room registers its classes when it is imported, but importing a room, and Transformers' Auto classes with
 it, takes seconds. So the front door leaves that to a hook that imports a room once the Auto class it serves
@@ -9,6 +10,7 @@ import importlib
 import importlib.abc
 import importlib.machinery
 import sys
+import warnings
 
 _AUTO = "transformers.models.auto"
 _SERVED_BY = {
@@ -53,7 +55,31 @@ class _AfterImport(importlib.abc.MetaPathFinder):
         return spec
 
 
+class _EarlierNames(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds a module of today under a name of plvl.configuration.earlier_names, with a warning."""
+
+    def find_spec(self, fullname, path=None, target=None):
+        if not fullname.startswith("plvl."):
+            return None
+        from plvl.configuration.earlier_names import MODULES
+
+        return importlib.machinery.ModuleSpec(fullname, self) if fullname in MODULES else None
+
+    def create_module(self, spec):
+        return None
+
+    def exec_module(self, module):
+        from plvl.configuration.earlier_names import MODULES
+
+        name, renamed = MODULES[module.__name__]
+        warnings.warn(f"{module.__name__} is called {name} now", FutureWarning, stacklevel=2)
+        current = importlib.import_module(name)
+        public = {each: value for each, value in vars(current).items() if not each.startswith("_")}
+        vars(module).update(public, **{old: getattr(current, new) for old, new in renamed.items()})
+
+
 def register_auto_classes():
     """Has PLVL registered with the four Auto classes it needs and with the pipelines, now or when they are used."""
     sys.meta_path.insert(0, _AfterImport())
+    sys.meta_path.append(_EarlierNames())
     _import_rooms()

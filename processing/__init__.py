@@ -1,4 +1,4 @@
-"""Pictures and expressions into the network, answers out of it, and drawn."""
+"""Images and expressions into the network, answers out of it, and drawn."""
 
 from transformers import AutoImageProcessor, AutoProcessor
 

@@ -1,4 +1,4 @@
-"""Draws the answers to several expressions on one picture, each in a colour of its own, over a legend."""
+"""Draws the answers to several expressions on one image, each in a colour of its own, over a legend."""
 
 import math
 
@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from plvl.processing.drawing import PREDICTED_COLOUR, draw_mask
 from plvl.processing.fonts import font_for
 
-# Told apart on light and on dark pictures; the first is that of a lone answer.
+# Told apart on light and on dark images; the first is that of a lone answer.
 COLOURS = (
     PREDICTED_COLOUR,
     (30, 136, 229),
@@ -19,7 +19,7 @@ COLOURS = (
     (255, 112, 32),
     (233, 30, 160),
 )
-# A narrower picture is enlarged so far, or its words could not be read; but not beyond this height, which would cost
+# A narrower image is enlarged so far, or its words could not be read; but not beyond this height, which would cost
 # memory without end: there white beside it makes up for the rest.
 READABLE_WIDTH = 480
 HIGHEST_ENLARGED = 4 * READABLE_WIDTH
@@ -29,34 +29,34 @@ HALO = (20, 20, 20)
 
 def draw_answers(image: Image.Image, answers: list[dict]) -> Image.Image:
     """
-    Draws what each expression means on a picture, and under it a legend of expressions and confidences. Where there
+    Draws what each expression means on an image, and under it a legend of expressions and confidences. Where there
     are several, their numbers tie boxes and legend together.
 
     Args:
-        image (`PIL.Image.Image`): the picture; it is not changed.
+        image (`PIL.Image.Image`): the image; it is not changed.
         answers (`list[dict]`): each with `"label"` (the expression) and, as far as there are, `"score"` (0..1),
             `"box"` (x1, y1, x2, y2 in pixels) and `"mask"` (array of shape `(height, width)`, true inside).
 
     Returns:
-        `PIL.Image.Image`: at least 480 pixels wide. The picture is at its top left, enlarged a whole number of times
+        `PIL.Image.Image`: at least 480 pixels wide. The image is at its top left, enlarged a whole number of times
         where it is narrower than that.
     """
     enlargement = _enlargement(*image.size)
-    picture = image.convert("RGB")
+    image = image.convert("RGB")
     for answer, colour in _coloured(answers):
         if answer.get("mask") is not None:
-            picture = draw_mask(picture, np.asarray(answer["mask"], dtype=bool), colour)
+            image = draw_mask(image, np.asarray(answer["mask"], dtype=bool), colour)
     if enlargement > 1:
-        size = (picture.width * enlargement, picture.height * enlargement)
-        picture = picture.resize(size, Image.Resampling.BICUBIC)
-    if picture.width < READABLE_WIDTH:
-        picture = ImageOps.expand(picture, (0, 0, READABLE_WIDTH - picture.width, 0), "white")
-    font = font_for(" ".join(answer["label"] for answer in answers), max(picture.width // 36, 15))
-    _draw_boxes(picture, answers, enlargement, font)
-    legend = _legend(picture.width, answers, font)
-    drawn = Image.new("RGB", (picture.width, picture.height + legend.height), "white")
-    drawn.paste(picture)
-    drawn.paste(legend, (0, picture.height))
+        size = (image.width * enlargement, image.height * enlargement)
+        image = image.resize(size, Image.Resampling.BICUBIC)
+    if image.width < READABLE_WIDTH:
+        image = ImageOps.expand(image, (0, 0, READABLE_WIDTH - image.width, 0), "white")
+    font = font_for(" ".join(answer["label"] for answer in answers), max(image.width // 36, 15))
+    _draw_boxes(image, answers, enlargement, font)
+    legend = _legend(image.width, answers, font)
+    drawn = Image.new("RGB", (image.width, image.height + legend.height), "white")
+    drawn.paste(image)
+    drawn.paste(legend, (0, image.height))
     return drawn
 
 
@@ -90,9 +90,9 @@ def _coloured(answers):
     return [(answer, COLOURS[index % len(COLOURS)]) for index, answer in enumerate(answers)]
 
 
-def _draw_boxes(picture, answers, enlargement, font):
-    draw = ImageDraw.Draw(picture)
-    line = max(min(picture.size) // 150, 3)
+def _draw_boxes(image, answers, enlargement, font):
+    draw = ImageDraw.Draw(image)
+    line = max(min(image.size) // 150, 3)
     boxes = [
         None if answer.get("box") is None else [float(side) * enlargement for side in answer["box"]]
         for answer in answers
@@ -107,7 +107,7 @@ def _draw_boxes(picture, answers, enlargement, font):
     for index, (box, (answer, colour)) in enumerate(zip(boxes, _coloured(answers), strict=True)):
         tag = _tag(answer, index, len(answers))
         if box is not None and tag:
-            taken.append(_draw_tag(draw, picture.size, box, tag, colour, font, taken))
+            taken.append(_draw_tag(draw, image.size, box, tag, colour, font, taken))
 
 
 def _tag(answer, index, count) -> str:
@@ -117,7 +117,7 @@ def _tag(answer, index, count) -> str:
 
 
 def _draw_tag(draw, size, box, tag, colour, font, taken):
-    """Draws the tag at the box's corner that is free, inside the picture; gives the place it takes."""
+    """Draws the tag at the box's corner that is free, inside the image; gives the place it takes."""
     padding = font.size // 4
     width, height = font.getlength(tag) + 2 * padding, font.size + 2 * padding
     x1, y1, x2, y2 = box

@@ -1,6 +1,6 @@
-"""PLVL's training transform: random steps that change picture, box, mask and expression together.
+"""PLVL's training transform: random steps that change image, box, mask and expression together.
 
-Each step takes a [`GroundingSample`] and gives a new one. [`PLVLImageProcessor`] follows: it finds the pictures in
+Each step takes a [`GroundingSample`] and gives a new one. [`PLVLImageProcessor`] follows: it finds the images in
 the network's size and normalises them as in evaluation. All draws come from torch's global random generator, which a
 DataLoader seeds anew for each worker and epoch, from the run's seed.
 """
@@ -14,9 +14,9 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tvF
 
 from plvl.processing.expression_words import says_position, swap_sides
-from plvl.processing.grounding_sample import GroundingSample, Referent
+from plvl.processing.grounding_sample import GroundingSample, Target
 
-# The sizes below are those of the authors' model, whose pictures have this side; others scale with theirs.
+# The sizes below are those of the authors' model, whose images have this side; others scale with theirs.
 BASE_SIZE = 448
 LONG_SIDES = (448, 416, 384, 352, 320, 288, 256)
 CROP_SHORT_SIDES = (400, 500, 600)
@@ -29,11 +29,11 @@ GREY = torch.tensor([[0.299, 0.587, 0.114]])  # how bright red, green and blue a
 @dataclass(frozen=True)
 class RandomCrop:
     """
-    With probability `p` keeps a random part of the picture, but every object whole; unless an expression says left,
+    With probability `p` keeps a random part of the image, but every object whole; unless an expression says left,
     right, top, bottom or middle, which may not be true of the part.
 
-    The sides of the part are drawn, each for itself, between `min_side` and `max_side` pixels of the picture as it
-    were with its short side resized to one of `short_sides`. It is cut from the picture as it is: one resizing
+    The sides of the part are drawn, each for itself, between `min_side` and `max_side` pixels of the image as it
+    were with its short side resized to one of `short_sides`. It is cut from the image as it is: one resizing
     follows, and a second one before would only blur. Where the objects reach further than the drawn side, the side is
     theirs. Boxes and masks move with the part; the expressions stay.
     """
@@ -44,21 +44,21 @@ class RandomCrop:
     p: float = 0.5
 
     def __call__(self, sample: GroundingSample) -> GroundingSample:
-        if _random() >= self.p or any(says_position(referent.text) for referent in sample.referents):
+        if _random() >= self.p or any(says_position(target.text) for target in sample.targets):
             return sample
         height, width = sample.image.shape[-2:]
-        x1, y1, x2, y2 = zip(*(referent.box for referent in sample.referents), strict=True)
+        x1, y1, x2, y2 = zip(*(target.box for target in sample.targets), strict=True)
         enlargement = _choice(self.short_sides) / min(height, width)
         left, right = self._part_of_axis(width, min(x1), max(x2), enlargement)
         top, bottom = self._part_of_axis(height, min(y1), max(y2), enlargement)
         shares = left / width, top / height, right / width, bottom / height
 
-        def moved(referent: Referent) -> Referent:
-            x1, y1, x2, y2 = referent.box
+        def moved(target: Target) -> Target:
+            x1, y1, x2, y2 = target.box
             box = (x1 - left, y1 - top, x2 - left, y2 - top)
-            return replace(referent, box=box, mask=referent.mask and referent.mask.part(*shares))
+            return replace(target, box=box, mask=target.mask and target.mask.part(*shares))
 
-        return GroundingSample(sample.image[:, top:bottom, left:right], tuple(map(moved, sample.referents)))
+        return GroundingSample(sample.image[:, top:bottom, left:right], tuple(map(moved, sample.targets)))
 
     def _part_of_axis(self, length: int, low: float, high: float, enlargement: float) -> tuple[int, int]:
         """First pixel of the part and the one behind its last, on an axis where the object is from low to high."""
@@ -75,7 +75,7 @@ class RandomLongSide:
     """
     Resizes the long side to one of `long_sides`, keeping the aspect (bilinear, antialiased); the expression stays.
 
-    As every picture is stretched to the network's size afterwards, this changes its sharpness only.
+    As every image is stretched to the network's size afterwards, this changes its sharpness only.
     """
 
     long_sides: tuple[int, ...]
@@ -93,7 +93,7 @@ class RandomColors:
     With probability `p` changes brightness, contrast and saturation, in random order, by factors drawn from
     1 - strength to 1 + strength; box, mask and expression stay.
 
-    Each mixes the picture with another: with black, with its mean grey, with its own grey version. All three are
+    Each mixes the image with another: with black, with its mean grey, with its own grey version. All three are
     linear, so they are put together and applied at once; values are rounded and cut to 0..255 at the end.
     """
 
@@ -134,7 +134,7 @@ def change_colors(image: torch.Tensor, factors: list[float], order: list[int]) -
 @dataclass(frozen=True)
 class RandomBlur:
     """
-    With probability `p` blurs the picture with a Gaussian of a sigma, in pixels, drawn between `sigmas`; box, mask
+    With probability `p` blurs the image with a Gaussian of a sigma, in pixels, drawn between `sigmas`; box, mask
     and expression stay.
     """
 
@@ -147,14 +147,14 @@ class RandomBlur:
         low, high = self.sigmas
         sigma = low + _random() * (high - low)
         kernel_size = 2 * math.ceil(3 * sigma) + 1
-        # The blur fills its border by reflection, of which a thin picture has too little.
+        # The blur fills its border by reflection, of which a thin image has too little.
         kernel = [min(kernel_size, 2 * side - 1) for side in sample.image.shape[:0:-1]]
         return replace(sample, image=tvF.gaussian_blur(sample.image, kernel, [sigma, sigma]))
 
 
 @dataclass(frozen=True)
 class RandomMirror:
-    """With probability `p` mirrors picture, box and mask, and swaps left and right in the expression."""
+    """With probability `p` mirrors image, box and mask, and swaps left and right in the expression."""
 
     p: float = 0.5
 
@@ -163,19 +163,19 @@ class RandomMirror:
             return sample
         width = sample.image.shape[-1]
 
-        def mirrored(referent: Referent) -> Referent:
-            x1, y1, x2, y2 = referent.box
+        def mirrored(target: Target) -> Target:
+            x1, y1, x2, y2 = target.box
             box = (width - x2, y1, width - x1, y2)
-            return Referent(swap_sides(referent.text), box, referent.mask and referent.mask.mirrored())
+            return Target(swap_sides(target.text), box, target.mask and target.mask.mirrored())
 
-        return GroundingSample(tvF.horizontal_flip(sample.image), tuple(map(mirrored, sample.referents)))
+        return GroundingSample(tvF.horizontal_flip(sample.image), tuple(map(mirrored, sample.targets)))
 
 
 @dataclass(frozen=True)
 class Stretch:
     """
-    Stretches picture, box and mask to the network's size as evaluation does, bilinearly with corners aligned. The
-    picture stays uint8, so a value may be off by one. The expression stays.
+    Stretches image, box and mask to the network's size as evaluation does, bilinearly with corners aligned. The
+    image stays uint8, so a value may be off by one. The expression stays.
     """
 
     height: int
@@ -191,14 +191,14 @@ def training_augmentation(
     size: dict, crop: bool = True, scale: bool = True, color: bool = True, blur: bool = False
 ) -> v2.Compose:
     """
-    The authors' training transform for a network of any picture size.
+    The authors' training transform for a network of any image size.
 
     Args:
-        size (`dict`): `"height"` and `"width"` of the network's pictures, as the image processor's `size`.
-        crop (`bool`): whether every other picture is cut to a part of it.
+        size (`dict`): `"height"` and `"width"` of the network's images, as the image processor's `size`.
+        crop (`bool`): whether every other image is cut to a part of it.
         scale (`bool`): whether the long side is drawn from seven sizes, or always the network's.
         color (`bool`): whether brightness, contrast and saturation change.
-        blur (`bool`): whether every other picture is blurred.
+        blur (`bool`): whether every other image is blurred.
 
     Returns:
         the steps one after the other, from [`GroundingSample`] to [`GroundingSample`]; `.transforms` lists them.
@@ -221,14 +221,14 @@ def training_augmentation(
     )
 
 
-def _resized_referents(sample: GroundingSample, height: int, width: int) -> tuple[Referent, ...]:
+def _resized_referents(sample: GroundingSample, height: int, width: int) -> tuple[Target, ...]:
     y_scale, x_scale = height / sample.image.shape[-2], width / sample.image.shape[-1]
 
-    def resized(referent: Referent) -> Referent:
-        x1, y1, x2, y2 = referent.box
-        return replace(referent, box=(x1 * x_scale, y1 * y_scale, x2 * x_scale, y2 * y_scale))
+    def resized(target: Target) -> Target:
+        x1, y1, x2, y2 = target.box
+        return replace(target, box=(x1 * x_scale, y1 * y_scale, x2 * x_scale, y2 * y_scale))
 
-    return tuple(map(resized, sample.referents))
+    return tuple(map(resized, sample.targets))
 
 
 def _random() -> float:

@@ -1,4 +1,4 @@
-"""Draws what was grounded: the expression above the picture, the mask and box on it."""
+"""Draws what was grounded: the expression above the image, the mask and box on it."""
 
 import textwrap
 
@@ -15,25 +15,25 @@ CAPTION_MARGIN = 8
 
 def draw_grounding(image: Image.Image, text: str, answers: list[dict]) -> Image.Image:
     """
-    Draws answers to one expression on a picture.
+    Draws answers to one expression on an image.
 
     Args:
-        image (`PIL.Image.Image`): the picture; it is not changed.
-        text (`str`): the expression, written above the picture.
+        image (`PIL.Image.Image`): the image; it is not changed.
+        text (`str`): the expression, written above the image.
         answers (`list[dict]`): each with `"colour"` (red, green, blue) and, as far as there are, `"box"` (x1, y1, x2,
             y2 in pixels), `"mask"` (array of shape `(height, width)`, true inside) and `"label"`, written at the box.
     """
-    picture = image.convert("RGB")
+    image = image.convert("RGB")
     for answer in answers:
         if answer.get("mask") is not None:
-            picture = draw_mask(picture, np.asarray(answer["mask"], dtype=bool), answer["colour"])
-    draw = ImageDraw.Draw(picture)
-    font_size = max(picture.width // 22, 11)
+            image = draw_mask(image, np.asarray(answer["mask"], dtype=bool), answer["colour"])
+    draw = ImageDraw.Draw(image)
+    font_size = max(image.width // 22, 11)
     for answer in answers:
         if answer.get("box") is None:
             continue
         box = [float(value) for value in answer["box"]]
-        draw.rectangle(box, outline=answer["colour"], width=max(min(picture.size) // 150, 2))
+        draw.rectangle(box, outline=answer["colour"], width=max(min(image.size) // 150, 2))
         if answer.get("label"):
             draw.text(
                 (box[0] + 4, box[1] + 2),
@@ -43,7 +43,7 @@ def draw_grounding(image: Image.Image, text: str, answers: list[dict]) -> Image.
                 stroke_width=2,
                 stroke_fill="white",
             )
-    return _with_caption(picture, text, font_size)
+    return _with_caption(image, text, font_size)
 
 
 def contact_sheet(tiles: list[Image.Image], columns: int, tile_width: int = 320) -> Image.Image:
@@ -58,23 +58,21 @@ def contact_sheet(tiles: list[Image.Image], columns: int, tile_width: int = 320)
     return sheet
 
 
-def draw_mask(picture: Image.Image, mask: np.ndarray, colour) -> Image.Image:
+def draw_mask(image: Image.Image, mask: np.ndarray, colour) -> Image.Image:
     """
     The mask's inside tinted, its border (two pixels, of large images more) in the full colour, so that two masks can
     be told apart.
     """
-    if mask.shape != picture.size[::-1]:
-        raise ValueError(
-            f"a mask of {mask.shape} cannot be drawn on a picture of {picture.size[::-1]} (height, width)"
-        )
-    drawn, whole = picture.copy(), Image.fromarray(mask.astype(np.uint8) * 255)
+    if mask.shape != image.size[::-1]:
+        raise ValueError(f"a mask of {mask.shape} cannot be drawn on an image of {image.size[::-1]} (height, width)")
+    drawn, whole = image.copy(), Image.fromarray(mask.astype(np.uint8) * 255)
     place = whole.getbbox()
     if place is None:
         return drawn
-    border = max(min(picture.size) // 400, 2)
+    border = max(min(image.size) // 400, 2)
     # Neighbours of the object's box count, those of the image's edge do not.
     around = [max(place[0] - border, 0), max(place[1] - border, 0), place[2] + border, place[3] + border]
-    around[2:] = min(around[2], picture.width), min(around[3], picture.height)
+    around[2:] = min(around[2], image.width), min(around[3], image.height)
     whole, part = whole.crop(around), drawn.crop(around)
     # The mean of a window is all white where all of it is inside.
     inside = whole.filter(ImageFilter.BoxBlur(border)).point(lambda value: 255 * (value == 255))
@@ -85,13 +83,13 @@ def draw_mask(picture: Image.Image, mask: np.ndarray, colour) -> Image.Image:
     return drawn
 
 
-def _with_caption(picture: Image.Image, text: str, font_size: int) -> Image.Image:
+def _with_caption(image: Image.Image, text: str, font_size: int) -> Image.Image:
     font = font_for(text, font_size)
-    line_length = max(int((picture.width - 2 * CAPTION_MARGIN) / (0.55 * font_size)), 8)
+    line_length = max(int((image.width - 2 * CAPTION_MARGIN) / (0.55 * font_size)), 8)
     lines = textwrap.fill(text, line_length)
-    left, top, right, bottom = ImageDraw.Draw(picture).multiline_textbbox((0, 0), lines, font=font)
+    left, top, right, bottom = ImageDraw.Draw(image).multiline_textbbox((0, 0), lines, font=font)
     caption_height = int(bottom - top) + 2 * CAPTION_MARGIN
-    captioned = Image.new("RGB", (picture.width, picture.height + caption_height), "white")
-    captioned.paste(picture, (0, caption_height))
+    captioned = Image.new("RGB", (image.width, image.height + caption_height), "white")
+    captioned.paste(image, (0, caption_height))
     ImageDraw.Draw(captioned).multiline_text((CAPTION_MARGIN, CAPTION_MARGIN - top), lines, fill="black", font=font)
     return captioned

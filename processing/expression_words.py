@@ -1,4 +1,4 @@
-"""Words in an expression that say where the object is, which cropping and mirroring a picture make untrue."""
+"""Words in an expression that say where the object is, which cropping and mirroring an image make untrue."""
 
 import re
 
@@ -32,7 +32,7 @@ def says_position(text: str) -> bool:
 
 def swap_sides(text: str) -> str:
     """
-    The expression for the mirrored picture: left becomes right and right left, also in leftmost, left-hand, lefthand,
+    The expression for the mirrored image: left becomes right and right left, also in leftmost, left-hand, lefthand,
     leftside and leftward.
 
     Case is kept (Left, LEFT), and no other word is touched: bright, upright and cleft stay, and so does a right that

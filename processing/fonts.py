@@ -40,13 +40,11 @@ def font_for(text: str, size: int) -> ImageFont.FreeTypeFont:
 
 
 def _lacking(text: str, font: ImageFont.FreeTypeFont) -> set[str]:
-    nothing = _picture_of(_NO_CHARACTER, font)
-    return {
-        character for character in set(text) if not character.isspace() and _picture_of(character, font) == nothing
-    }
+    nothing = _image_of(_NO_CHARACTER, font)
+    return {character for character in set(text) if not character.isspace() and _image_of(character, font) == nothing}
 
 
-def _picture_of(character: str, font: ImageFont.FreeTypeFont) -> bytes:
+def _image_of(character: str, font: ImageFont.FreeTypeFont) -> bytes:
     mask = font.getmask(character)
     return bytes(mask) + bytes(str(mask.size), "ascii")
 

@@ -1,4 +1,4 @@
-"""What the training transform works on: a picture with expressions and, moving along with it, box and mask of each."""
+"""What the training transform works on: an image with expressions and, moving along with it, box and mask of each."""
 
 from dataclasses import dataclass
 
@@ -7,9 +7,9 @@ import torch
 
 
 @dataclass(frozen=True)
-class MaskView:
+class LazyMask:
     """
-    The part of a mask that a picture shows, at whatever size the picture is.
+    The part of a mask that an image shows, at whatever size the image is.
 
     Cutting and mirroring move the borders of the view, which need not lie between pixels, and resizing leaves it
     alone; `draw` takes the pixels once, at the end. So after any number of steps a mask is as exact as its source.
@@ -26,14 +26,14 @@ class MaskView:
     bottom: float
 
     @classmethod
-    def whole(cls, pixels: np.ndarray) -> "MaskView":
+    def whole(cls, pixels: np.ndarray) -> "LazyMask":
         height, width = pixels.shape
         return cls(pixels, 0.0, 0.0, float(width), float(height))
 
-    def part(self, left: float, top: float, right: float, bottom: float) -> "MaskView":
+    def part(self, left: float, top: float, right: float, bottom: float) -> "LazyMask":
         """The view of a part, whose borders are given in shares of what this one shows, 0 to 1."""
         width, height = self.right - self.left, self.bottom - self.top
-        return MaskView(
+        return LazyMask(
             self.pixels,
             self.left + left * width,
             self.top + top * height,
@@ -41,8 +41,8 @@ class MaskView:
             self.top + bottom * height,
         )
 
-    def mirrored(self) -> "MaskView":
-        return MaskView(self.pixels, self.right, self.top, self.left, self.bottom)
+    def mirrored(self) -> "LazyMask":
+        return LazyMask(self.pixels, self.right, self.top, self.left, self.bottom)
 
     def draw(self, height: int, width: int) -> np.ndarray:
         """
@@ -68,38 +68,38 @@ class MaskView:
 
 
 @dataclass(frozen=True)
-class Referent:
+class Target:
     """
     An expression and the object that it means.
 
     Attributes:
         text (`str`): the expression.
-        box (`tuple` of 4 floats): x1, y1, x2, y2 of the object in pixels of the picture, inside it.
-        mask ([`MaskView`], or None): the object's pixels; None where there is no mask, and no step makes one.
+        box (`tuple` of 4 floats): x1, y1, x2, y2 of the object in pixels of the image, inside it.
+        mask ([`LazyMask`], or None): the object's pixels; None where there is no mask, and no step makes one.
     """
 
     text: str
     box: tuple[float, float, float, float]
-    mask: MaskView | None = None
+    mask: LazyMask | None = None
 
 
 @dataclass(frozen=True)
 class GroundingSample:
     """
-    A picture with one or more expressions about objects in it.
+    An image with one or more expressions about objects in it.
 
     Attributes:
         image (`torch.Tensor` of shape `(3, height, width)`): uint8.
-        referents (`tuple` of [`Referent`]): at least one.
+        targets (`tuple` of [`Target`]): at least one.
     """
 
     image: torch.Tensor
-    referents: tuple[Referent, ...]
+    targets: tuple[Target, ...]
 
     def draw_masks(self) -> list[np.ndarray | None]:
-        """Of each referent a uint8 array of the picture's `(height, width)`, 1 on the object, or None."""
+        """Of each target a uint8 array of the image's `(height, width)`, 1 on the object, or None."""
         size = self.image.shape[-2:]
-        return [referent.mask and referent.mask.draw(*size) for referent in self.referents]
+        return [target.mask and target.mask.draw(*size) for target in self.targets]
 
 
 def _middles(first: float, last: float, count: int) -> np.ndarray:

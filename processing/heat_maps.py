@@ -1,4 +1,4 @@
-"""Draws a grid of values over a picture as heat: dark where low, glowing where high."""
+"""Draws a grid of values over an image as heat: dark where low, glowing where high."""
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -7,20 +7,20 @@ from PIL import Image, ImageDraw
 HEAT_COLOURS = np.array(
     [(12, 10, 30), (66, 15, 117), (147, 38, 103), (221, 81, 58), (252, 165, 10), (252, 255, 164)], dtype=float
 )
-# How much of the heat's colour covers the picture, where there is none and where it is highest.
+# How much of the heat's colour covers the image, where there is none and where it is highest.
 COVERED = (0.35, 0.85)
 
 
 def draw_heat_map(image: Image.Image, heat: np.ndarray, highest: float, mark_best: bool = False) -> Image.Image:
     """
     Args:
-        image (`PIL.Image.Image`): the picture; it is drawn in grey under the heat.
-        heat (`np.ndarray` of shape `(rows, columns)`): at least 0, a value for each region of the picture.
+        image (`PIL.Image.Image`): the image; it is drawn in grey under the heat.
+        heat (`np.ndarray` of shape `(rows, columns)`): at least 0, a value for each region of the image.
         highest (`float`): the value that glows most; what is higher glows no more.
         mark_best (`bool`): whether a cross marks the region of the highest value.
 
     Returns:
-        `PIL.Image.Image` of the picture's size.
+        `PIL.Image.Image` of the image's size.
     """
     shares = np.clip(np.asarray(heat, dtype=np.float32) / max(highest, 1e-12), 0, 1)
     smooth = Image.fromarray(shares).resize(image.size, Image.Resampling.BILINEAR)

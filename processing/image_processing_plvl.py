@@ -1,6 +1,6 @@
-"""PLVL's evaluation transform: picture, box and mask to the network's square size.
+"""PLVL's evaluation transform: image, box and mask to the network's square size.
 
-The long side is resized to the target (antialiased), the aspect kept; then the picture is stretched to the square
+The long side is resized to the target (antialiased), the aspect kept; then the image is stretched to the square
 with corners aligned, which is how the authors' weights were trained.
 """
 
@@ -20,7 +20,7 @@ from plvl.processing.image_input import read_image
 
 
 class _GroundingTransform:
-    """What both backends share; each brings its own way to read (`process_image`) and to `resize` a picture."""
+    """What both backends share; each brings its own way to read (`process_image`) and to `resize` an image."""
 
     resample = PILImageResampling.BILINEAR
     image_mean = IMAGENET_DEFAULT_MEAN
@@ -37,20 +37,20 @@ class _GroundingTransform:
         Args:
             images: an image (PIL, array or tensor, path or URL), as [`read_image`] reads it, or a list of them.
                 An EXIF orientation is followed: boxes and masks are those of the upright image.
-            boxes (list of 4 numbers each, *optional*): the object in each picture, x1, y1, x2, y2 in its pixels. Or
-                several objects: each picture then has as many as the others, which follow one another.
+            boxes (list of 4 numbers each, *optional*): the object in each image, x1, y1, x2, y2 in its pixels. Or
+                several objects: each image then has as many as the others, which follow one another.
             masks (list of arrays of shape `(height, width)` or `None`, *optional*): the pixels of each object in its
-                picture, > 0 inside; `None` where there is no mask.
+                image, > 0 inside; `None` where there is no mask.
             kwargs: any attribute of the processor, for this call (`size`, `do_normalize`, `return_tensors`, ...).
 
         Returns:
             [`BatchFeature`] with `pixel_values`, `(batch_size, 3, height, width)`, and, where boxes are given,
             `labels`: `boxes` `(number of boxes, 4)`, cx, cy, w, h in 0..1; where masks are given also `masks`
             `(number of masks, height, width)`, 0 or 1, and `has_mask` `(number of masks,)`. With `do_resize=False`
-            pictures and masks keep their size.
+            images and masks keep their size.
 
         Raises:
-            ValueError: a picture has no area, pictures, boxes and masks differ in number or size, or `size` is given
+            ValueError: an image has no area, images, boxes and masks differ in number or size, or `size` is given
                 by an edge.
         """
         return super().preprocess(images, boxes, masks, **kwargs)
@@ -76,7 +76,7 @@ class _GroundingTransform:
         for index, image in enumerate(images):
             size = image.size if hasattr(image, "getbands") else image.shape
             if 0 in tuple(size):
-                raise ValueError(f"picture {index} has no area: its size is {tuple(size)}")
+                raise ValueError(f"image {index} has no area: its size is {tuple(size)}")
         return images
 
     def _preprocess_image_like_inputs(self, images, boxes=None, masks=None, return_tensors=None, **kwargs):
@@ -119,14 +119,14 @@ class _GroundingTransform:
         return self.resize(image, SizeDict(height=height, width=width), resample=resample)
 
     def _labels(self, images, boxes, masks, size: SizeDict | None, resample) -> dict[str, torch.Tensor]:
-        """Boxes and masks for pictures that are resized to `size`, or, with None, stay as they are."""
+        """Boxes and masks for images that are resized to `size`, or, with None, stay as they are."""
         for name, given in (("boxes", boxes), ("masks", masks)):
             if given is not None and (len(given) == 0 or len(given) % len(images)):
-                raise ValueError(f"got {len(images)} pictures and {len(given)} {name}")
+                raise ValueError(f"got {len(images)} images and {len(given)} {name}")
         if boxes is not None and masks is not None and len(boxes) != len(masks):
             raise ValueError(f"got {len(boxes)} boxes and {len(masks)} masks")
-        per_picture = len(masks if boxes is None else boxes) // len(images)
-        images = [image for image in images for _ in range(per_picture)]
+        per_image = len(masks if boxes is None else boxes) // len(images)
+        images = [image for image in images for _ in range(per_image)]
         labels = {}
         if boxes is not None:
             labels["boxes"] = torch.stack(
@@ -135,7 +135,7 @@ class _GroundingTransform:
         if masks is not None:
             shapes = {tuple(image.shape[-2:]) for image in images}
             if size is None and len(shapes) > 1:
-                raise ValueError(f"with do_resize=False pictures must have one size, got {sorted(shapes)}")
+                raise ValueError(f"with do_resize=False images must have one size, got {sorted(shapes)}")
             labels["masks"] = torch.stack(
                 [
                     self._mask_to_network(mask, image.shape[-2:], size, resample)
@@ -148,10 +148,10 @@ class _GroundingTransform:
     def _mask_to_network(self, mask, image_size, size: SizeDict | None, resample) -> torch.Tensor:
         if mask is None:
             return torch.zeros(tuple(image_size) if size is None else (size.height, size.width))
-        # Resized as an 8-bit picture of 0 and 1, a pixel at least half covered by the object rounds to 1.
+        # Resized as an 8-bit image of 0 and 1, a pixel at least half covered by the object rounds to 1.
         mask = (np.asarray(mask) > 0).astype(np.uint8)
         if mask.shape != tuple(image_size):
-            raise ValueError(f"a mask of {mask.shape} was given for a picture of {tuple(image_size)} (height, width)")
+            raise ValueError(f"a mask of {mask.shape} was given for an image of {tuple(image_size)} (height, width)")
         if size is None or mask.shape == (size.height, size.width):
             return torch.from_numpy(mask).float()
         mask = self._resize_long_side(self.process_image(mask), size, resample)
@@ -166,7 +166,7 @@ def _holds_shares_of_white(image) -> bool:
 
 
 def _batch(images, count: int) -> torch.Tensor:
-    """Each picture goes to its place as it comes, which takes half the memory of keeping all to stack them then."""
+    """Each image goes to its place as it comes, which takes half the memory of keeping all to stack them then."""
     first = next(images)
     batch = first.new_empty(count, *first.shape)
     for place, image in zip(batch, chain([first], images), strict=True):
@@ -183,7 +183,7 @@ def _resized_size(image_size: tuple[int, int], size: SizeDict) -> tuple[tuple[in
 
 def _normalised_box(box: Any, image_size: tuple[int, int], size: SizeDict | None) -> torch.Tensor:
     x1, y1, x2, y2 = (float(value) for value in box)
-    # The box is scaled exactly, the picture to whole pixels: the share is of the latter, as the authors had it.
+    # The box is scaled exactly, the image to whole pixels: the share is of the latter, as the authors had it.
     (height, width), scale = (image_size, 1.0) if size is None else _resized_size(image_size, size)
     center = (x1 + x2) / 2 * scale / width, (y1 + y2) / 2 * scale / height
     return torch.tensor([*center, (x2 - x1) * scale / width, (y2 - y1) * scale / height], dtype=torch.float32)
@@ -194,7 +194,7 @@ class PLVLImageProcessor(_GroundingTransform, TorchvisionBackend):
     PLVL's evaluation transform with torchvision, on the CPU or a GPU (`device=`).
 
     Its resampling differs from Pillow's, which the authors used, by rounding: by 0.02 normalised units at most in
-    the mean over a picture's pixels (by 1e-5 in the pictures measured). See [`PLVLImageProcessorPil`] for the exact
+    the mean over an image's pixels (by 1e-5 in the images measured). See [`PLVLImageProcessorPil`] for the exact
     values.
     """
 

@@ -1,4 +1,4 @@
-"""`pipeline("visual-grounding", model=...)`: from a picture and expressions to boxes and masks, in one call."""
+"""`pipeline("visual-grounding", model=...)`: from an image and expressions to boxes and masks, in one call."""
 
 from types import GeneratorType, SimpleNamespace
 
@@ -20,16 +20,16 @@ class VisualGroundingPipeline(Pipeline):
 
         pipe = pipeline("visual-grounding", model=path)
         pipe(image, "the man in red")                      # a dict
-        pipe(image, ["the man in red", "the left cup"])    # a list of dicts; the picture is embedded once
+        pipe(image, ["the man in red", "the left cup"])    # a list of dicts; the image is embedded once
         pipe([{"image": first, "text": "the man in red"}, {"image": second, "text": ["a cup", "a hat"]}])
         pipe([(first, "the man in red"), (second, ["a cup", "a hat"])])                           # the same
         pipe([first, second], "the man in red")            # one text about each of several images
         pipe(rows)                                         # of a `datasets` set with the columns image and text
 
     Each answer is a dict of `"label"` (the expression), `"score"` (`float` in 0..1), `"box"` (`"xmin"`, `"ymin"`,
-    `"xmax"`, `"ymax"`, whole pixels of the picture) and `"mask"` (a `PIL.Image` of mode L and the picture's size, 255
+    `"xmax"`, `"ymax"`, whole pixels of the image) and `"mask"` (a `PIL.Image` of mode L and the image's size, 255
     on the object and 0 elsewhere). A model without the task "rec" gives no box and a score of `None`, one without
-    "res" no mask. A picture that carries an EXIF orientation is turned upright first.
+    "res" no mask. An image that carries an EXIF orientation is turned upright first.
     """
 
     _load_processor = True
@@ -53,8 +53,8 @@ class VisualGroundingPipeline(Pipeline):
             image: an image, or several, with `text`; or pairs of image and text (dicts of `"image"` and `"text"`, or
                 tuples): one, or several. Several are a list, a generator, or a `Dataset` of torch or `datasets`.
             text (`str` or `list[str]`, *optional*): what to find in the image, or in each of several.
-            batch_size (`int`, defaults to 1): how many pictures are embedded, and expressions answered, at once.
-            num_workers (`int`, defaults to 0): processes that read pictures.
+            batch_size (`int`, defaults to 1): how many images are embedded, and expressions answered, at once.
+            num_workers (`int`, defaults to 0): processes that read images.
             timeout (`float`, *optional*): seconds to wait for a URL.
             mask_threshold (`float`, defaults to 0.5): a pixel of a higher probability belongs to the object.
 
@@ -63,7 +63,7 @@ class VisualGroundingPipeline(Pipeline):
             order, for a generator or a `torch` `Dataset` an iterable of them.
 
         Raises:
-            ValueError: a pair lacks its picture or its text, an expression is empty, or a picture cannot be read.
+            ValueError: a pair lacks its image or its text, an expression is empty, or an image cannot be read.
         """
         if hasattr(image, "column_names") and hasattr(image, "__len__"):
             # A cached set of `datasets` is none of torch's, which the base class knows.
@@ -85,52 +85,52 @@ class VisualGroundingPipeline(Pipeline):
         return tuple({name: value for name, value in part.items() if value is not None} for part in given)
 
     def preprocess(self, pair, timeout=None):
-        picture, text = _picture_and_text(pair)
-        picture = read_image(picture, timeout)
-        if not isinstance(picture, Image.Image):
-            raise ValueError(f"an image must be a path, a URL or a PIL image here, got {type(picture).__name__}")
+        image, text = _image_and_text(pair)
+        image = read_image(image, timeout)
+        if not isinstance(image, Image.Image):
+            raise ValueError(f"an image must be a path, a URL or a PIL image here, got {type(image).__name__}")
         expressions = [text] if isinstance(text, str) else list(text)
         if not expressions:
-            raise ValueError("the list of expressions about a picture is empty")
-        inputs = self.processor(images=picture, text=expressions, return_tensors="pt")
+            raise ValueError("the list of expressions about an image is empty")
+        inputs = self.processor(images=image, text=expressions, return_tensors="pt")
         return {
             "pixel_values": inputs["pixel_values"].to(self.dtype),
             "question": {
                 "input_ids": inputs["input_ids"],
                 "attention_mask": inputs["attention_mask"],
                 "text": text,
-                "target_size": (picture.height, picture.width),
+                "target_size": (image.height, image.width),
             },
         }
 
     def _forward(self, model_inputs, expressions_at_once=1):
-        # Collated, the questions about several pictures are a list; a picture alone has its own.
+        # Collated, the questions about several images are a list; an image alone has its own.
         questions = model_inputs["question"]
         is_batch = isinstance(questions, list)
         questions = questions if is_batch else [questions]
         counts = [len(question["input_ids"]) for question in questions]
 
         image_embeddings = self.model.get_image_embeddings(model_inputs["pixel_values"])
-        picture_of = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)).to(image_embeddings.device)
+        image_of = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)).to(image_embeddings.device)
         input_ids, attention_mask = (
             torch.cat([question[name] for question in questions]) for name in ("input_ids", "attention_mask")
         )
         blocks = [
-            self.model(image_embeddings=image_embeddings[pictures], input_ids=ids, attention_mask=mask)
-            for pictures, ids, mask in zip(
-                picture_of.split(expressions_at_once),
+            self.model(image_embeddings=image_embeddings[images], input_ids=ids, attention_mask=mask)
+            for images, ids, mask in zip(
+                image_of.split(expressions_at_once),
                 input_ids.split(expressions_at_once),
                 attention_mask.split(expressions_at_once),
                 strict=True,
             )
         ]
         names = ("pred_boxes", "center_logits", "pred_masks", "last_hidden_state")
-        by_picture = {
+        by_image = {
             name: torch.cat([block[name] for block in blocks]).split(counts) if name in blocks[0] else None
             for name in names
         }
         answers = [
-            question | {name: values and values[index] for name, values in by_picture.items()}
+            question | {name: values and values[index] for name, values in by_image.items()}
             for index, question in enumerate(questions)
         ]
         return {"answer": answers if is_batch else answers[0]}
@@ -175,17 +175,17 @@ def _image_with_text(image, text):
     return {"image": image["image"] if isinstance(image, dict) else image, "text": text}
 
 
-def _picture_and_text(pair):
+def _image_and_text(pair):
     if isinstance(pair, dict):
-        picture, text = pair.get("image"), pair.get("text")
+        image, text = pair.get("image"), pair.get("text")
     elif isinstance(pair, tuple) and len(pair) == 2:
-        picture, text = pair
+        image, text = pair
     else:
-        picture, text = pair, None
-    for name, value in (("picture", picture), ("text", text)):
+        image, text = pair, None
+    for name, value in (("image", image), ("text", text)):
         if value is None:
-            raise ValueError(f"give a picture and a text, or pairs of them; this has no {name}: {pair!r}")
-    return picture, text
+            raise ValueError(f"give an image and a text, or pairs of them; this has no {name}: {pair!r}")
+    return image, text
 
 
 def _plain_answer(expression, found):

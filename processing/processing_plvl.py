@@ -1,4 +1,4 @@
-"""PLVLProcessor: pictures and expressions in, the network's inputs out; the network's outputs back to pixels."""
+"""PLVLProcessor: images and expressions in, the network's inputs out; the network's outputs back to pixels."""
 
 from typing import Any
 
@@ -36,8 +36,8 @@ class PLVLProcessor(ProcessorMixin):
     """
     Wraps [`PLVLImageProcessor`] and a tokenizer.
 
-    `processor(images=..., text=..., return_tensors="pt")` takes one expression for each picture, or several: each
-    picture then has as many as the others, which follow one another. Expressions are lower-cased, padded and cut to
+    `processor(images=..., text=..., return_tensors="pt")` takes one expression for each image, or several: each
+    image then has as many as the others, which follow one another. Expressions are lower-cased, padded and cut to
     40 tokens (`max_length`); a model whose vision blocks attend to the padding, as the authors' do
     (`mask_text_padding_in_vision`), answers otherwise at another length, of which a warning tells once. With `boxes`
     and `masks` (as in [`PLVLImageProcessor`]) it gives `labels` too.
@@ -107,22 +107,22 @@ class PLVLProcessor(ProcessorMixin):
             if not is_text(expression):
                 raise ValueError(f"expression {index} has half a character, which no text can hold: {expression!r}")
         super().validate_inputs(images=images, text=text, **kwargs)
-        num_pictures = _count_pictures(images)
-        if text is not None and num_pictures is not None and (num_pictures == 0 or len(text) % num_pictures):
+        num_images = _count_images(images)
+        if text is not None and num_images is not None and (num_images == 0 or len(text) % num_images):
             raise ValueError(
-                f"got {num_pictures} pictures and {len(text)} expressions; "
-                "give each picture as many expressions as the others"
+                f"got {num_images} images and {len(text)} expressions; "
+                "give each image as many expressions as the others"
             )
 
     def post_process_grounding(self, outputs, target_sizes=None, mask_threshold: float = 0.5) -> list[dict]:
         """
-        Brings the network's answers back to the pictures.
+        Brings the network's answers back to the images.
 
         Args:
             outputs ([`PLVLOutput`]): what the model gave.
             target_sizes (`list[tuple[int, int]]` or `torch.Tensor` of shape `(batch_size, 2)`, *optional*): height
-                and width of each picture in pixels, which serves as many expressions as the others. Without it,
-                boxes are shares of the picture and masks have the network's size.
+                and width of each image in pixels, which serves as many expressions as the others. Without it,
+                boxes are shares of the image and masks have the network's size.
             mask_threshold (`float`, defaults to 0.5): a pixel of a higher probability belongs to the object.
 
         Returns:
@@ -153,7 +153,7 @@ class PLVLProcessor(ProcessorMixin):
         return results
 
 
-def _count_pictures(images) -> int | None:
+def _count_images(images) -> int | None:
     if images is None:
         return None
     if isinstance(images, (list, tuple)):

@@ -1,4 +1,4 @@
-"""Which words each region of a picture attended to, in the vision blocks that language enters."""
+"""Which words each region of an image attended to, in the vision blocks that language enters."""
 
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ class WordAttention:
 def word_attention(outputs, processor, expression: str) -> WordAttention | None:
     """
     Args:
-        outputs ([`PLVLOutput`]): of one picture and one expression, with `output_attentions=True`, from a model with
+        outputs ([`PLVLOutput`]): of one image and one expression, with `output_attentions=True`, from a model with
             eager attention (others do not tell where they attended).
         processor ([`PLVLProcessor`]): that the expression went through.
         expression (`str`): words that were cut off, because it is too long for the network, are left out here too.

@@ -18,8 +18,8 @@ from plvl.modeling_plvl.checkpoint_conversion import (
 )
 from plvl.modeling_plvl.checkpoint_files import load_checkpoint
 from plvl.processing import PLVLImageProcessor, PLVLProcessor
+from plvl.scripts.atomic_directory import atomic_directory
 from plvl.scripts.stored_config import load_plvl_config
-from plvl.scripts.whole_folder import whole_folder
 
 
 def convert(arguments):
@@ -40,7 +40,7 @@ def convert(arguments):
     torch.manual_seed(0)  # the parts that start anew are the same each time
     model = build_model(weights, config)
     processor = _processor(model, tokenizer)
-    with whole_folder(arguments.output) as folder:
+    with atomic_directory(arguments.output) as folder:
         model.save_pretrained(folder)
         processor.save_pretrained(folder)
     _tell(model, weights, arguments.output, has_tokenizer=tokenizer is not None)

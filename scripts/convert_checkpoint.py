@@ -8,9 +8,9 @@ python scripts/convert_checkpoint.py --from vitdet model_final_435fa9.pkl --outp
 import sys
 from pathlib import Path
 
+from plvl.scripts.atomic_directory import require_new_folder
 from plvl.scripts.hub_names import require_folder_or_hub_name
 from plvl.scripts.program import ArgumentParser, run_as_program
-from plvl.scripts.whole_folder import require_new_folder
 
 INPUTS = {
     "plvl": "the original PLVL: best_checkpoint.pth or checkpoint.pth",
@@ -64,7 +64,7 @@ def _parse(argv):
         "(default: BERT-base's)",
     )
     parser.add_argument("--tokenizer", metavar="FOLDER_OR_NAME", help="the tokenizer that goes into the processor")
-    parser.add_argument("--image_size", type=int, help="side of the square picture in pixels (default: 448)")
+    parser.add_argument("--image_size", type=int, help="side of the square image in pixels (default: 448)")
     parser.add_argument(
         "--config",
         metavar="FOLDER_OR_FILE",

@@ -1,4 +1,4 @@
-"""Opens a web page, served from this machine alone, where one points at things in pictures with words.
+"""Opens a web page, served from this machine alone, where one points at things in images with words.
 
 plvl demo [--model MODEL] [--host HOST] [--port PORT] [--open]
 """

@@ -16,7 +16,7 @@ def main(argv=None):
     parser.add_argument("--model", required=True, help="folder or Hub name of a PLVL model")
     parser.add_argument("--output", default="plvl.onnx", help="the file to write; what is there is replaced")
     parser.add_argument(
-        "--picture_size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="in pixels; default: the model's own"
+        "--image_size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="in pixels; default: the model's own"
     )
     arguments = parser.parse_args(argv)
     try:
@@ -44,7 +44,7 @@ def export(arguments) -> tuple[str, ...]:
 
     model = load_whole_network(chosen_folder(arguments.model), torch.float32)
     with output_named(arguments.output):
-        return export_onnx(model, arguments.output, arguments.picture_size)
+        return export_onnx(model, arguments.output, arguments.image_size)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Makes RefShapes, the made-up set of pictures of shapes and expressions about them.
+"""Makes RefShapes, the made-up set of images of shapes and expressions about them.
 
 python scripts/make_refshapes.py --output outputs/refshapes --num_images 1200 --seed 0
 """
@@ -12,10 +12,10 @@ from plvl.scripts.program import ArgumentParser
 
 def main(argv=None):
     parser = ArgumentParser(
-        description="Makes RefShapes: pictures of shapes and expressions about them, in the REFER layout."
+        description="Makes RefShapes: images of shapes and expressions about them, in the REFER layout."
     )
     parser.add_argument("--output", required=True, help="a folder that is new, empty or from the same arguments")
-    parser.add_argument("--num_images", type=int, default=1200, help="number of pictures (default: 1200)")
+    parser.add_argument("--num_images", type=int, default=1200, help="number of images (default: 1200)")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same bytes (default: 0)")
     parser.add_argument(
         "--typo_rate",
@@ -23,7 +23,7 @@ def main(argv=None):
         default=TYPO_RATE,
         help=f"share of the expressions with a typing error (default: {TYPO_RATE})",
     )
-    parser.add_argument("--backgrounds", metavar="FOLDER", help="photographs to stand behind half of the pictures")
+    parser.add_argument("--backgrounds", metavar="FOLDER", help="photographs to stand behind half of the images")
     parser.add_argument(
         "--new_shape",
         choices=NEW_SHAPES,
@@ -41,7 +41,7 @@ def main(argv=None):
 
 
 def _print_summary(output, summary):
-    print(f"{output}: {summary['pictures']} pictures, {summary['objects']} objects, {summary['words']} words")
+    print(f"{output}: {summary['images']} images, {summary['objects']} objects, {summary['words']} words")
     print("".join(f"{head:>11}" for head in ("expressions", *KINDS, "all")))
     for split, counts in summary["expressions"].items():
         numbers = [counts.get(kind, 0) for kind in KINDS]

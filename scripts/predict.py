@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from plvl.scripts.named_pictures import drawing_paths, find_all_pictures, read_picture, split_words
+from plvl.scripts.image_inputs import drawing_paths, find_all_images, read_named_image, split_words
 from plvl.scripts.program import ArgumentParser
 
 DEFAULT_FILE, DEFAULT_FOLDER = "grounded.png", "grounded"
@@ -58,9 +58,9 @@ def run(arguments):
 def predict(arguments) -> list[str]:
     """Does what the arguments ask for; gives those of several images that could not be used."""
     images, expressions = split_words(arguments.words)
-    several, pictures, left_out = find_all_pictures(images)
+    several, sources, left_out = find_all_images(images)
     output = arguments.output or (None if arguments.json else DEFAULT_FOLDER if several else DEFAULT_FILE)
-    drawings = drawing_paths(pictures, output, several) if output else [None] * len(pictures)
+    drawings = drawing_paths(sources, output, several) if output else [None] * len(sources)
     if left_out:
         more = f" and {len(left_out) - LEFT_OUT_NAMED} more" if len(left_out) > LEFT_OUT_NAMED else ""
         print(f"plvl predict: left out: {', '.join(left_out[:LEFT_OUT_NAMED])}{more}", file=sys.stderr)
@@ -72,29 +72,29 @@ def predict(arguments) -> list[str]:
     pipe = VisualGroundingPipeline(model=model, processor=processor, device=model.device)
 
     failed = []
-    for picture, drawing in zip(pictures, drawings, strict=True):
+    for source, drawing in zip(sources, drawings, strict=True):
         try:
-            image = read_picture(picture)
+            image = read_named_image(source)
         except ValueError as error:
             if not several:
                 raise
-            failed.append(str(picture))
+            failed.append(str(source))
             if arguments.json:
-                print(json.dumps({"picture": str(picture), "error": str(error)}), flush=True)
+                print(json.dumps({"image": str(source), "error": str(error)}), flush=True)
             print(f"plvl predict: {error}", file=sys.stderr)
             continue
         answers = pipe(image, expressions, batch_size=EXPRESSIONS_AT_ONCE)
-        _report(picture, image, answers, drawing, as_json=arguments.json)
+        _report(source, image, answers, drawing, as_json=arguments.json)
     return failed
 
 
-def _report(picture, image, answers, drawing: Path | None, as_json: bool):
+def _report(source, image, answers, drawing: Path | None, as_json: bool):
     from plvl.processing.answer_drawing import draw_answers
 
     if as_json:
-        print(json.dumps(_record(picture, image, answers)), flush=True)
+        print(json.dumps(_record(source, image, answers)), flush=True)
     else:
-        print(f"{picture}: {image.width} x {image.height} pixels")
+        print(f"{source}: {image.width} x {image.height} pixels")
         for answer in answers:
             print("  " + _line(answer, image), flush=True)
     if drawing:
@@ -104,7 +104,7 @@ def _report(picture, image, answers, drawing: Path | None, as_json: bool):
         print(f"drawn: {drawing}", file=sys.stderr if as_json else sys.stdout)
 
 
-def _record(picture, image, answers) -> dict:
+def _record(source, image, answers) -> dict:
     import numpy as np
 
     from plvl.data.masks import encode_mask
@@ -117,7 +117,7 @@ def _record(picture, image, answers) -> dict:
         if "mask" in answer:
             entry["mask"] = encode_mask(np.array(answer["mask"]) > 0)
         described.append(entry)
-    return {"picture": str(picture), "width": image.width, "height": image.height, "answers": described}
+    return {"image": str(source), "width": image.width, "height": image.height, "answers": described}
 
 
 def _line(answer, image) -> str:

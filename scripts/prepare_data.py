@@ -1,4 +1,4 @@
-"""Write a grounding set as Parquet shards with the pictures inside.
+"""Write a grounding set as Parquet shards with the images inside.
 
     python scripts/prepare_data.py refcoco --split train val --image_root IMAGES --label_root LABELS \\
         --output refcoco_parquet
@@ -13,7 +13,7 @@ import argparse
 
 from plvl.data.loading import set_sizes, unopened_rows
 from plvl.data.parquet import write_parquet
-from plvl.data.row_rules import MAX_SKIPPED, RowCheck
+from plvl.data.sample_validation import MAX_SKIPPED, SampleValidator
 from plvl.data.source_files import content_digest
 from plvl.scripts.output_place import output_named, require_writable_folder
 from plvl.scripts.program import ArgumentParser, run_as_program
@@ -32,7 +32,7 @@ def main(arguments=None):
             "sizes": set_sizes(sources),
             "labels": {one: content_digest(source.label_files) for one, source in sources.items()},
         }
-        check = RowCheck(origin["sizes"], options.max_skipped)
+        check = SampleValidator(origin["sizes"], options.max_skipped)
         with output_named(options.output):
             manifest = write_parquet(rows, check, options.output, split, origin, options.shard_megabytes)
         written = sum(shard["rows"] for shard in manifest["shards"])
@@ -47,7 +47,7 @@ def parse(arguments):
     parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", nargs="+", help="one or more names of datasets, see docs/data.md")
     parser.add_argument("--split", nargs="+", required=True, help="one or more splits")
-    parser.add_argument("--image_root", required=True, help="folder of the pictures")
+    parser.add_argument("--image_root", required=True, help="folder of the images")
     parser.add_argument("--label_root", required=True, help="folder of the labels")
     parser.add_argument("--output", required=True, help="folder to write to")
     parser.add_argument("--split_by", help="who split a REFER set (unc, umd, google)")

@@ -11,9 +11,9 @@ from huggingface_hub import HfApi, constants, get_token
 from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import validate_repo_id
 
+from plvl.scripts.atomic_directory import atomic_directory, record_files, require_own_folder
 from plvl.scripts.model_files import require_model_files
 from plvl.scripts.program import ArgumentParser, error_text, run_as_program
-from plvl.scripts.whole_folder import record_files, require_own_folder, whole_folder
 
 
 def main(argv=None):
@@ -47,7 +47,7 @@ def main(argv=None):
 def try_out(arguments):
     """Writes what would be sent into the folder of --dry_run; what an earlier try has written there gives way."""
     require_own_folder(arguments.dry_run)
-    with whole_folder(arguments.dry_run, replace=True) as folder:
+    with atomic_directory(arguments.dry_run, replace=True) as folder:
         build(folder, arguments)
         record_files(folder)
     print(f"nothing was sent; {arguments.dry_run} holds what would be")

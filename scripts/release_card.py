@@ -37,7 +37,7 @@ from transformers import AutoModel, AutoProcessor
 
 processor = AutoProcessor.from_pretrained("{repo_id}", trust_remote_code=True)
 model = AutoModel.from_pretrained("{repo_id}", trust_remote_code=True).eval()
-image = Image.open("picture.jpg").convert("RGB")
+image = Image.open("image.jpg").convert("RGB")
 inputs = processor(images=image, text="the man in the red shirt", return_tensors="pt")
 with torch.no_grad():
     outputs = model(**inputs)
@@ -113,7 +113,7 @@ def draw_example(folder: Path, model, processor):
 
 
 def drawn_answers(example: Example, model, processor):
-    image = read_image(example.picture)
+    image = read_image(example.image)
     expressions = example.expressions[:MOST_EXPRESSIONS_DRAWN]
     answers = VisualGroundingPipeline(model=model.float(), processor=processor)(image, expressions)
     return draw_answers(

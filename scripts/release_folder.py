@@ -109,9 +109,9 @@ def carry_examples(model_folder: Path, output: Path):
     """
     folder = model_folder / "examples"
     for example in read_examples(model_folder):
-        if not example.picture.resolve().is_relative_to(folder.resolve()):
-            raise ValueError(f"{folder / 'examples.json'}: {example.picture} is outside the folder")
-        copy_into(output, model_folder, example.picture.relative_to(model_folder))
+        if not example.image.resolve().is_relative_to(folder.resolve()):
+            raise ValueError(f"{folder / 'examples.json'}: {example.image} is outside the folder")
+        copy_into(output, model_folder, example.image.relative_to(model_folder))
     if (folder / "examples.json").is_file():
         copy_into(output, model_folder, Path("examples", "examples.json"))
 

@@ -13,7 +13,7 @@ from plvl.scripts.program import run_as_program
 from plvl.training import PLVLTrainer, PLVLTrainingArguments
 from plvl.training.callbacks import DrawGallery
 from plvl.training.checkpoints import agreed_checkpoint, explained_failure
-from plvl.training.gallery import draw_gallery, one_row_per_picture
+from plvl.training.gallery import draw_gallery, one_row_per_image
 from plvl.training.preflight import Preflight
 from plvl.training.recipe import DataArguments, ModelArguments, parse_recipe
 from plvl.training.results import metrics_by_split, print_summary, write_metrics, write_predictions
@@ -61,7 +61,7 @@ def run(model_args, data_args, training_args, data: RunData, check: Preflight):
         eval_dataset=data.validation,
     )
     if data.validation and data_args.gallery_size and not trainer.is_fsdp_enabled:
-        trainer.add_callback(DrawGallery(trainer, one_row_per_picture(data.validation, data_args.gallery_size)))
+        trainer.add_callback(DrawGallery(trainer, one_row_per_image(data.validation, data_args.gallery_size)))
     if training_args.do_train:
         train(trainer, model_args, data_args)
     if training_args.do_eval or training_args.do_predict:
@@ -106,7 +106,7 @@ def evaluate(trainer: PLVLTrainer, splits: dict, data_args: DataArguments):
     if args.do_eval and trainer.is_world_process_zero():
         write_metrics(args.output_dir, metrics)
         if data_args.gallery_size and not trainer.is_fsdp_enabled:
-            rows = one_row_per_picture(splits[data_args.eval_splits[0]], data_args.gallery_size)
+            rows = one_row_per_image(splits[data_args.eval_splits[0]], data_args.gallery_size)
             draw_gallery(trainer.model, trainer.processing_class, rows).save(Path(args.output_dir, "gallery.png"))
         print_summary(trainer.state.log_history, metrics)
 

@@ -1,4 +1,4 @@
-"""Small models and pictures that the tests of every room share."""
+"""Small models and images that the tests of every room share."""
 
 import own_home  # noqa: F401  # isort: skip
 import os
@@ -11,7 +11,7 @@ from PIL import Image
 from plvl.configuration import PLVLConfig
 from plvl.modeling_plvl import PLVLModel
 from plvl.processing import PLVLImageProcessor, PLVLProcessor
-from plvl.processing.wordpiece import learn_wordpiece
+from plvl.processing.word_vocabulary import build_word_vocabulary
 
 # Runs in processes of their own have one thread; with another number, sums differ in their last places.
 torch.set_num_threads(1)
@@ -74,7 +74,7 @@ def model(config):
 
 @pytest.fixture
 def inputs(config):
-    """Two pictures of 4 x 6 patches with an expression each, the second one padded."""
+    """Two images of 4 x 6 patches with an expression each, the second one padded."""
     generator = torch.Generator().manual_seed(1)
     attention_mask = torch.ones(2, 7, dtype=torch.long)
     attention_mask[1, 4:] = 0
@@ -100,7 +100,7 @@ def labels():
 @pytest.fixture(scope="session")
 def processor():
     image_processor = PLVLImageProcessor(size={"height": 64, "width": 96})
-    return PLVLProcessor(image_processor, learn_wordpiece(EXPRESSIONS, vocab_size=99))
+    return PLVLProcessor(image_processor, build_word_vocabulary(EXPRESSIONS, vocab_size=99))
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def model_folder(model, processor, tmp_path):
 
 
 @pytest.fixture
-def picture():
+def image():
     image = Image.new("RGB", (60, 40), (30, 60, 90))
     image.paste((220, 40, 40), (10, 5, 30, 25))
     return image

@@ -23,7 +23,7 @@ _SMALL = {
 
 
 def small_config(**changes) -> PLVLConfig:
-    """The configuration of `small_plvl`: a picture of 24 x 24, a grid of 6 x 6."""
+    """The configuration of `small_plvl`: an image of 24 x 24, a grid of 6 x 6."""
     return PLVLConfig(
         **{
             "vision_config": {
@@ -84,7 +84,7 @@ def small_vitdet() -> dict:
 
 
 def small_samvit(depth: int = 3, **changes) -> VisionTransformerSAM:
-    """timm's SAM ViT in small, with random weights throughout: a picture of 20 x 20, a grid of 5 x 5."""
+    """timm's SAM ViT in small, with random weights throughout: an image of 20 x 20, a grid of 5 x 5."""
     arguments = {
         "img_size": 20,
         "patch_size": 4,

@@ -27,8 +27,8 @@ from plvl.modeling_plvl.checkpoint_conversion import build_model, plvl_weights
 from plvl.modeling_plvl.checkpoint_keys import plvl_keys, sort_names, split_stacked_projection
 from plvl.modeling_plvl.loss_plvl import center_heatmap
 from plvl.processing import PLVLImageProcessor, PLVLImageProcessorPil, PLVLProcessor
-from plvl.processing.wordpiece import learn_wordpiece
-from plvl.scripts.whole_folder import whole_folder
+from plvl.processing.word_vocabulary import build_word_vocabulary
+from plvl.scripts.atomic_directory import atomic_directory
 from plvl.training.metrics import grounding_metrics, grounding_statistics
 
 REFERENCE = Path(__file__).parent / "fixtures" / "reference"
@@ -222,7 +222,7 @@ def heatmaps() -> list[Row]:
 
 
 def evaluation_transform(backend: str) -> list[Row]:
-    """Pixels, box and mask of three pictures, with "pil" or "torchvision"."""
+    """Pixels, box and mask of three images, with "pil" or "torchvision"."""
     reference = np.load(REFERENCE / "preprocess_a.npz")
     image_processor = {"pil": PLVLImageProcessorPil, "torchvision": PLVLImageProcessor}[backend]()
     pixels, boxes, masks = [], [], []
@@ -304,7 +304,7 @@ _PAGE = """\
 # Fidelity: the original's numbers, and those computed here
 
 Made-up weights under the names of an original checkpoint went through the converter (docs/checkpoints.md) into the
-full-size network; two pictures with an expression each went through it, forward and backward, in float32 on a CPU.
+full-size network; two images with an expression each went through it, forward and backward, in float32 on a CPU.
 The original program's numbers for the same weights and inputs are in `tests/fixtures/reference`. `make test` demands
 every row below; this page is written by `python tests/reference_values.py docs/fidelity.md`.
 
@@ -326,9 +326,9 @@ How to read it:
 
 
 def save_reference_model(folder: str):
-    """A model whose answers depend on picture and expression, where there is no trained one; its words are made up."""
-    tokenizer = learn_wordpiece(["abcdefghijklmnopqrstuvwxyz0123456789"])
-    with whole_folder(folder) as new:
+    """A model whose answers depend on image and expression, where there is no trained one; its words are made up."""
+    tokenizer = build_word_vocabulary(["abcdefghijklmnopqrstuvwxyz0123456789"])
+    with atomic_directory(folder) as new:
         ReferenceNetwork().model.save_pretrained(new)
         PLVLProcessor(PLVLImageProcessor(), tokenizer).save_pretrained(new)
 

@@ -18,14 +18,14 @@ from plvl.data.loading import load_grounding_dataset
 from plvl.data.training_rows import load_training_rows
 from plvl.modeling_plvl import PLVLModel
 from plvl.processing import PLVLImageProcessor, PLVLProcessor
-from plvl.processing.wordpiece import learn_wordpiece
+from plvl.processing.word_vocabulary import build_word_vocabulary
 from plvl.training import PLVLTrainer, PLVLTrainingArguments
 from plvl.training.checkpoints import last_good_checkpoint
 
 
 def shapes_processor(roots) -> PLVLProcessor:
     rows = load_grounding_dataset("refshapes", "train", **roots).remove_columns("image")
-    tokenizer = learn_wordpiece((row["text"] for row in rows), vocab_size=99)
+    tokenizer = build_word_vocabulary((row["text"] for row in rows), vocab_size=99)
     return PLVLProcessor(PLVLImageProcessor(size={"height": 64, "width": 96}), tokenizer)
 
 
@@ -86,11 +86,11 @@ def shapes_trainer(roots, output_dir, model=None, rows=None, **arguments) -> PLV
     )
 
 
-def make_rows(picture):
-    """Two rows about the picture of tests/conftest.py, one of them without a mask."""
+def make_rows(image):
+    """Two rows about the image of tests/conftest.py, one of them without a mask."""
     return [
         {
-            "image": picture,
+            "image": image,
             "text": text,
             "sent_id": number,
             "file_name": f"{number}.jpg",
@@ -108,13 +108,13 @@ def make_rows(picture):
     ]
 
 
-def make_trainer(model, processor, picture, tmp_path, rows=None, **arguments) -> PLVLTrainer:
+def make_trainer(model, processor, image, tmp_path, rows=None, **arguments) -> PLVLTrainer:
     """A trainer on these two rows."""
-    rows = rows or make_rows(picture)
+    rows = rows or make_rows(image)
     defaults = {"output_dir": str(tmp_path), "use_cpu": True, "report_to": "none", "save_strategy": "no"}
     args = PLVLTrainingArguments(**(defaults | arguments))
     return PLVLTrainer(
-        model=model, args=args, processing_class=processor, train_dataset=rows, eval_dataset=make_rows(picture)
+        model=model, args=args, processing_class=processor, train_dataset=rows, eval_dataset=make_rows(image)
     )
 
 

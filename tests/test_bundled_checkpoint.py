@@ -35,12 +35,12 @@ def test_the_bundled_checkpoint_is_small_enough_to_carry():
     check_size(BUNDLED_CHECKPOINT)
 
 
-def test_the_first_example_of_each_picture_is_answered_right():
+def test_the_first_example_of_each_image_is_answered_right():
     model, processor = load_whole(BUNDLED_CHECKPOINT, dtype=torch.float32)
     examples = read_examples(BUNDLED_CHECKPOINT)
     numbers_wrong = []
     for example in examples:
-        index = int(example.picture.stem.rpartition("_")[2]) - 1
+        index = int(example.image.stem.rpartition("_")[2]) - 1
         referred = make_referred_scene(EXAMPLE_SEED, index, typo_rate=0.0)
         wrong = wrong_expressions(model, processor, index, referred)
         assert example.expressions[0] not in wrong

@@ -36,7 +36,7 @@ def run_blocks(monkeypatch):
 
 
 def is_the_blue_moon(*found):
-    """Whether x1, y1, x2, y2 are within a few pixels of the truth, which comes from the picture's seed."""
+    """Whether x1, y1, x2, y2 are within a few pixels of the truth, which comes from the image's seed."""
     referred = make_referred_scene(EXAMPLE_SEED, 3, typo_rate=0.0)
     [position] = [position for position, about in referred.references if about[0].text == "the blue moon"]
     x, y, width, height = referred.scene.boxes[position]
@@ -61,7 +61,7 @@ def test_the_commands_of_the_readme_ask_what_the_carried_checkpoint_answers_righ
     lines = re.findall(r"^plvl predict .*", (ROOT / "README.md").read_text(encoding="utf-8"), re.M)
     assert lines
     # The first expression about an example is answered right: tests/test_bundled_checkpoint.py.
-    first = {str(each.picture.relative_to(ROOT)): each.expressions[0] for each in read_examples(BUNDLED_CHECKPOINT)}
+    first = {str(each.image.relative_to(ROOT)): each.expressions[0] for each in read_examples(BUNDLED_CHECKPOINT)}
     for line in lines:
-        _, _, picture, expression = shlex.split(line, comments=True)
-        assert first[picture] == expression
+        _, _, image, expression = shlex.split(line, comments=True)
+        assert first[image] == expression

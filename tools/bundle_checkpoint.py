@@ -18,26 +18,26 @@ from eval_by_kind import RESULT as METRICS_BY_KIND
 from plvl.data.collator import row_truth
 from plvl.data.refshapes.drawing import draw_scene
 from plvl.data.refshapes.refer_set import JPEG, ReferredScene, file_name_of, make_referred_scene, split_of
-from plvl.data.refshapes.rows import object_row, set_picture
+from plvl.data.refshapes.rows import object_row, set_image
 from plvl.modeling_plvl.model_card_plvl import model_card, read_metrics, read_settings
+from plvl.scripts.atomic_directory import atomic_directory
 from plvl.scripts.program import ArgumentParser, run_as_program
 from plvl.scripts.release_card import EXAMPLE_CAPTION, EXAMPLE_IMAGE, draw_example
 from plvl.scripts.release_folder import build_release_folder
-from plvl.scripts.whole_folder import whole_folder
 from plvl.scripts.whole_model import load_whole
 from plvl.training.metrics import right_answers
 from recorded_slice import check_slice, record_slice
 
 MOST_BYTES = 12_000_000
 EXAMPLE_SEED = 0
-EXAMPLES = (31, 3, 7, 71, 41, 61)  # pictures of val, testA and testB
+EXAMPLES = (31, 3, 7, 71, 41, 61)  # images of val, testA and testB
 # By this name the card's examples load it, from the project's folder.
 NAME = "checkpoints/plvl-tiny-refshapes"
 
 ABOUT = """
 ## What it knows
 
-Pictures of coloured shapes on a background, as in `examples/`, and what a person may call one of them: by its looks,
+Images of coloured shapes on a background, as in `examples/`, and what a person may call one of them: by its looks,
 its place, the order, a comparison, what is near it, or what it is not. It has never seen a photograph. It was trained
 from nothing on RefShapes, which PLVL makes from a seed (docs/refshapes.md there, with what the splits are);
 `make reproduce-tiny` trains it again. val is drawn like what it was trained on, testA asks for combinations of
@@ -47,7 +47,7 @@ attributes that training never showed, testB has larger scenes and other backgro
 
 ## By kind of expression
 
-In per cent, at the pictures' own size:
+In per cent, at the images' own size:
 
 {table}
 """
@@ -76,7 +76,7 @@ def main(argv=None):
 
 def write_bundle(model_folder: Path, output: Path, replace: bool, half: bool):
     """Puts the folder in its place, whole; where something fails, `output` stays as it was."""
-    with whole_folder(output, replace) as folder:
+    with atomic_directory(output, replace) as folder:
         recorded = fill_bundle(model_folder, folder, half)
         size = check_size(folder)
     print(f"{output}: {size:,} bytes; on the slice of {recorded['num_samples']} expressions {recorded}")
@@ -152,8 +152,8 @@ def store_in_half_precision(file: Path):
 
 def write_examples(folder: Path, model, processor):
     """
-    Pictures, each with an expression about every object that the set refers to, as the demo reads them. What the model
-    answers right comes first: of an object's expressions, of a picture's, and the pictures with most of it.
+    Images, each with an expression about every object that the set refers to, as the demo reads them. What the model
+    answers right comes first: of an object's expressions, of an image's, and the images with most of it.
     """
     folder.mkdir()
     entries = []
@@ -165,22 +165,22 @@ def write_examples(folder: Path, model, processor):
         chosen = [min((said.text for said in about), key=wrong.__contains__) for _, about in referred.references]
         chosen.sort(key=wrong.__contains__)
         share_wrong = sum(text in wrong for text in chosen) / len(chosen)
-        entries.append((share_wrong, {"picture": name, "expressions": chosen}))
+        entries.append((share_wrong, {"image": name, "expressions": chosen}))
     entries = [entry for _, entry in sorted(entries, key=lambda each: each[0])]
     (folder / "examples.json").write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
 
 
 @torch.no_grad()
 def wrong_expressions(model, processor, index: int, referred: ReferredScene) -> set[str]:
-    """Of the expressions about a picture those that the model answers with a wrong box or mask."""
-    picture, size = set_picture(referred.scene), (referred.scene.height, referred.scene.width)
+    """Of the expressions about an image those that the model answers with a wrong box or mask."""
+    image, size = set_image(referred.scene), (referred.scene.height, referred.scene.width)
     rows = [
-        object_row(index, referred.scene, picture, position, said.text)
+        object_row(index, referred.scene, image, position, said.text)
         for position, about in referred.references
         for said in about
     ]
     texts = [row["text"] for row in rows]
-    outputs = model(**processor(images=picture, text=texts, return_tensors="pt"))
+    outputs = model(**processor(images=image, text=texts, return_tensors="pt"))
     answers = processor.post_process_grounding(outputs, target_sizes=[size] * len(rows))
     truths = [dict(zip(("box", "mask"), row_truth(row), strict=True)) for row in rows]
     right = right_answers(answers, truths)

@@ -33,24 +33,24 @@ def main(argv=None):
     arguments = parser.parse_args(argv)
     try:
         files = prediction_files(Path(arguments.predictions))
-        truths, pictures = read_truths(arguments.label_root), read_objects(arguments.label_root)
+        truths, images = read_truths(arguments.label_root), read_objects(arguments.label_root)
         for split, file in files.items():
-            print_metrics(split, COLUMNS, counts_by_group(read_answers(file, truths), pictures))
+            print_metrics(split, COLUMNS, counts_by_group(read_answers(file, truths), images))
     except (ValueError, OSError) as error:
         sys.exit(f"error_analysis: {error}")
 
 
 def read_objects(label_root) -> dict[int, list[dict]]:
-    """By `image_id`, the annotations of all the objects of each picture, those that nobody refers to among them."""
-    pictures = defaultdict(list)
+    """By `image_id`, the annotations of all the objects of each image, those that nobody refers to among them."""
+    images = defaultdict(list)
     for annotation in read_json(label_files("refshapes", label_root, "unc")[1])["annotations"]:
-        pictures[annotation["image_id"]].append(annotation)
-    return pictures
+        images[annotation["image_id"]].append(annotation)
+    return images
 
 
-def counts_by_group(answers: list[tuple[dict, Truth]], pictures: dict[int, list[dict]]) -> dict[str, dict[str, float]]:
+def counts_by_group(answers: list[tuple[dict, Truth]], images: dict[int, list[dict]]) -> dict[str, dict[str, float]]:
     """Rows of `COLUMNS`: of all answers, and by the kind of expression, the size of the object that it means, the
-    number of objects in the picture, and the answer's score.
+    number of objects in the image, and the answer's score.
 
     Raises ValueError when an answer has no box.
     """
@@ -58,7 +58,7 @@ def counts_by_group(answers: list[tuple[dict, Truth]], pictures: dict[int, list[
     for answer, truth in answers:
         if not answer.get("box"):
             raise ValueError(f"the answer to expression {answer['sent_id']} {truth.text!r} has no box")
-        objects = pictures[truth.image_id]
+        objects = images[truth.image_id]
         (target,) = (each for each in objects if each["id"] == truth.ann_id)
         outcome = lies_on(answer["box"], target, objects)
         number = f"{len(objects)} objects"
@@ -81,7 +81,7 @@ def lies_on(box: list[float], target: dict, objects: list[dict]) -> str:
     Args:
         box: x, y, w, h in pixels.
         target: the annotation of the object that is meant.
-        objects: the annotations of all objects of the picture, `target` among them.
+        objects: the annotations of all objects of the image, `target` among them.
     """
     boxes = np.array([each["bbox"] for each in objects], float)
     overlaps = coco_mask.iou(np.array([box], float), boxes, [0] * len(objects))[0]

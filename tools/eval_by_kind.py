@@ -6,7 +6,7 @@ Reads every predictions_<split>.jsonl of the folder, prints a table and writes m
 
     {"refshapes/val": {"all": METRICS, "by_kind": {"attribute": METRICS, ...}, "by_difficulty": {"1": METRICS, ...}}}
 
-METRICS are num_samples, box_accuracy, box_miou and mask_miou at the picture's own size.
+METRICS are num_samples, box_accuracy, box_miou and mask_miou at the image's own size.
 """
 
 import json
@@ -74,7 +74,7 @@ def prediction_files(folder: Path) -> dict[str, Path]:
 def read_truths(label_root) -> dict[int, Truth]:
     """By `sent_id`, every expression of the set."""
     kinds, index = sentence_kinds(label_root), read_index(*label_files("refshapes", label_root, "unc"))
-    references = [each for pictures in index.references.values() for picture in pictures for each in picture]
+    references = [each for images in index.references.values() for image in images for each in image]
     truths = {}
     for reference in references:
         annotation = index.annotations[reference["ann_id"]]

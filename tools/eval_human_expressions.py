@@ -2,8 +2,8 @@
 
 python tools/eval_human_expressions.py --model outputs/refcoco --output docs/typed_expressions.md
 
-The file names a RefShapes seed and, for each expression, the picture of that set (`index`, from 0) and which of its
-objects is meant (`object`, from 0, in the order of the annotations). The pictures are made on the spot.
+The file names a RefShapes seed and, for each expression, the image of that set (`index`, from 0) and which of its
+objects is meant (`object`, from 0, in the order of the annotations). The images are made on the spot.
 """
 
 import json
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from plvl.data.refshapes import VERSION, make_referred_scene
-from plvl.data.refshapes.rows import object_row, set_picture
+from plvl.data.refshapes.rows import object_row, set_image
 from plvl.scripts.program import ArgumentParser
 
 EXPRESSIONS = "docs/typed_expressions.json"
@@ -21,11 +21,11 @@ RIGHT = 0.5  # IoU of a box from which it counts as right
 PAGE = """# Expressions that a person typed
 
 {count} expressions that RefShapes' grammar never makes: chatty, elliptic, in an odd order, with words it does not
-have. They were written before the first training, by looking at pictures of val, testA and testB of the set of
+have. They were written before the first training, by looking at images of val, testA and testB of the set of
 seed {seed}, which is not the seed trained on. `{model}` finds {right} of them (a box of IoU 0.5 or more). This page is
 written by `tools/eval_human_expressions.py`.
 
-| picture | expression | | IoU of the box | IoU of the mask |
+| image | expression | | IoU of the box | IoU of the mask |
 | --- | --- | --- | ---: | ---: |
 {table}
 """
@@ -33,7 +33,7 @@ written by `tools/eval_human_expressions.py`.
 
 @dataclass(frozen=True)
 class Found:
-    """What came out for an expression: IoU of the box, and of the mask, with the true ones, at the picture's size."""
+    """What came out for an expression: IoU of the box, and of the mask, with the true ones, at the image's size."""
 
     index: int
     split: str
@@ -81,7 +81,7 @@ def read_typed(file: Path) -> dict:
     `seed` and `expressions`, a list of {"index", "object", "expression"}.
 
     Raises:
-        ValueError: the file was written for pictures of another version of RefShapes.
+        ValueError: the file was written for images of another version of RefShapes.
     """
     typed = json.loads(file.read_text(encoding="utf-8"))
     if typed["refshapes_version"] != VERSION:
@@ -94,7 +94,7 @@ def typed_rows(typed: dict) -> list[dict]:
     rows = []
     for entry in typed["expressions"]:
         scene = make_referred_scene(typed["seed"], entry["index"]).scene
-        rows.append(object_row(entry["index"], scene, set_picture(scene), entry["object"], entry["expression"]))
+        rows.append(object_row(entry["index"], scene, set_image(scene), entry["object"], entry["expression"]))
     return rows
 
 

@@ -3,7 +3,7 @@
     <folder>/slice.json   {"refshapes_version": 2, "seed": 0, "indices": [3, 16, ...],
                            "metrics": {"num_samples": 112, "box_accuracy": ...}, "boxes": [[x, y, w, h], ...]}
 
-The slice is made on the spot: `indices` are pictures of the set made from `seed`. So a checkout without any data can
+The slice is made on the spot: `indices` are images of the set made from `seed`. So a checkout without any data can
 tell whether checkpoint, network, processor and generator still do together what they did.
 """
 
@@ -38,7 +38,7 @@ def record_slice(folder, model, processor, seed: int = SEED, indices: Iterable[i
     Args:
         folder: of the checkpoint.
         model, processor: as they load from it; the model gives boxes.
-        seed, indices: which pictures the slice has.
+        seed, indices: which images the slice has.
 
     Returns:
         what was written.
@@ -58,7 +58,7 @@ def check_slice(folder, model, processor) -> dict[str, float]:
 
     Raises:
         SliceDiffersError: a metric is another, boxes are elsewhere, or RefShapes has another version, so that its
-            pictures are no longer the same.
+            images are no longer the same.
     """
     file = Path(folder, FILE)
     recorded = json.loads(file.read_text(encoding="utf-8"))
@@ -80,7 +80,7 @@ def check_slice(folder, model, processor) -> dict[str, float]:
 
 def measure_slice(model, processor, seed: int, indices: Iterable[int]) -> dict:
     """
-    Over all expressions about some pictures `"metrics"`: `num_samples` and those of `METRICS` that the model's tasks
+    Over all expressions about some images `"metrics"`: `num_samples` and those of `METRICS` that the model's tasks
     have; and `"boxes"`, x, y, w, h in pixels, to a hundredth.
     """
     evaluated = evaluate_rows(model, processor, set_rows(seed, indices))

@@ -19,7 +19,7 @@ from plvl.training.metrics import grounding_metrics, grounding_statistics, nativ
 @dataclass
 class EvaluationCollator:
     """
-    A batch for the network, and with it `rows` (without their pictures) and `truths`: each sample's `"box"`, x1, y1,
+    A batch for the network, and with it `rows` (without their images) and `truths`: each sample's `"box"`, x1, y1,
     x2, y2 in pixels, and `"mask"`, `(height, width)` or `None`.
     """
 
@@ -109,7 +109,7 @@ def evaluate_batches(batches, forward: Callable, processor, keep_answers: bool =
     Args:
         batches: `(batch, whether it counts)`, the batches from [`EvaluationCollator`].
         forward: gives the model's outputs of a batch, and the labels on the outputs' device.
-        processor ([`PLVLProcessor`]): brings the answers to the picture's own size.
+        processor ([`PLVLProcessor`]): brings the answers to the image's own size.
         keep_answers (`bool`): whether to give the answers, too.
     """
     statistics = defaultdict(list)
@@ -190,7 +190,7 @@ def _in_turn(shares: list) -> list:
 def answer_record(row: dict, answer: dict) -> dict:
     """
     An answer as it goes into JSON Lines: the row's numbers and names, `text`, `score`, `box` (x, y, w, h in pixels
-    of the picture) and `mask` (compressed RLE of the picture's size).
+    of the image) and `mask` (compressed RLE of the image's size).
     """
     names = ("dataset", "split", "file_name", "image_id", "ref_id", "sent_id", "text")
     record = {name: row.get(name) for name in names}

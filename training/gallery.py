@@ -1,4 +1,4 @@
-"""A sheet of pictures that shows what the model grounds, beside what it should have."""
+"""A sheet of images that shows what the model grounds, beside what it should have."""
 
 from itertools import islice
 
@@ -12,17 +12,17 @@ from plvl.training.metrics import right_answers
 WRONG = "WRONG"
 
 
-def one_row_per_picture(dataset, count: int) -> list[dict]:
-    """The first row about each of the dataset's first `count` pictures."""
+def one_row_per_image(dataset, count: int) -> list[dict]:
+    """The first row about each of the dataset's first `count` images."""
     seen = set()
 
-    def new_pictures():
+    def new_images():
         for row in dataset:
             if row["file_name"] not in seen:
                 seen.add(row["file_name"])
                 yield row
 
-    return list(islice(new_pictures(), count))
+    return list(islice(new_images(), count))
 
 
 @torch.no_grad()

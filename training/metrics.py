@@ -10,7 +10,7 @@ from torchvision.ops import box_convert
 IOU_THRESHOLD = 0.5
 PRECISION_THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 STATISTICS = ("box_iou", "intersection", "union", "has_mask", "center_x", "center_y", "width", "height")
-# The same at the picture's own size; these may follow the others.
+# The same at the image's own size; these may follow the others.
 NATIVE_STATISTICS = ("native_box_iou", "native_intersection", "native_union")
 
 
@@ -48,7 +48,7 @@ def grounding_statistics(outputs, labels: dict[str, torch.Tensor], mask_threshol
     boxes = labels["boxes"]
     box_iou = boxes.new_full((len(boxes),), float("nan"))
     if outputs.pred_boxes is not None:
-        # As the authors measure it: what a box has outside the picture does not count.
+        # As the authors measure it: what a box has outside the image does not count.
         predicted = box_convert(outputs.pred_boxes.float(), "cxcywh", "xyxy").clamp(0, 1)
         box_iou = paired_corner_iou(predicted, box_convert(boxes.float(), "cxcywh", "xyxy"))
     intersection = union = torch.zeros_like(box_iou)
@@ -62,10 +62,10 @@ def grounding_statistics(outputs, labels: dict[str, torch.Tensor], mask_threshol
 
 def native_statistics(answers: list[dict], truths: list[dict]) -> torch.Tensor:
     """
-    What the metrics at the picture's own size need to know of each sample.
+    What the metrics at the image's own size need to know of each sample.
 
     Args:
-        answers: from `PLVLProcessor.post_process_grounding` with the pictures' sizes.
+        answers: from `PLVLProcessor.post_process_grounding` with the images' sizes.
         truths: for each sample `"box"`, x1, y1, x2, y2 in pixels, and `"mask"`, `(height, width)` or `None`.
 
     Returns:
@@ -86,7 +86,7 @@ def native_statistics(answers: list[dict], truths: list[dict]) -> torch.Tensor:
 def right_answers(answers: list[dict], truths: list[dict]) -> list[bool]:
     """
     Whether what a person sees of each answer is right: the box and the mask, as far as there are, have an IoU of 0.5
-    or more with the true ones at the picture's own size.
+    or more with the true ones at the image's own size.
 
     Args:
         answers, truths: as for [`native_statistics`].
@@ -172,9 +172,9 @@ def grounding_metrics(statistics: np.ndarray) -> dict[str, float]:
     Returns:
         `num_samples`, and of these `num_boxes` and `num_masks`, those that have a box and a mask; over the ones with a
         box `box_accuracy` (share of boxes of IoU ≥ 0.5), `box_miou` and `center_box_accuracy` (what a box in the
-        middle of each picture, of the split's mean size, would get); over the ones with a mask `mask_miou` (mean IoU),
+        middle of each image, of the split's mean size, would get); over the ones with a mask `mask_miou` (mean IoU),
         `mask_oiou` (all intersections over all unions) and `mask_precision@0.5` to `mask_precision@0.9` (share of
-        masks of that IoU or more). With the native statistics these again, at the picture's own size, as `native_...`.
+        masks of that IoU or more). With the native statistics these again, at the image's own size, as `native_...`.
         What the model does not answer is left out, with its number; where it does and no sample has any, the number
         is 0.
     """

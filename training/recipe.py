@@ -13,7 +13,8 @@ from pathlib import Path
 import yaml
 from transformers import HfArgumentParser
 
-from plvl.data.row_rules import MAX_SKIPPED
+from plvl.configuration.earlier_names import current_arguments
+from plvl.data.sample_validation import MAX_SKIPPED
 
 
 @dataclass
@@ -86,7 +87,7 @@ class DataArguments:
             "label_root, split_by}} where sets lie apart."
         },
     )
-    image_root: str = field(default="image_data", metadata={"help": "Folder of the pictures."})
+    image_root: str = field(default="image_data", metadata={"help": "Folder of the images."})
     label_root: str = field(default="mask_data", metadata={"help": "Folder of the labels."})
     split_by: str | None = field(default=None, metadata={"help": "Who split the set, as unc, umd or google."})
     train_split: str = field(default="train", metadata={"help": "The split to train on."})
@@ -95,22 +96,22 @@ class DataArguments:
     )
     eval_splits: list[str] = field(default_factory=lambda: ["val"], metadata={"help": "The splits to evaluate."})
     augmentation: bool = field(
-        default=False, metadata={"help": "Changes training pictures at random: mirroring, and as follows."}
+        default=False, metadata={"help": "Changes training images at random: mirroring, and as follows."}
     )
-    aug_crop: bool = field(default=True, metadata={"help": "Augmentation cuts every other picture to a part."})
-    aug_scale: bool = field(default=True, metadata={"help": "Augmentation draws the size pictures are resized to."})
+    aug_crop: bool = field(default=True, metadata={"help": "Augmentation cuts every other image to a part."})
+    aug_scale: bool = field(default=True, metadata={"help": "Augmentation draws the size images are resized to."})
     aug_color: bool = field(default=True, metadata={"help": "Augmentation changes brightness, contrast, saturation."})
-    aug_blur: bool = field(default=False, metadata={"help": "Augmentation blurs every other picture."})
+    aug_blur: bool = field(default=False, metadata={"help": "Augmentation blurs every other image."})
     shuffle_buffer_size: int = field(default=1000, metadata={"help": "Rows among which the next is drawn."})
-    expressions_per_picture: int = field(
+    expressions_per_image: int = field(
         default=1,
-        metadata={"help": "Expressions in a batch about each picture, whose own part is then computed once for them."},
+        metadata={"help": "Expressions in a batch about each image, whose own part is then computed once for them."},
     )
     max_skipped: float = field(
         default=MAX_SKIPPED,
         metadata={"help": "Share of the rows of each set that may be skipped for their defects before the run stops."},
     )
-    gallery_size: int = field(default=12, metadata={"help": "Pictures in the gallery; 0 draws none."})
+    gallery_size: int = field(default=12, metadata={"help": "Images in the gallery; 0 draws none."})
 
     def __post_init__(self):
         if isinstance(self.dataset, list) and len(self.dataset) == 1:
@@ -154,6 +155,7 @@ def parse_recipe(argument_classes, command_line: list[str]):
         FileNotFoundError: there is no such recipe, or not the one it builds on.
     """
     parser = _Parser(argument_classes, allow_abbrev=False)
+    command_line = [_with_current_name(word) for word in command_line]
     if command_line and command_line[0].endswith((".yaml", ".yml")):
         path, *command_line = command_line
         recipe = _read_recipe(Path(path), {action.dest for action in parser._actions})
@@ -168,6 +170,12 @@ def parse_recipe(argument_classes, command_line: list[str]):
         words = (word + nearest(word.partition("=")[0], flags) if word.startswith("-") else word for word in unknown)
         raise ValueError(f"unknown arguments: {' '.join(words)}")
     return tuple(filled)
+
+
+def _with_current_name(word: str) -> str:
+    flag, *value = word.split("=", 1)
+    (name,) = current_arguments({flag.removeprefix("--"): None})
+    return "=".join([f"--{name}", *value]) if flag.startswith("--") else word
 
 
 def nearest(name: str, known: Iterable[str], shown: Callable[[str], str] = str) -> str:
@@ -186,8 +194,9 @@ def _read_recipe(path: Path, known: set[str], built_on_it: tuple[Path, ...] = ()
     recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
     if not isinstance(recipe, dict):
         raise ValueError(f"{path} must hold a mapping of argument names to values, got {type(recipe).__name__}")
+    recipe = current_arguments({str(name): value for name, value in recipe.items()})
     known = known | {"base"}
-    unknown = [f"{name}{nearest(name, known)}" for name in sorted(map(str, recipe)) if name not in known]
+    unknown = [f"{name}{nearest(name, known)}" for name in sorted(recipe) if name not in known]
     if unknown:
         raise ValueError(f"{path} names unknown arguments: {', '.join(unknown)}")
     if "base" not in recipe:

@@ -55,7 +55,7 @@ def print_summary(log_history: list[dict], metrics: dict[str, dict[str, float]])
     for step, loss in losses[:: max(len(losses) // 8, 1)]:
         print(f"{step:>6}  {loss:>8.4f}")
     print_metrics("split", COLUMNS, metrics)
-    print("(centre box: what a box in the middle of each picture, of the split's mean size, would get)")
+    print("(centre box: what a box in the middle of each image, of the split's mean size, would get)")
 
 
 def print_metrics(title: str, columns: dict[str, str], rows: dict[str, dict[str, float]]):

@@ -5,8 +5,9 @@ import json
 import logging
 from pathlib import Path
 
+from plvl.configuration.earlier_names import current_arguments
 from plvl.data.training_rows import TrainingRows
-from plvl.training.feed import FeedPosition, expressions_per_picture, number_of_rows
+from plvl.training.resumable_batches import BatchesPosition, expressions_per_image, number_of_rows
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +23,7 @@ ORDER = (
     "rows",
     "rows_seed",
     "shuffle_buffer_size",
-    "expressions_per_picture",
+    "expressions_per_image",
 )
 # The state of the optimizer brings its own of these, or is of other parameters; the model is of other words.
 STATE = (
@@ -46,7 +47,7 @@ STATE = (
 _BESIDE_THE_POSITION = {
     "processes": "num_processes",
     "per_device_train_batch_size": "batch_size",
-    "expressions_per_picture": "expressions_per_picture",
+    "expressions_per_image": "expressions_per_image",
 }
 
 
@@ -65,7 +66,7 @@ def settings_to_resume(trainer) -> dict:
         "rows": number_of_rows(rows),
         "rows_seed": rows.seed if ordered else None,
         "shuffle_buffer_size": rows.shuffle_buffer if ordered else None,
-        "expressions_per_picture": expressions_per_picture(rows),
+        "expressions_per_image": expressions_per_image(rows),
         "trained_tensors": sum(parameter.requires_grad for parameter in trainer.model.parameters()),
         "vocabulary": tokenizer and vocabulary_of(tokenizer),
     }
@@ -84,7 +85,7 @@ def write_resume_settings(checkpoint, settings: dict):
 
 def _settings_of_an_earlier_version(checkpoint) -> dict:
     """What stood beside the position of the rows."""
-    position = FeedPosition.file(checkpoint, 0)
+    position = BatchesPosition.file(checkpoint, 0)
     stored = json.loads(position.read_text(encoding="utf-8")) if position.is_file() else {}
     return {name: stored[old] for name, old in _BESIDE_THE_POSITION.items() if old in stored}
 
@@ -107,6 +108,7 @@ def check_resume_settings(checkpoint, now: dict, ignore_order: bool):
     else:
         logger.warning("%s has no %s: whether its run had other arguments is not known", checkpoint, RESUME_SETTINGS)
         then = _settings_of_an_earlier_version(checkpoint)
+    then = current_arguments(then)
     # What one of two versions does not note is not compared.
     changed = [name for name in (*ORDER, *STATE) if name in then and then[name] != now.get(name)]
     of_state = [name for name in changed if name in STATE]

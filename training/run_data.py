@@ -44,7 +44,7 @@ class RunData:
                     shuffle_buffer=data_args.shuffle_buffer_size,
                     seed=args.seed,
                     max_skipped=data_args.max_skipped,
-                    expressions_per_picture=data_args.expressions_per_picture,
+                    expressions_per_image=data_args.expressions_per_image,
                 )
                 self._look_for_images(data_args.train_split)
         if args.do_train and args.eval_strategy != "no":

@@ -22,7 +22,7 @@ from plvl.modeling_plvl.checkpoint_conversion import (
 )
 from plvl.modeling_plvl.checkpoint_files import load_checkpoint
 from plvl.processing import PLVLImageProcessor, PLVLProcessor
-from plvl.processing.wordpiece import learn_wordpiece
+from plvl.processing.word_vocabulary import build_word_vocabulary
 from plvl.training.recipe import ModelArguments, nearest
 
 logger = logging.getLogger(__name__)
@@ -62,7 +62,9 @@ def load_or_make_model(
     if expressions is None:
         raise ValueError(NOTHING_TO_EVALUATE)
     tokenizer_name = arguments.tokenizer_name_or_path or arguments.text_weights
-    tokenizer = AutoTokenizer.from_pretrained(tokenizer_name) if tokenizer_name else learn_wordpiece(expressions())
+    tokenizer = (
+        AutoTokenizer.from_pretrained(tokenizer_name) if tokenizer_name else build_word_vocabulary(expressions())
+    )
     config = new_config(arguments)
     if not arguments.text_weights:
         config.text_config.vocab_size = len(tokenizer)

@@ -32,6 +32,7 @@ from plvl.training.checkpoints import (
     replace_folder,
     what_prevents_going_on,
 )
+from plvl.training.combined_optimizer import CombinedOptimizer
 from plvl.training.evaluation import (
     Evaluated,
     EvaluationCollator,
@@ -40,17 +41,16 @@ from plvl.training.evaluation import (
     merge,
     rows_of_process,
 )
-from plvl.training.feed import (
-    FeedCollator,
-    FeedPosition,
-    TrainingFeed,
+from plvl.training.optimization import epoch_factor, freeze_encoders, linear_weights, muon_of, parameter_groups
+from plvl.training.resumable_batches import (
+    BatchesPosition,
+    ResumableBatches,
+    SeededCollator,
     batches_in_epoch,
-    expressions_per_picture,
+    expressions_per_image,
     most_workers,
     number_of_rows,
 )
-from plvl.training.joint_optimizer import JointOptimizer
-from plvl.training.optimization import epoch_factor, freeze_encoders, linear_weights, muon_of, parameter_groups
 from plvl.training.resume_settings import check_resume_settings, settings_to_resume, write_resume_settings
 from plvl.training.signals import EvaluationStoppedError, StopOnSignal, worker_signals
 from plvl.training.trainer_contract import completed_arguments, refuse, say_what_has_no_effect
@@ -93,9 +93,9 @@ class PLVLTrainer(Trainer):
         args = completed_arguments(args)
         say_what_has_no_effect(args)
         refuse(named_others)
-        per_picture = expressions_per_picture(train_dataset)
+        per_image = expressions_per_image(train_dataset)
         if data_collator is None:
-            data_collator = GroundingCollator(processing_class, augmentation, per_picture)
+            data_collator = GroundingCollator(processing_class, augmentation, per_image)
         super().__init__(
             model, args, data_collator, train_dataset, eval_dataset, processing_class, *others, **named_others
         )
@@ -106,7 +106,7 @@ class PLVLTrainer(Trainer):
         self._losses = BatchLosses()
         self._skipped_before = 0
         self._last_checkpoint: Path | None = None
-        self._feed = self._start = self._position = None
+        self._batches = self._start = self._position = None
         self._writes_checkpoint = False
         freeze_encoders(self.model, self.args)
         if self.compute_metrics is not None and "rec" not in self.model.config.tasks:
@@ -162,7 +162,7 @@ class PLVLTrainer(Trainer):
             if at_end:
                 return self._end_at(checkpoint)
             if not self.args.ignore_data_skip:
-                self._start = FeedPosition.load(checkpoint, self.args.process_index)
+                self._start = BatchesPosition.load(checkpoint, self.args.process_index)
         self._last_checkpoint = None
         try:
             output = super().train(checkpoint, trial, ignore_keys_for_eval)
@@ -215,11 +215,11 @@ class PLVLTrainer(Trainer):
         args, rows = self.args, self.train_dataset
         if rows is None:
             raise ValueError("PLVLTrainer: training requires a train_dataset")
-        # What auto_find_batch_size has come down to; a group of rows about one picture stays whole.
-        per_picture = expressions_per_picture(rows)
+        # What auto_find_batch_size has come down to; a group of rows about one image stays whole.
+        per_image = expressions_per_image(rows)
         batch_size = self._train_batch_size
         if args.auto_find_batch_size:
-            batch_size = max(batch_size // per_picture, 1) * per_picture
+            batch_size = max(batch_size // per_image, 1) * per_image
         # A second try begins where the first one did.
         self._position = self._start
         self._losses.begin_run()
@@ -232,7 +232,7 @@ class PLVLTrainer(Trainer):
             num_batches = batches_in_epoch(num_rows, batch_size, args.world_size, args.gradient_accumulation_steps)
         num_workers = most_workers(rows, args.world_size, args.dataloader_num_workers)
         seed = args.seed if args.data_seed is None else args.data_seed
-        self._feed = TrainingFeed(
+        self._batches = ResumableBatches(
             rows,
             batch_size,
             num_batches,
@@ -244,9 +244,9 @@ class PLVLTrainer(Trainer):
         )
         # What accelerate makes of a DataLoader, but the feed has dealt out the rows already.
         return DataLoaderShard(
-            self._feed,
+            self._batches,
             batch_size=None,
-            collate_fn=FeedCollator(self.data_collator),
+            collate_fn=SeededCollator(self.data_collator),
             num_workers=num_workers,
             pin_memory=args.dataloader_pin_memory,
             prefetch_factor=args.dataloader_prefetch_factor if num_workers else None,
@@ -257,7 +257,7 @@ class PLVLTrainer(Trainer):
 
     def num_examples(self, dataloader):
         feed = dataloader.dataset
-        if not isinstance(feed, TrainingFeed):
+        if not isinstance(feed, ResumableBatches):
             return super().num_examples(dataloader)
         return len(feed) * feed.batch_size * feed.num_processes
 
@@ -308,12 +308,12 @@ class PLVLTrainer(Trainer):
         finally:
             self.optimizer_cls_and_kwargs = chosen
         if matrices:
-            self.optimizer = JointOptimizer(muon=muon_of(matrices, self.args), others=self.optimizer)
+            self.optimizer = CombinedOptimizer(muon=muon_of(matrices, self.args), others=self.optimizer)
         return self.optimizer
 
     def create_scheduler(self, num_training_steps, optimizer=None):
         if self.lr_scheduler is None and self.args.lr_decay_by == "epoch":
-            steps_per_epoch = len(self._feed) // self.args.gradient_accumulation_steps
+            steps_per_epoch = len(self._batches) // self.args.gradient_accumulation_steps
             factor = partial(
                 epoch_factor,
                 steps_per_epoch=steps_per_epoch,
@@ -330,12 +330,12 @@ class PLVLTrainer(Trainer):
         return (outputs.loss, outputs) if return_outputs else outputs.loss
 
     def training_step(self, model, inputs, num_items_in_batch=None):
-        batch, names = inputs.pop("feed", None), inputs.pop("row_names", ["that were given"])
+        batch, names = inputs.pop("batch_of_rows", None), inputs.pop("row_names", ["that were given"])
         # Running means and variances have seen a batch before its loss is known.
         buffers = [(each, each.clone()) for each in model.buffers()] if self.args.max_skipped_steps else []
         loss = super().training_step(model, inputs, num_items_in_batch)
         if batch is not None:  # not of get_train_dataloader
-            self._position = self._feed.position_after(batch, self._position)
+            self._position = self._batches.position_after(batch, self._position)
         here = not torch.isfinite(loss).item()
         anywhere, self._on_signal.agreed = self._anyone(here, self._on_signal.received)
         if anywhere:

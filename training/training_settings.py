@@ -48,8 +48,8 @@ def training_settings(trainer, model_args: ModelArguments, data_args: DataArgume
     settings |= {"loss_alpha": trainer.accelerator.unwrap_model(trainer.model).config.loss_alpha}
     if data_args.augmentation:
         settings["augmentation"] = ", ".join(["mirror", *(each for each in AUGMENTATIONS if getattr(data_args, each))])
-    if data_args.expressions_per_picture > 1:
-        settings["expressions_per_picture"] = data_args.expressions_per_picture
+    if data_args.expressions_per_image > 1:
+        settings["expressions_per_image"] = data_args.expressions_per_image
     batch_size = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
     settings |= {"total_train_batch_size": batch_size, "processes": args.world_size}
     settings["precision"] = next((name for name in ("bf16", "fp16") if getattr(args, name)), "float32")

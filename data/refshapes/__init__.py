@@ -1,7 +1,7 @@
-"""RefShapes: a made-up set of pictures and expressions about them.
+"""RefShapes: a made-up set of images and expressions about them.
 
 shapes, backgrounds              what there is to draw
-scene                            what stands where in a picture
+scene                            what stands where in an image
 drawing                          a scene as pixels
 language, wording, expressions   what can be said of a shape, in which words, and what of it is said
 refer_set                        the whole set from a seed, written in the REFER layout

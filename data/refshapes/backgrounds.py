@@ -30,7 +30,7 @@ COLOURS = (
     (98, 118, 112),
 )
 PHOTOGRAPH = "photograph"
-_PHOTOGRAPH_SHARE = 0.5  # of the pictures, when there are photographs
+_PHOTOGRAPH_SHARE = 0.5  # of the images, when there are photographs
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 
@@ -45,7 +45,7 @@ class Background:
 
 
 def choose_background(rng: random.Random, new: bool, photographs: int = 0) -> Background:
-    """A background for a picture of testB (`new`) or of another split.
+    """A background for an image of testB (`new`) or of another split.
 
     Of `photographs` that there are, every fifth is for testB alone.
     """
@@ -61,9 +61,9 @@ def choose_background(rng: random.Random, new: bool, photographs: int = 0) -> Ba
 
 
 def find_photographs(folder: str | Path) -> list[Path]:
-    """The pictures in `folder`, in the order of their names.
+    """The images in `folder`, in the order of their names.
 
-    Raises FileNotFoundError when there is no such folder or no picture in it, and ValueError, which names the
+    Raises FileNotFoundError when there is no such folder or no image in it, and ValueError, which names the
     file, when one cannot be read.
     """
     folder = Path(folder)
@@ -71,7 +71,7 @@ def find_photographs(folder: str | Path) -> list[Path]:
         raise FileNotFoundError(f"{folder} is no folder: photographs for backgrounds are expected there")
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES and path.is_file())
     if not files:
-        raise FileNotFoundError(f"{folder} has no picture ({', '.join(_SUFFIXES)})")
+        raise FileNotFoundError(f"{folder} has no image ({', '.join(_SUFFIXES)})")
     for path in files:
         _require_readable(path)
     return files
@@ -102,11 +102,11 @@ def _photograph(path, width, height, rng):
     """A random part of it, of the aspect asked for and not less than half of what fits."""
     with Image.open(path) as opened:
         opened.draft("RGB", (2 * width, 2 * height))
-        picture = ImageOps.exif_transpose(opened).convert("RGB")
-    scale = min(picture.width / width, picture.height / height) * rng.uniform(0.5, 1.0)
-    x, y = rng.uniform(0, picture.width - scale * width), rng.uniform(0, picture.height - scale * height)
+        image = ImageOps.exif_transpose(opened).convert("RGB")
+    scale = min(image.width / width, image.height / height) * rng.uniform(0.5, 1.0)
+    x, y = rng.uniform(0, image.width - scale * width), rng.uniform(0, image.height - scale * height)
     part = (x, y, x + scale * width, y + scale * height)
-    part = picture.resize((width, height), Image.Resampling.BILINEAR, box=part)
+    part = image.resize((width, height), Image.Resampling.BILINEAR, box=part)
     return np.array(part, dtype=np.float32).transpose(2, 0, 1).copy()
 
 
@@ -124,7 +124,7 @@ def _gradient(width, height, rng):
 
 
 def _noise_of(width, height, columns, rng):
-    """Smooth random values 0..1 with about `columns` bumps across the picture."""
+    """Smooth random values 0..1 with about `columns` bumps across the image."""
     rows = max(round(columns * height / width), 2)
     small = Image.frombytes("L", (columns, rows), rng.randbytes(columns * rows))
     smooth = small.resize((width, height), Image.Resampling.BICUBIC)

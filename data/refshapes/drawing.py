@@ -18,7 +18,7 @@ _BRIGHT_INK = 0.8  # or towards white, on dark colours
 
 
 def draw_scene(scene: Scene, photographs: Sequence[Path] = ()) -> Image.Image:
-    """The scene as an RGB picture of its size; the same scene gives the same pixels.
+    """The scene as an RGB image of its size; the same scene gives the same pixels.
 
     Args:
         photographs: the files that backgrounds count.
@@ -34,8 +34,8 @@ def draw_scene(scene: Scene, photographs: Sequence[Path] = ()) -> Image.Image:
         canvas += noise * np.float32(scene.light.grain / 74)  # 74 is the noise's standard deviation
     canvas += 0.5
     np.clip(canvas, 0, 255, out=canvas)
-    picture = Image.fromarray(np.ascontiguousarray(canvas.astype(np.uint8).transpose(1, 2, 0)))
-    return picture.filter(ImageFilter.GaussianBlur(scene.light.blur)) if scene.light.blur else picture
+    image = Image.fromarray(np.ascontiguousarray(canvas.astype(np.uint8).transpose(1, 2, 0)))
+    return image.filter(ImageFilter.GaussianBlur(scene.light.blur)) if scene.light.blur else image
 
 
 def _light(canvas, light: Light):

@@ -13,7 +13,7 @@ from plvl.data.refshapes.shapes import Shape
 
 KINDS = ("attribute", "place", "order", "comparison", "relation", "exclusion")
 
-# The picture's width and height as 0..1: a shape's middle is clearly inside, or not clearly outside, a span.
+# The image's width and height as 0..1: a shape's middle is clearly inside, or not clearly outside, a span.
 _SPANS = {True: {"low": (0.0, 0.40), "mid": (0.40, 0.60), "high": (0.60, 1.0)},
           False: {"low": (0.0, 0.50), "mid": (0.30, 0.70), "high": (0.50, 1.0)}}  # fmt: skip
 _ANY = (0.0, 1.0)
@@ -32,7 +32,7 @@ SIDES = {"left": (0, 1), "right": (0, -1), "top": (1, 1), "bottom": (1, -1)}  # 
 MAX_RANK = 4
 _DIRECTIONS = {"left": (0, 1), "right": (0, -1), "above": (1, 1), "below": (1, -1)}
 _CLEARLY_LARGER = 1.18  # times as long, and as wide
-_NEAR = {True: 0.075, False: 0.2}  # gap over the picture's mean side
+_NEAR = {True: 0.075, False: 0.2}  # gap over the image's mean side
 _CLEARLY_COVERED = 0.05  # of a shape's pixels
 
 
@@ -66,7 +66,7 @@ class Attribute:
     kind = "attribute"
     hops = 0
 
-    def referents(self, scene: Scene, strict: bool) -> list[int]:
+    def targets(self, scene: Scene, strict: bool) -> list[int]:
         return self.description.group(scene)
 
 
@@ -79,7 +79,7 @@ class Place:
     kind = "place"
     hops = 0
 
-    def referents(self, scene: Scene, strict: bool) -> list[int]:
+    def targets(self, scene: Scene, strict: bool) -> list[int]:
         across, down = PLACES[self.place]
         left, right = _SPANS[strict].get(across, _ANY)
         top, bottom = _SPANS[strict].get(down, _ANY)
@@ -101,7 +101,7 @@ class Order:
     kind = "order"
     hops = 1
 
-    def referents(self, scene: Scene, strict: bool) -> list[int]:
+    def targets(self, scene: Scene, strict: bool) -> list[int]:
         axis, direction = SIDES[self.side]
         # Closer than this along the axis, two shapes count as level: either may come first.
         level = 0.05 * (scene.width, scene.height)[axis]
@@ -126,7 +126,7 @@ class Comparison:
     kind = "comparison"
     hops = 1
 
-    def referents(self, scene: Scene, strict: bool) -> list[int]:
+    def targets(self, scene: Scene, strict: bool) -> list[int]:
         group = self.description.group(scene)
         found = []
         for position in group:
@@ -164,8 +164,8 @@ class Relation:
     def hops(self) -> int:
         return 1 + self.anchor.hops
 
-    def referents(self, scene: Scene, strict: bool) -> list[int]:
-        anchors = self.anchor.referents(scene, strict)
+    def targets(self, scene: Scene, strict: bool) -> list[int]:
+        anchors = self.anchor.targets(scene, strict)
         if len(anchors) != 1:
             return []
         return self.related(scene, anchors[0], strict)
@@ -187,8 +187,8 @@ class Between:
     kind = "relation"
     hops = 2
 
-    def referents(self, scene: Scene, strict: bool) -> list[int]:
-        ends = [anchor.referents(scene, strict) for anchor in self.anchors]
+    def targets(self, scene: Scene, strict: bool) -> list[int]:
+        ends = [anchor.targets(scene, strict) for anchor in self.anchors]
         if any(len(end) != 1 for end in ends) or ends[0] == ends[1]:
             return []
         (ax, ay), (bx, by) = (scene.middles[end[0]] for end in ends)
@@ -213,8 +213,8 @@ class Exclusion:
     kind = "exclusion"
     hops = 1
 
-    def referents(self, scene: Scene, strict: bool) -> list[int]:
-        out = {position for meaning in self.excluded for position in meaning.referents(scene, not strict)}
+    def targets(self, scene: Scene, strict: bool) -> list[int]:
+        out = {position for meaning in self.excluded for position in meaning.targets(scene, not strict)}
         return [position for position in self.description.group(scene) if position not in out]
 
 
@@ -223,7 +223,7 @@ Meaning = Attribute | Place | Order | Comparison | Relation | Between | Exclusio
 
 def is_unambiguous(meaning: Meaning, target: int, scene: Scene) -> bool:
     """Whether `meaning` picks out shape number `target` and nothing else, with and without borderline cases."""
-    if any(meaning.referents(scene, strict) != [target] for strict in (True, False)):
+    if any(meaning.targets(scene, strict) != [target] for strict in (True, False)):
         return False
     if isinstance(meaning, Relation) and isinstance(meaning.anchor, Relation):
         return _read_otherwise(meaning, scene) <= {target}
@@ -233,7 +233,7 @@ def is_unambiguous(meaning: Meaning, target: int, scene: Scene) -> bool:
 def _read_otherwise(meaning, scene):
     """ "the star left of the ring under the square", read as the star that is left of a ring and under the square"""
     inner = meaning.anchor
-    second = Relation(meaning.description, inner.relation, inner.anchor).referents(scene, False)
+    second = Relation(meaning.description, inner.relation, inner.anchor).targets(scene, False)
     first = {
         position for anchor in inner.description.group(scene) for position in meaning.related(scene, anchor, False)
     }

@@ -1,17 +1,17 @@
 """The set made from a seed, written in the REFER layout.
 
     <output>/labels/refshapes/refs(unc).p      references with their sentences (pickle)
-    <output>/labels/refshapes/instances.json   pictures and objects in COCO form, masks as compressed RLE
-    <output>/images/mscoco/images/train2014/   the pictures
+    <output>/labels/refshapes/instances.json   images and objects in COCO form, masks as compressed RLE
+    <output>/images/mscoco/images/train2014/   the images
     <output>/refshapes.json                    what the folder was made from
 
 so that whatever reads RefCOCO reads it, with `<output>/labels` and `<output>/images` as its roots. Beside the
 REFER keys, a sentence has its `kind` (one of KINDS) and `difficulty` (1 to 3), and an annotation its
 `attributes` (colour, size, texture) and `visible` (the share of the object that nothing covers).
 
-Picture i is made from (seed, i) alone: sets of different sizes with one seed share their first pictures. So
-does its split: of every 50 pictures 40 are train, 4 val, 3 testA and 3 testB. val is drawn like train; testA
-asks for pairs of attributes, and testB shows numbers of objects, sizes of pictures and backgrounds, that are
+Image i is made from (seed, i) alone: sets of different sizes with one seed share their first images. So
+does its split: of every 50 images 40 are train, 4 val, 3 testA and 3 testB. val is drawn like train; testA
+asks for pairs of attributes, and testB shows numbers of objects, sizes of images and backgrounds, that are
 in no other split (plvl.data.refshapes.scene).
 """
 
@@ -40,8 +40,8 @@ from plvl.data.source_files import content_digest
 VERSION = 2
 SPLITS = ("train", "val", "testA", "testB")
 TYPO_RATE = 0.02
-JPEG = {"format": "JPEG", "quality": 90, "subsampling": 0}  # how pictures are written
-# By the number of the picture, modulo 50; all others are train.
+JPEG = {"format": "JPEG", "quality": 90, "subsampling": 0}  # how images are written
+# By the number of the image, modulo 50; all others are train.
 _OTHER_SPLITS = (
     dict.fromkeys((3, 16, 31, 46), "val") | dict.fromkeys((7, 21, 36), "testA") | dict.fromkeys((11, 26, 41), "testB")
 )
@@ -50,7 +50,7 @@ _NEW_SHAPE_TEST = (9, 19, 34, 44)
 _MAX_TARGETS = 5
 _SENTENCES = (2, 4)  # proposed for a target, at least and at most
 _CATEGORIES = {name: number for number, name in enumerate((*SHAPES, *NEW_SHAPES), 1)}
-_CHUNK = 16  # pictures that a worker makes at a time
+_CHUNK = 16  # images that a worker makes at a time
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def sentence_kinds(label_root: str | Path) -> dict[int, SentenceKind]:
 
 
 def split_of(index: int, new_shape: str | None = None) -> str:
-    """The split that picture `index` (from 0) belongs to, in a set with or without a new shape."""
+    """The split that image `index` (from 0) belongs to, in a set with or without a new shape."""
     if new_shape and index % 50 in _NEW_SHAPE_TEST:
         return "testC"
     return _OTHER_SPLITS.get(index % 50, "train")
@@ -92,12 +92,12 @@ def split_of(index: int, new_shape: str | None = None) -> str:
 def make_referred_scene(
     seed: int, index: int, typo_rate: float = TYPO_RATE, photographs: int = 0, new_shape: str | None = None
 ) -> ReferredScene:
-    """Picture `index` (from 0) of the set made from `seed`, not yet drawn.
+    """Image `index` (from 0) of the set made from `seed`, not yet drawn.
 
     Args:
         typo_rate: share of the expressions that have a typing error.
         photographs: how many photographs may stand behind the shapes.
-        new_shape: one of NEW_SHAPES that pictures of train and testC show; all others are as without it.
+        new_shape: one of NEW_SHAPES that images of train and testC show; all others are as without it.
     """
     rng = random.Random(f"refshapes {VERSION} {seed} {index}")
     split = split_of(index, new_shape)
@@ -127,16 +127,16 @@ def write_refshapes(
     num_workers: int = 1,
     show_progress: bool = False,
 ) -> dict:
-    """Writes `num_images` pictures made from `seed` into the folder `output`; same arguments, same bytes.
+    """Writes `num_images` images made from `seed` into the folder `output`; same arguments, same bytes.
 
     Args:
         typo_rate: share of the expressions that have a typing error, 0 to 1.
-        backgrounds: a folder of photographs, which then stand behind the shapes of half of the pictures.
-        new_shape: one of NEW_SHAPES, which pictures of train show among the others, and about which every expression
+        backgrounds: a folder of photographs, which then stand behind the shapes of half of the images.
+        new_shape: one of NEW_SHAPES, which images of train show among the others, and about which every expression
             of a further split is, testC; val, testA and testB are as without it.
-        num_workers: processes that make pictures; the bytes are the same for any number.
+        num_workers: processes that make images; the bytes are the same for any number.
 
-    Returns a summary: `pictures`, `objects`, `words` (size of the vocabulary), `expressions` ({split: {kind:
+    Returns a summary: `images`, `objects`, `words` (size of the vocabulary), `expressions` ({split: {kind:
     number}}) and an example for each kind, `examples` ((file name, kind, expression)).
 
     Raises ValueError when a number is out of its range or a photograph cannot be read, FileNotFoundError when
@@ -159,18 +159,18 @@ def write_refshapes(
         made_from["new_shape"] = new_shape
     output = Path(output)
     _claim_folder(output, made_from)
-    pictures = output / "images" / "mscoco" / "images" / "train2014"
+    images = output / "images" / "mscoco" / "images" / "train2014"
     labels = output / "labels" / "refshapes"
-    pictures.mkdir(parents=True, exist_ok=True)
+    images.mkdir(parents=True, exist_ok=True)
     labels.mkdir(parents=True, exist_ok=True)
 
     records = _Records(seed, new_shape)
-    make = partial(_make_picture, seed, typo_rate, photographs, new_shape, pictures)
+    make = partial(_make_image, seed, typo_rate, photographs, new_shape, images)
     made = tqdm(
         _each(make, num_images, num_workers),
         total=num_images,
         desc="RefShapes",
-        unit="picture",
+        unit="image",
         disable=not show_progress,
     )
     for index, parts in enumerate(made):
@@ -183,7 +183,7 @@ def write_refshapes(
 
 
 def _each(make, num_images, num_workers):
-    """What `make` returns for each number of a picture, in order."""
+    """What `make` returns for each number of an image, in order."""
     if num_workers == 1:
         yield from map(make, range(num_images))
     else:
@@ -207,8 +207,8 @@ def _claim_folder(output, made_from):
     marker.write_text(text, encoding="utf-8")
 
 
-def _make_picture(seed, typo_rate, photographs, new_shape, folder, index):
-    """Draws and writes picture `index`; returns its size, its annotations and its references, without numbers."""
+def _make_image(seed, typo_rate, photographs, new_shape, folder, index):
+    """Draws and writes image `index`; returns its size, its annotations and its references, without numbers."""
     referred = make_referred_scene(seed, index, typo_rate, len(photographs), new_shape)
     scene = referred.scene
     draw_scene(scene, photographs).save(folder / file_name_of(index), **JPEG)
@@ -221,7 +221,7 @@ def _make_picture(seed, typo_rate, photographs, new_shape, folder, index):
 
 
 def file_name_of(index: int) -> str:
-    """The file of picture `index` (from 0)."""
+    """The file of image `index` (from 0)."""
     return f"refshapes_{index + 1:06d}.jpg"
 
 
@@ -240,7 +240,7 @@ def annotation_of(scene: Scene, position: int) -> dict:
 
 
 class _Records:
-    """The contents of instances.json and refs(unc).p, growing picture by picture."""
+    """The contents of instances.json and refs(unc).p, growing image by image."""
 
     def __init__(self, seed, new_shape):
         self.new_shape = new_shape
@@ -255,7 +255,7 @@ class _Records:
         }
 
     def add(self, index, size, annotations, references):
-        """Adds picture `index`, as `_make_picture` returned it."""
+        """Adds image `index`, as `_make_image` returned it."""
         image_id, (width, height) = index + 1, size
         self.instances["images"].append(
             {"id": image_id, "file_name": file_name_of(index), "height": height, "width": width}
@@ -307,7 +307,7 @@ def _summary(records: _Records):
             name = records.instances["images"][ref["image_id"] - 1]["file_name"]
             examples.setdefault(sentence["kind"], (name, sentence["kind"], sentence["sent"]))
     return {
-        "pictures": len(records.instances["images"]),
+        "images": len(records.instances["images"]),
         "objects": len(records.instances["annotations"]),
         "words": len(words),
         "expressions": {split: dict(counts) for split, counts in expressions.items()},

@@ -13,39 +13,39 @@ from plvl.data.refshapes.scene import Scene
 
 def set_rows(seed: int, indices: Iterable[int]) -> list[dict]:
     """
-    The rows about some pictures of the set made from `seed`, as the loader gives them, but for `ref_id` and `sent_id`,
+    The rows about some images of the set made from `seed`, as the loader gives them, but for `ref_id` and `sent_id`,
     which count what comes before and are None.
 
     Args:
-        indices: numbers of pictures, from 0.
+        indices: numbers of images, from 0.
     """
     rows = []
     for index in indices:
         referred = make_referred_scene(seed, index)
-        picture = set_picture(referred.scene)
+        image = set_image(referred.scene)
         for position, expressions in referred.references:
-            rows += [object_row(index, referred.scene, picture, position, said.text) for said in expressions]
+            rows += [object_row(index, referred.scene, image, position, said.text) for said in expressions]
     return rows
 
 
-def set_picture(scene: Scene) -> Image.Image:
+def set_image(scene: Scene) -> Image.Image:
     """The scene as a written set has it, pixel by pixel."""
     written = BytesIO()
     draw_scene(scene).save(written, **JPEG)
     return Image.open(written).convert("RGB")
 
 
-def object_row(index: int, scene: Scene, picture: Image.Image, position: int, text: str) -> dict:
+def object_row(index: int, scene: Scene, image: Image.Image, position: int, text: str) -> dict:
     """
-    The row of an expression about a shape of a picture.
+    The row of an expression about a shape of an image.
 
     Args:
-        index: the picture's number in its set, from 0.
+        index: the image's number in its set, from 0.
         position: the shape's in the scene, from 0.
     """
     annotation = annotation_of(scene, position)
     return {
-        "image": picture,
+        "image": image,
         "text": text,
         "bbox": [float(number) for number in annotation["bbox"]],
         "segmentation": encode_segmentation(annotation["segmentation"], scene.height, scene.width),

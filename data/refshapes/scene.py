@@ -16,10 +16,10 @@ from plvl.data.refshapes.backgrounds import Background, choose_background
 from plvl.data.refshapes.shapes import COLOURS, MAX_TILT, SHAPES, SIZES, TEXTURES, Shape
 
 MIN_VISIBLE = 0.65  # of a shape's pixels
-_MARGIN = 3  # pixels kept free between a shape and the picture's edge
+_MARGIN = 3  # pixels kept free between a shape and the image's edge
 _GAP = 4  # and between two shapes that do not overlap
 
-# Pairs that only pictures of testA show.
+# Pairs that only images of testA show.
 HELD_OUT = frozenset(
     {
         ("circle", "purple"),
@@ -46,33 +46,33 @@ HELD_OUT = frozenset(
 
 @dataclass(frozen=True)
 class SceneRules:
-    """What the pictures of a split may look like."""
+    """What the images of a split may look like."""
 
     counts: tuple[int, ...]
-    picture_sizes: tuple[tuple[int, int], ...]
+    image_sizes: tuple[tuple[int, int], ...]
     new_backgrounds: bool = False
     new_pairs: bool = False
-    new_shape: str | None = None  # that every picture shows among the others
+    new_shape: str | None = None  # that every image shows among the others
 
 
 _SHOWN = SceneRules(
     counts=(3, 4, 5, 6, 7, 8),
-    picture_sizes=((320, 240), (320, 240), (320, 214), (320, 256), (240, 320), (256, 320), (288, 288)),
+    image_sizes=((320, 240), (320, 240), (320, 214), (320, 256), (240, 320), (256, 320), (288, 288)),
 )
 RULES = {
     "train": _SHOWN,
     "val": _SHOWN,
-    "testA": SceneRules(_SHOWN.counts, _SHOWN.picture_sizes, new_pairs=True),
+    "testA": SceneRules(_SHOWN.counts, _SHOWN.image_sizes, new_pairs=True),
     "testB": SceneRules(
         counts=(9, 10),
-        picture_sizes=((352, 220), (226, 344), (352, 292), (292, 352)),
+        image_sizes=((352, 220), (226, 344), (352, 292), (292, 352)),
         new_backgrounds=True,
     ),
 }
 
 
 def rules_of(split: str, new_shape: str | None = None) -> SceneRules:
-    """The rules of a split; where a set has a new shape, pictures of train and testC show it and no others do."""
+    """The rules of a split; where a set has a new shape, images of train and testC show it and no others do."""
     if split == "testC" or (new_shape and split == "train"):
         return replace(RULES["train"], new_shape=new_shape)
     return RULES[split]
@@ -98,7 +98,7 @@ class Light:
 
 @dataclass(frozen=True)
 class Scene:
-    """What a picture shows: its size in pixels, background, light and shapes, the later over the earlier."""
+    """What an image shows: its size in pixels, background, light and shapes, the later over the earlier."""
 
     width: int
     height: int
@@ -142,7 +142,7 @@ class Scene:
         return int(np.count_nonzero(self.shapes[lower].mask[common[0]] & self.shapes[upper].mask[common[1]]))
 
     def mask(self, position: int) -> np.ndarray:
-        """What is seen of a shape, as a uint8 array (height, width) of the whole picture, 1 on it."""
+        """What is seen of a shape, as a uint8 array (height, width) of the whole image, 1 on it."""
         mask = np.zeros((self.height, self.width), dtype=np.uint8, order="F")
         part, (left, top) = self.visible[position], self.shapes[position].corner
         mask[top : top + part.shape[0], left : left + part.shape[1]] = part
@@ -175,7 +175,7 @@ def make_scene(rng: random.Random, rules: SceneRules, photographs: int = 0) -> S
     Args:
         photographs: how many photographs may stand behind the shapes; 0 for none.
     """
-    width, height = rng.choice(rules.picture_sizes)
+    width, height = rng.choice(rules.image_sizes)
     background = choose_background(rng, rules.new_backgrounds, photographs)
     light = _choose_light(rng)
     count = rng.choice(rules.counts)

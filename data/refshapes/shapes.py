@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 from PIL import Image, ImageDraw
 
-# Radius in pixels of a picture with as many pixels as 320 x 240; other pictures scale it.
+# Radius in pixels of an image with as many pixels as 320 x 240; other images scale it.
 SIZES = {"small": (19.0, 22.0), "medium": (28.0, 32.0), "large": (41.0, 48.0)}
 TEXTURES = ("plain", "striped", "dotted", "checkered")
 COLOURS = {
@@ -131,7 +131,7 @@ class Shape:
 
     @cached_property
     def corner(self) -> tuple[int, int]:
-        """The picture's (x, y) at which `coverage` begins."""
+        """The image's (x, y) at which `coverage` begins."""
         x1, y1, _, _ = self.bounds
         return math.floor(x1) - 1, math.floor(y1) - 1
 

@@ -1,6 +1,6 @@
 """How RefShapes says what it means: synonyms, word order, politeness, noise words and typing errors.
 
-Whoever mirrors a picture in training swaps the words left and right (plvl.processing.expression_words), so
+Whoever mirrors an image in training swaps the words left and right (plvl.processing.expression_words), so
 sides are said by words that it knows, and those get no typing errors.
 """
 
@@ -22,7 +22,7 @@ from plvl.data.refshapes.scene import Scene
 from plvl.data.refshapes.shapes import NEW_SHAPES
 
 MAX_WORDS = 20
-_CORNER = 0.27  # of the picture's width and height: what is farther from the edge is in no corner
+_CORNER = 0.27  # of the image's width and height: what is farther from the edge is in no corner
 
 # The first is the usual word: it is said as often as all others together.
 _NOUNS = {
@@ -283,7 +283,7 @@ def _where(meaning, scene, rng):
 
 
 def _in_corner(meaning, scene):
-    (target,) = meaning.referents(scene, strict=True)
+    (target,) = meaning.targets(scene, strict=True)
     x, y = scene.middles[target]
     return all(min(share, 1 - share) < _CORNER for share in (x / scene.width, y / scene.height))
 

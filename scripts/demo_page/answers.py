@@ -1,4 +1,4 @@
-"""What the demo's page shows for a picture and an expression, without the page."""
+"""What the demo's page shows for an image and an expression, without the page."""
 
 from dataclasses import dataclass
 from io import BytesIO
@@ -11,7 +11,7 @@ from plvl.processing.answer_drawing import READABLE_WIDTH, draw_answers
 from plvl.processing.heat_maps import draw_heat_map
 from plvl.processing.word_attention import WordAttention, word_attention
 
-# Larger pictures are reduced: the network sees less, and a page shows less.
+# Larger images are reduced: the network sees less, and a page shows less.
 LONGEST_SIDE = 1280
 TILE_WIDTH = 320
 
@@ -23,7 +23,7 @@ class WordsHeard:
 
     Args:
         attention ([`WordAttention`]): its maps in half precision.
-        tile (`bytes`): the picture, small, as JPEG, to draw the words' attention on.
+        tile (`bytes`): the image, small, as JPEG, to draw the words' attention on.
     """
 
     attention: WordAttention
@@ -34,7 +34,7 @@ class WordsHeard:
 class DemoAnswer:
     """
     Args:
-        drawing (`PIL.Image.Image`): the picture with the answer.
+        drawing (`PIL.Image.Image`): the image with the answer.
         centre (`PIL.Image.Image`, *optional*): where the network expects the object's centre; `None` from a model
             that gives no boxes.
         heard ([`WordsHeard`], *optional*): `None` where language enters no block or there are no words.
@@ -46,42 +46,42 @@ class DemoAnswer:
 
 
 @torch.no_grad()
-def answer_and_explain(model, processor, picture: Image.Image, expression: str) -> DemoAnswer:
+def answer_and_explain(model, processor, image: Image.Image, expression: str) -> DemoAnswer:
     """
     Args:
         model ([`PLVLModel`]): with eager attention, which alone tells where it attended.
         processor ([`PLVLProcessor`]): the model's.
-        picture (`PIL.Image.Image`): of any size.
+        image (`PIL.Image.Image`): of any size.
         expression (`str`): not empty.
     """
-    picture = picture.convert("RGB")
-    picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-    inputs = processor(images=picture, text=expression, return_tensors="pt").to(model.device)
+    image = image.convert("RGB")
+    image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    inputs = processor(images=image, text=expression, return_tensors="pt").to(model.device)
     outputs = model(**inputs, output_attentions=True)
-    [answer] = processor.post_process_grounding(outputs, target_sizes=[(picture.height, picture.width)])
+    [answer] = processor.post_process_grounding(outputs, target_sizes=[(image.height, image.width)])
     answer = {name: value.cpu() if torch.is_tensor(value) else value for name, value in answer.items()}
     centre = None
     if outputs.center_logits is not None:
         probability = outputs.center_logits[0].float().sigmoid().cpu().numpy()
         # The scale goes to the best region: a faint answer shows as well as a sure one, whose number stands beside.
-        centre = draw_heat_map(_resized(picture, READABLE_WIDTH), probability, probability.max(), mark_best=True)
+        centre = draw_heat_map(_resized(image, READABLE_WIDTH), probability, probability.max(), mark_best=True)
     return DemoAnswer(
-        drawing=draw_answers(picture, [answer | {"label": expression}]),
+        drawing=draw_answers(image, [answer | {"label": expression}]),
         centre=centre,
-        heard=words_heard(picture, word_attention(outputs, processor, expression)),
+        heard=words_heard(image, word_attention(outputs, processor, expression)),
     )
 
 
-def words_heard(picture: Image.Image, attention: WordAttention | None) -> WordsHeard | None:
+def words_heard(image: Image.Image, attention: WordAttention | None) -> WordsHeard | None:
     if attention is None:
         return None
     maps = attention.maps.astype(np.float16)
-    return WordsHeard(WordAttention(attention.words, maps), as_jpeg(_resized(picture, TILE_WIDTH)))
+    return WordsHeard(WordAttention(attention.words, maps), as_jpeg(_resized(image, TILE_WIDTH)))
 
 
 def word_tiles(heard: WordsHeard, block: int | None) -> list[tuple[str, float, Image.Image]]:
     """
-    For each word: the word, the mean share of attention that it got, and where it got it, drawn on the picture. One
+    For each word: the word, the mean share of attention that it got, and where it got it, drawn on the image. One
     scale of heat serves all words, so that they can be compared.
 
     Args:
@@ -97,14 +97,14 @@ def word_tiles(heard: WordsHeard, block: int | None) -> list[tuple[str, float, I
     ]
 
 
-def as_jpeg(picture: Image.Image) -> bytes:
+def as_jpeg(image: Image.Image) -> bytes:
     content = BytesIO()
-    picture.save(content, "JPEG", quality=85)
+    image.save(content, "JPEG", quality=85)
     return content.getvalue()
 
 
-def _resized(picture: Image.Image, width: int) -> Image.Image:
-    """The picture at a width, or narrower where it would be taller than LONGEST_SIDE."""
-    scale = min(width / picture.width, LONGEST_SIDE / picture.height)
-    size = max(round(picture.width * scale), 1), max(round(picture.height * scale), 1)
-    return picture.resize(size, Image.Resampling.BICUBIC)
+def _resized(image: Image.Image, width: int) -> Image.Image:
+    """The image at a width, or narrower where it would be taller than LONGEST_SIDE."""
+    scale = min(width / image.width, LONGEST_SIDE / image.height)
+    size = max(round(image.width * scale), 1), max(round(image.height * scale), 1)
+    return image.resize(size, Image.Resampling.BICUBIC)

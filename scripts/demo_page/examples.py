@@ -1,6 +1,6 @@
-"""The example pictures of a model's demo, which lie in the model's folder.
+"""The example images of a model's demo, which lie in the model's folder.
 
-    examples/examples.json    [{"picture": "market.jpg", "expressions": ["the man in red", ...]}, ...]
+    examples/examples.json    [{"image": "market.jpg", "expressions": ["the man in red", ...]}, ...]
     examples/market.jpg
 
 A folder without examples/examples.json has none.
@@ -13,18 +13,18 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Example:
-    """A picture and expressions about it, of which there is at least one."""
+    """An image and expressions about it, of which there is at least one."""
 
-    picture: Path
+    image: Path
     expressions: list[str]
 
 
 def read_examples(model_folder: Path) -> list[Example]:
     """
-    The pictures of examples/examples.json with their expressions, in the order of the file.
+    The images of examples/examples.json with their expressions, in the order of the file.
 
     Raises:
-        ValueError: the file is no JSON of that form, or names a picture that is not beside it.
+        ValueError: the file is no JSON of that form, or names an image that is not beside it.
     """
     index = Path(model_folder, "examples", "examples.json")
     if not index.is_file():
@@ -40,12 +40,12 @@ def read_examples(model_folder: Path) -> list[Example]:
 
 def _example(entry, index: Path, number: int) -> Example:
     entry = entry if isinstance(entry, dict) else {}
-    picture, expressions = entry.get("picture"), entry.get("expressions")
-    if not isinstance(picture, str) or not _is_list_of_texts(expressions):
-        raise ValueError(f"{index}: entry {number} must have a 'picture' and a list of 'expressions'")
-    path = index.parent / picture
+    image, expressions = entry.get("image"), entry.get("expressions")
+    if not isinstance(image, str) or not _is_list_of_texts(expressions):
+        raise ValueError(f"{index}: entry {number} must have a 'image' and a list of 'expressions'")
+    path = index.parent / image
     if not path.is_file():
-        raise ValueError(f"{index}: entry {number}: the picture {path} is missing")
+        raise ValueError(f"{index}: entry {number}: the image {path} is missing")
     return Example(path, expressions)
 
 

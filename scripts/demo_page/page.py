@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import gradio as gr
 from PIL import Image
 
-from plvl.data.pictures import PictureError, open_picture
+from plvl.data.image_files import ImageFileError, open_image
 from plvl.scripts.demo_page.answers import WordsHeard, answer_and_explain, as_jpeg, word_tiles
 from plvl.scripts.demo_page.examples import Example
 
@@ -16,7 +16,7 @@ LARGEST_UPLOAD = "32mb"
 # What is kept of visitors: of so many at most, for so many seconds. The files that they brought and saw go with it.
 MOST_VISITORS = 200
 SECONDS_KEPT = 1800
-# On a phone the answer lies below what was asked. It gets its size once its picture is there, so that is waited for.
+# On a phone the answer lies below what was asked. It gets its size once its image is there, so that is waited for.
 SCROLL_TO_ANSWER = """() => setTimeout(() => {
     const drawing = document.querySelector("#drawing"), image = drawing.querySelector("img");
     const scroll = () => drawing.scrollIntoView({behavior: "smooth", block: "nearest"});
@@ -35,7 +35,7 @@ CSS = """
 #words figcaption { display: flex; justify-content: space-between; padding-top: 4px; overflow-wrap: anywhere; }
 #words p { margin-top: 12px; }
 """
-PICTURE_TO_LOOK_AT = {
+IMAGE_TO_LOOK_AT = {
     "format": "png",
     "interactive": False,
     "show_label": False,
@@ -78,28 +78,28 @@ def build_page(model, processor, examples: list[Example], is_bundled: bool) -> g
 
 def _place_question(examples: list[Example]) -> dict:
     """Lays out what is asked, and the answer beside it."""
-    pictures_to_try = gr.Dataset(
+    images_to_try = gr.Dataset(
         components=[gr.Image(visible=False)],
-        samples=[[str(example.picture)] for example in examples],
+        samples=[[str(example.image)] for example in examples],
         type="index",
         layout="gallery",
-        label="Pictures to try",
+        label="Images to try",
         visible=bool(examples),
-        elem_id="pictures_to_try",
+        elem_id="images_to_try",
     )
     with gr.Row():
         with gr.Column(scale=2):
-            # PNG: an example's picture goes to the browser and back, and must not change on the way.
-            picture = gr.Image(
+            # PNG: an example's image goes to the browser and back, and must not change on the way.
+            image = gr.Image(
                 type="pil",
                 format="png",
-                label="Picture",
+                label="Image",
                 sources=["upload", "clipboard"],
                 height=260,
-                elem_id="picture",
+                elem_id="image",
             )
             # Not in a class of its own: Gradio writes a file beside each module that has one.
-            picture.preprocess = read_upload
+            image.preprocess = read_upload
             with gr.Row(equal_height=True):
                 expression = gr.Textbox(
                     label="What to find", placeholder="the red square", scale=4, elem_id="expression"
@@ -114,10 +114,10 @@ def _place_question(examples: list[Example]) -> dict:
                 elem_id="expressions_to_try",
             )
         with gr.Column(scale=3):
-            drawing = gr.Image(elem_id="drawing", **PICTURE_TO_LOOK_AT)
+            drawing = gr.Image(elem_id="drawing", **IMAGE_TO_LOOK_AT)
     return {
-        "pictures_to_try": pictures_to_try,
-        "picture": picture,
+        "images_to_try": images_to_try,
+        "image": image,
         "expression": expression,
         "find": find,
         "expressions_to_try": expressions_to_try,
@@ -130,9 +130,9 @@ def _place_reasons(config) -> dict:
     with gr.Row():
         with gr.Column(scale=2, visible="rec" in config.tasks):
             gr.Markdown("### Where it looked for the middle of the object\nThe cross marks the best place.")
-            centre = gr.Image(elem_id="centre", **PICTURE_TO_LOOK_AT)
+            centre = gr.Image(elem_id="centre", **IMAGE_TO_LOOK_AT)
         with gr.Column(scale=3, visible=bool(config.cross_attention_layers)):
-            gr.Markdown("### Which words each part of the picture listened to\nThe brighter, the more.")
+            gr.Markdown("### Which words each part of the image listened to\nThe brighter, the more.")
             block = gr.Radio(
                 _block_choices(config),
                 value=ALL_BLOCKS,
@@ -146,41 +146,41 @@ def _place_reasons(config) -> dict:
 def _connect(page: gr.Blocks, parts: SimpleNamespace, model, processor, examples: list[Example]):
     """Says what happens when something on the page is used."""
 
-    def answer_question(picture, expression, block):
-        problem = _problem(picture, expression)
+    def answer_question(image, expression, block):
+        problem = _problem(image, expression)
         if problem:
             gr.Warning(problem)
             return [gr.skip()] * 4
         try:
-            answer = answer_and_explain(model, processor, picture, expression)
+            answer = answer_and_explain(model, processor, image, expression)
         except ValueError as error:
             raise gr.Error(str(error), print_exception=False) from error
         return answer.drawing, answer.centre, words_html(answer.heard, block), answer.heard
 
-    def choose_picture(index, block):
+    def choose_image(index, block):
         example = examples[index]
-        picture, expression = open_picture({"path": str(example.picture)}), example.expressions[0]
-        return picture, expression, _expressions_to_try(example), *answer_question(picture, expression, block)
+        image, expression = open_image({"path": str(example.image)}), example.expressions[0]
+        return image, expression, _expressions_to_try(example), *answer_question(image, expression, block)
 
-    def choose_expression(sample, picture, block):
-        return sample[0], *answer_question(picture, sample[0], block)
+    def choose_expression(sample, image, block):
+        return sample[0], *answer_question(image, sample[0], block)
 
     shown = [parts.drawing, parts.centre, parts.words, parts.heard]
-    chosen = [parts.picture, parts.expression, parts.expressions_to_try, *shown]
+    chosen = [parts.image, parts.expression, parts.expressions_to_try, *shown]
     # One at a time: a model at work takes all cores.
     options = {"concurrency_id": "model", "concurrency_limit": 1, "api_visibility": "private"}
-    question = [parts.picture, parts.expression, parts.block]
-    sample = [parts.expressions_to_try, parts.picture, parts.block]
+    question = [parts.image, parts.expression, parts.block]
+    sample = [parts.expressions_to_try, parts.image, parts.block]
     answered = (
         gr.on([parts.find.click, parts.expression.submit], answer_question, question, shown, **options),
         parts.expressions_to_try.click(choose_expression, sample, [parts.expression, *shown], **options),
-        parts.pictures_to_try.click(choose_picture, [parts.pictures_to_try, parts.block], chosen, **options),
+        parts.images_to_try.click(choose_image, [parts.images_to_try, parts.block], chosen, **options),
     )
     for each in answered:
         each.success(None, js=SCROLL_TO_ANSWER)
-    # What is to be asked about an example is not to be asked about another picture.
+    # What is to be asked about an example is not to be asked about another image.
     gr.on(
-        [parts.picture.upload, parts.picture.clear],
+        [parts.image.upload, parts.image.clear],
         lambda: gr.Dataset(visible=False),
         None,
         parts.expressions_to_try,
@@ -188,7 +188,7 @@ def _connect(page: gr.Blocks, parts: SimpleNamespace, model, processor, examples
     )
     parts.block.change(words_html, [parts.heard, parts.block], parts.words, api_visibility="private")
     if examples:
-        page.load(lambda block: choose_picture(0, block), parts.block, chosen, **options)
+        page.load(lambda block: choose_image(0, block), parts.block, chosen, **options)
 
 
 def words_html(heard: WordsHeard | None, block) -> str:
@@ -214,8 +214,8 @@ def _tile_html(word: str, share: float, tile: Image.Image) -> str:
 
 
 def _introduction(has_examples: bool, is_bundled: bool) -> str:
-    first = "Choose a picture, or bring your own" if has_examples else "Bring a picture"
-    known = " This model knows pictures of coloured shapes, not photographs." if is_bundled else ""
+    first = "Choose an image, or bring your own" if has_examples else "Bring an image"
+    known = " This model knows images of coloured shapes, not photographs." if is_bundled else ""
     size = f"up to {LARGEST_UPLOAD.upper()} and {Image.MAX_IMAGE_PIXELS // 10**6} megapixels"
     return f"{first} ({size}); then say what to find in it.{known}"
 
@@ -225,7 +225,7 @@ def read_upload(payload) -> Image.Image | None:
     What a visitor brought, read as at all other entrances.
 
     Args:
-        payload (`gradio.data_classes.ImageData`, *optional*): `None` where there is no picture.
+        payload (`gradio.data_classes.ImageData`, *optional*): `None` where there is no image.
 
     Raises:
         gr.Error: it cannot be read; the page shows the message, which names the file as the visitor does.
@@ -233,8 +233,8 @@ def read_upload(payload) -> Image.Image | None:
     if payload is None:
         return None
     try:
-        return open_picture({"path": payload.path})
-    except PictureError as error:
+        return open_image({"path": payload.path})
+    except ImageFileError as error:
         detail = str(error).replace(payload.path, payload.orig_name or "the file")
         raise gr.Error(f"{error.defect.capitalize()}: {detail}", print_exception=False) from error
 
@@ -248,9 +248,9 @@ def _block_choices(config) -> list[tuple[str, int | str]]:
     return [("all together", ALL_BLOCKS), *((f"block {layer + 1}", index) for index, layer in enumerate(layers))]
 
 
-def _problem(picture, expression) -> str | None:
-    if picture is None:
-        return "Bring a picture first."
+def _problem(image, expression) -> str | None:
+    if image is None:
+        return "Bring an image first."
     if not (expression or "").strip():
-        return "Say what to find in the picture."
+        return "Say what to find in the image."
     return None

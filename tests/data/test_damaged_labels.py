@@ -72,7 +72,7 @@ def as_json(content):
     return json.dumps(content).encode()
 
 
-# set: {file: (what it holds, how it is written)}; pictures lie where each set has them.
+# set: {file: (what it holds, how it is written)}; images lie where each set has them.
 SETS = {
     "refcoco": {
         "refcoco/refs(unc).p": ([REFERENCE | {"file_name": NAME}], lambda content: pickle.dumps(content, 2)),

@@ -1,4 +1,4 @@
-"""Every reader, of more pictures than shards: each row once, all of them counted, held-out pictures left out."""
+"""Every reader, of more images than shards: each row once, all of them counted, held-out images left out."""
 
 import json
 import pickle
@@ -8,18 +8,18 @@ import pytest
 import torch
 from PIL import Image
 
-from plvl.data import flickr30k, label_packs, own_data, parquet, refer, visual_genome
+from plvl.data import authors_pth, flickr30k, own_data, parquet, refer, visual_genome
 from plvl.data.parquet import write_parquet
-from plvl.data.row_rules import RowCheck
+from plvl.data.sample_validation import SampleValidator
 
-# COCO's number of a picture: what is said about it. Two of them lie in the same shard as the first.
+# COCO's number of an image: what is said about it. Two of them lie in the same shard as the first.
 SAID = {5: ["a", "b"], 2: ["c"], 9: ["d", "e", "f"], 4: ["g"], 7: ["h", "i"], 8: ["j"], 3: ["k"]}
 HELD_OUT = frozenset({9, 3, 1})
 BOX = [1, 2, 8, 4]
 
 
 def name_of(number):
-    """One of COCO's training pictures, or of its validation pictures, as 2014 or 2017 named them."""
+    """One of COCO's training images, or of its validation images, as 2014 or 2017 named them."""
     return (f"COCO_train2014_{number:012d}.jpg", f"COCO_val2014_{number:012d}.jpg", f"{number:012d}.jpg")[number % 3]
 
 
@@ -60,11 +60,11 @@ def write_pack(roots):
     (roots["label_root"] / "unc").mkdir()
     entries = [(name_of(n), "mask.npy", BOX, text, []) for n, texts in SAID.items() for text in texts]
     torch.save(entries, roots["label_root"] / "unc/unc_train.pth")
-    return label_packs, "unc"
+    return authors_pth, "unc"
 
 
 def write_genome(roots):
-    """Its own number of a picture is COCO's and 100."""
+    """Its own number of an image is COCO's and 100."""
     for root in roots.values():
         (root / "visual-genome").mkdir()
     box = dict(zip(("x", "y", "width", "height"), BOX, strict=True))
@@ -101,7 +101,7 @@ def write_parquet_files(roots):
     source = reader.open_split(name, "train", **roots)
     rows = [row for shard in source.shards for row in source.read_rows(shard, **source.where)]
     (roots["label_root"] / "train.jsonl").unlink()
-    write_parquet(rows, RowCheck({name: len(rows)}), roots["label_root"], "train", {}, shard_megabytes=0.001)
+    write_parquet(rows, SampleValidator({name: len(rows)}), roots["label_root"], "train", {}, shard_megabytes=0.001)
     return parquet, "parquet"
 
 
@@ -110,7 +110,7 @@ WRITERS = [write_refer, write_lines, write_coco, write_pack, write_genome, write
 
 @pytest.fixture(params=WRITERS, ids=lambda writer: writer.__name__.removeprefix("write_"))
 def open_source(request, tmp_path, monkeypatch):
-    for module in (refer, own_data, label_packs, visual_genome, flickr30k):
+    for module in (refer, own_data, authors_pth, visual_genome, flickr30k):
         monkeypatch.setattr(module, "MAX_SHARDS", 3)
     roots = {"image_root": tmp_path / "images", "label_root": tmp_path / "labels"}
     for root in roots.values():
@@ -132,7 +132,7 @@ def test_each_row_is_in_one_shard_and_all_are_counted(open_source):
     assert len(sizes) >= 3 and sum(size > 1 for size in sizes) >= 2, sizes
 
 
-def test_rows_of_held_out_pictures_are_left_out_and_counted(open_source):
+def test_rows_of_held_out_images_are_left_out_and_counted(open_source):
     source = open_source(hold_back=HELD_OUT)
     flickr = source.read_rows is flickr30k.read_rows
     assert texts_of(source)[0] == Counter("abcdefghijk" if flickr else "abcghij")

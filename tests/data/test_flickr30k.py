@@ -25,11 +25,11 @@ SENTENCES = """[/EN#21/people Two young , White males] are outside near [/EN#23/
 
 @pytest.fixture
 def entities(tmp_path):
-    labels, pictures = tmp_path / "labels/flickr30k", tmp_path / "images/flickr30k"
-    for folder in (labels / "Sentences", labels / "Annotations", pictures):
+    labels, images = tmp_path / "labels/flickr30k", tmp_path / "images/flickr30k"
+    for folder in (labels / "Sentences", labels / "Annotations", images):
         folder.mkdir(parents=True)
     for number in (1001, 1002):
-        Image.new("RGB", (40, 30)).save(pictures / f"{number}.jpg")
+        Image.new("RGB", (40, 30)).save(images / f"{number}.jpg")
         (labels / f"Annotations/{number}.xml").write_text(ANNOTATION)
         (labels / f"Sentences/{number}.txt").write_text(SENTENCES)
     (labels / "train.txt").write_text("1001\n")
@@ -69,9 +69,9 @@ def test_an_annotation_cut_in_half_is_named(entities, text):
 
 
 @pytest.mark.parametrize("file", ["Annotations/1001.xml", "Sentences/1001.txt"])
-def test_a_missing_file_of_a_listed_picture_is_named(entities, file):
+def test_a_missing_file_of_a_listed_image_is_named(entities, file):
     (entities["label_root"] / "flickr30k" / file).unlink()
-    with pytest.raises(FileNotFoundError, match=f"{file} is missing: the split lists picture 1001"):
+    with pytest.raises(FileNotFoundError, match=f"{file} is missing: the split lists image 1001"):
         list(load_grounding_dataset("flickr30k", "train", **entities))
 
 

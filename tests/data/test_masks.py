@@ -84,7 +84,7 @@ def test_a_polygon_of_two_corners_is_left_out_beside_a_whole_one():
         ([[1, 2, 3, float("nan"), 5, 6]], "finite"),
         ("polygon", "got str"),
         ({"counts": [1, 2]}, "'size' and 'counts'"),
-        ({"size": [8, 5], "counts": [40]}, "the picture"),
+        ({"size": [8, 5], "counts": [40]}, "the image"),
         ({"size": [5, 8], "counts": [3, 4]}, "sum to 7"),
     ],
 )
@@ -121,7 +121,7 @@ def test_a_polygon_without_three_corners_is_no_mask_and_the_log_says_so(caplog):
         ([[4, 6, 14, 6, 14, 1e308]], "reaches to 1e"),
         ({"size": [30, 40], "counts": [600.5, 599.5]}, "must be whole numbers"),
         ({"size": [30, 40], "counts": [-5, 1205]}, "sum to 1200"),
-        ({"size": [2**40, 2**40], "counts": [0, 2**80]}, "is of no picture"),
+        ({"size": [2**40, 2**40], "counts": [0, 2**80]}, "is of no image"),
         ([{"size": [30, 40], "counts": [1200]}, [4, 6, 14, 6, 14, 26]], "this list has both"),
     ],
 )

@@ -7,10 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from plvl.data import label_packs, load_grounding_dataset, visual_genome
-from plvl.data.mixtures import held_out_pictures
+from plvl.data import authors_pth, load_grounding_dataset, visual_genome
+from plvl.data.mixtures import held_out_images
 from plvl.data.parquet import write_parquet
-from plvl.data.row_rules import RowCheck, TooManySkippedError
+from plvl.data.sample_validation import SampleValidator, TooManySkippedError
 
 
 def coco_name(number):
@@ -19,17 +19,17 @@ def coco_name(number):
 
 @pytest.fixture
 def family(tmp_path):
-    """RefCOCO, + and g with two expressions a picture; picture 3 is in RefCOCOg's test split, 4 in + val."""
-    pictures = tmp_path / "images/mscoco/images/train2014"
-    pictures.mkdir(parents=True)
+    """RefCOCO, + and g with two expressions an image; image 3 is in RefCOCOg's test split, 4 in + val."""
+    images = tmp_path / "images/mscoco/images/train2014"
+    images.mkdir(parents=True)
     for number in range(1, 5):
-        Image.new("RGB", (40, 30)).save(pictures / coco_name(number))
+        Image.new("RGB", (40, 30)).save(images / coco_name(number))
     splits = {
         ("refcoco", "unc"): {1: "train", 2: "train", 3: "train"},
         ("refcoco+", "unc"): {1: "train", 2: "train", 4: "val"},
         ("refcocog", "umd"): {1: "train", 3: "test", 4: "train"},
     }
-    for (name, split_by), pictures_of_set in splits.items():
+    for (name, split_by), images_of_set in splits.items():
         folder = tmp_path / "labels" / name
         folder.mkdir(parents=True)
         references = [
@@ -42,7 +42,7 @@ def family(tmp_path):
                 "file_name": coco_name(number).replace(".jpg", f"_{number}.jpg"),
                 "sentences": [{"sent_id": 2 * number + k, "sent": f"{name} {number} {k}"} for k in range(2)],
             }
-            for number, split in pictures_of_set.items()
+            for number, split in images_of_set.items()
         ]
         instances = {
             "images": [
@@ -58,7 +58,7 @@ def family(tmp_path):
 
 @pytest.fixture
 def family_and_more(family):
-    """Beside them Visual Genome, whose picture 8 is COCO's 3, and Flickr30k Entities."""
+    """Beside them Visual Genome, whose image 8 is COCO's 3, and Flickr30k Entities."""
     for folder in ("visual-genome", "flickr30k"):
         (family["image_root"] / folder).mkdir()
         for number in (7, 8):
@@ -91,7 +91,7 @@ def both(*names):
 
 
 @pytest.mark.parametrize("streaming", [True, False])
-def test_mixed_coco_has_each_row_once_without_held_out_pictures(family, streaming, caplog):
+def test_mixed_coco_has_each_row_once_without_held_out_images(family, streaming, caplog):
     with caplog.at_level(logging.WARNING):
         mixed = texts(load_grounding_dataset("mixed_coco", "train", streaming=streaming, **family))
     assert mixed == both("refcoco 1", "refcoco 2", "refcoco+ 1", "refcoco+ 2", "refcocog 1")
@@ -100,7 +100,7 @@ def test_mixed_coco_has_each_row_once_without_held_out_pictures(family, streamin
     assert "(refcoco 2, refcoco+ 0, refcocog 2)" in caplog.text
 
 
-def test_a_held_out_picture_does_not_come_back_through_visual_genome(family_and_more, caplog):
+def test_a_held_out_image_does_not_come_back_through_visual_genome(family_and_more, caplog):
     with caplog.at_level(logging.WARNING):
         mixed = texts(load_grounding_dataset("mixed_pretrain", "train", **family_and_more))
     assert mixed == both("refcoco 1", "refcoco 2", "refcoco+ 1", "refcoco+ 2", "refcocog 1") + Counter(
@@ -132,7 +132,7 @@ def test_a_set_that_the_guard_leaves_nothing_of_is_named(family, tmp_path, strea
     held_out = coco_name(4)
     line = {"file_name": f"mscoco/images/train2014/{held_out}", "text": "own", "bbox": [4, 6, 10, 20]}
     (family["label_root"] / "train.jsonl").write_text(json.dumps(line) + "\n")
-    with pytest.raises(ValueError, match="jsonl train has no rows left: the pictures of all 1 are in a validation or"):
+    with pytest.raises(ValueError, match="jsonl train has no rows left: the images of all 1 are in a validation or"):
         load_grounding_dataset({"jsonl": 1, "refcoco": 2}, "train", streaming=streaming, **family)
 
 
@@ -149,7 +149,7 @@ def test_visual_genome_alone_is_guarded_too(family_and_more, caplog):
 
 @pytest.mark.parametrize("known_by", ["2017's name", "a path", "coco_url"])
 def test_own_data_alone_are_guarded_by_cocos_number_however_it_is_written(family, caplog, known_by):
-    """Pictures 3 and 4 are in a validation or test split of the family, 5 in none."""
+    """Images 3 and 4 are in a validation or test split of the family, 5 in none."""
     names = {
         "2017's name": "{:012d}.jpg",
         "a path": "train2017/{:012d}.png",
@@ -205,7 +205,7 @@ def test_a_mixture_takes_the_authors_pack_where_there_is_one_and_guards_it_too(f
 
 
 def save_mixed_pack(roots):
-    """The authors' mixed pack with a picture of each source; Visual Genome's 8 is COCO's held-out 3."""
+    """The authors' mixed pack with an image of each source; Visual Genome's 8 is COCO's held-out 3."""
     (roots["label_root"] / "mixed_pretrain").mkdir()
     entries = [(coco_name(1), "coco", [1, 2, 3, 4], "coco 1", []), ("8.jpg", "flickr", [1, 2, 3, 4], "flickr 8", [])]
     entries += [(f"{number}.jpg", "vg", [1, 2, 3, 4], f"genome {number}", []) for number in (7, 8)]
@@ -220,25 +220,25 @@ def test_the_guard_sees_visual_genome_in_the_authors_pack(family_and_more, caplo
     assert "held back 1 rows" in caplog.text
 
 
-@pytest.mark.parametrize(("reader", "name"), [(visual_genome, "visual_genome"), (label_packs, "mixed_pretrain")])
+@pytest.mark.parametrize(("reader", "name"), [(visual_genome, "visual_genome"), (authors_pth, "mixed_pretrain")])
 def test_the_guard_sees_visual_genome_in_parquet(family_and_more, reader, name, caplog):
     save_mixed_pack(family_and_more)
     source = reader.open_split(name, "train", **family_and_more)
     rows = [row for shard in source.shards for row in source.read_rows(shard, **source.where)]
-    write_parquet(rows, RowCheck({name: len(rows)}), family_and_more["label_root"], "train", {})
+    write_parquet(rows, SampleValidator({name: len(rows)}), family_and_more["label_root"], "train", {})
     with caplog.at_level(logging.WARNING):
         mixed = texts(load_grounding_dataset(["parquet", "refcocog"], "train", **family_and_more))
     assert mixed == both("refcocog 1") + Counter(row["text"] for row in rows if row["text"] != "genome 8")
     assert "parquet 1" in caplog.text
 
 
-def test_a_guard_that_cannot_tell_visual_genomes_pictures_says_so(family_and_more, caplog):
+def test_a_guard_that_cannot_tell_visual_genomes_images_says_so(family_and_more, caplog):
     save_mixed_pack(family_and_more)
     (family_and_more["label_root"] / "visual-genome/image_data.json").unlink()
     with caplog.at_level(logging.WARNING):
         mixed = texts(load_grounding_dataset("mixed_pretrain", "train", **family_and_more))
     assert mixed["genome 8"] == 1
-    assert "image_data.json is missing: which pictures of Visual Genome" in caplog.text
+    assert "image_data.json is missing: which images of Visual Genome" in caplog.text
 
 
 def test_packs_count_among_the_held_out_labels(tmp_path):
@@ -247,7 +247,7 @@ def test_packs_count_among_the_held_out_labels(tmp_path):
     for split, number in {"train": 1, "val": 2, "test": 3}.items():
         entry = (coco_name(number), "coco", [1, 2, 3, 4], "x", [])
         torch.save([entry], folder / f"gref_umd_{split}.pth")
-    assert held_out_pictures(tmp_path) == {2, 3}
+    assert held_out_images(tmp_path) == {2, 3}
 
 
 @pytest.mark.parametrize("pack", ["unc", "unc+", "gref", "gref_umd"])
@@ -257,20 +257,20 @@ def test_each_pack_of_the_family_holds_back(tmp_path, pack, year):
     for split, number in {"train": 1, "val": 2, "testB": 3}.items():
         entry = (f"COCO_{year}2014_{number:012d}.jpg", "mask.npy", [1, 2, 3, 4], "x", [])
         torch.save([entry], tmp_path / pack / f"{pack}_{split}.pth")
-    assert held_out_pictures(tmp_path) == {2, 3}
+    assert held_out_images(tmp_path) == {2, 3}
 
 
 def test_every_way_of_splitting_a_set_holds_back(family):
-    """RefCOCOg's pictures of google's val are in nobody else's."""
+    """RefCOCOg's images of google's val are in nobody else's."""
     umd = family["label_root"] / "refcocog/refs(umd).p"
     [first, *_] = pickle.loads(umd.read_bytes())
     umd.with_name("refs(google).p").write_bytes(pickle.dumps([first | {"split": "val"}]))
-    assert held_out_pictures(family["label_root"]) == {1, 3, 4}
+    assert held_out_images(family["label_root"]) == {1, 3, 4}
     mixed = texts(load_grounding_dataset(["refcoco", "refcoco+"], "train", **family))
     assert mixed == both("refcoco 2", "refcoco+ 2")
 
 
-def test_own_coco_json_is_guarded_and_pictures_of_other_names_are_not(family, caplog):
+def test_own_coco_json_is_guarded_and_images_of_other_names_are_not(family, caplog):
     names = [coco_name(2), coco_name(3).replace("train", "val"), "3.jpg", "COCO_3.jpg"]
     images = [{"id": n, "file_name": name, "height": 30, "width": 40} for n, name in enumerate(names)]
     annotations = [
@@ -322,7 +322,7 @@ def test_a_set_that_lies_elsewhere_needs_no_other_folders(family):
 
 def test_a_guard_without_labels_says_that_it_holds_nothing_back(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
-        assert held_out_pictures(tmp_path) == frozenset()
+        assert held_out_images(tmp_path) == frozenset()
     assert "no labels of RefCOCO" in caplog.text
 
 
@@ -345,14 +345,14 @@ def test_what_cannot_be_mixed_is_named(family, name, split, message):
         load_grounding_dataset(name, split, **family)
 
 
-def test_own_pictures_from_coco_are_guarded_by_their_names(family, caplog):
-    """And not by the names of other pictures that a line speaks of."""
+def test_own_images_from_coco_are_guarded_by_their_names(family, caplog):
+    """And not by the names of other images that a line speaks of."""
     lines = [{"text": f"own {n}", "from": coco_name(3), "file_name": coco_name(n)} for n in range(1, 5)]
     lines = [line | {"bbox": [1, 2, 3, 4]} for line in lines]
     (family["label_root"] / "train.jsonl").write_text("\n".join(map(json.dumps, lines)))
     for name in range(1, 5):
-        picture = family["image_root"] / "mscoco/images/train2014" / coco_name(name)
-        (family["image_root"] / coco_name(name)).write_bytes(picture.read_bytes())
+        image = family["image_root"] / "mscoco/images/train2014" / coco_name(name)
+        (family["image_root"] / coco_name(name)).write_bytes(image.read_bytes())
     with caplog.at_level(logging.WARNING):
         mixed = texts(load_grounding_dataset(["jsonl", "refcocog"], "train", **family))
     assert mixed == both("refcocog 1") + Counter(["own 1", "own 2"])

@@ -6,7 +6,7 @@ from datasets.distributed import split_dataset_by_node
 from PIL import Image
 
 from plvl.data import decode_segmentation, load_grounding_dataset
-from plvl.data.row_rules import TooManySkippedError
+from plvl.data.sample_validation import TooManySkippedError
 
 PART = [4, 6, 14, 6, 14, 16, 4, 16]
 
@@ -121,8 +121,8 @@ def test_a_coco_style_annotation_of_another_form_is_named(roots, change):
         list(load_grounding_dataset("jsonl", "val", **roots))
 
 
-def test_an_rle_speaks_of_the_pictures_size(roots):
-    """A mask of another picture than the one that is there must not wait for its drawing to fail."""
+def test_an_rle_speaks_of_the_images_size(roots):
+    """A mask of another image than the one that is there must not wait for its drawing to fail."""
     right = {"size": [30, 40], "counts": [0, 60, 1140]}
     wrong = {"size": [40, 30], "counts": [0, 60, 1140]}
     write_lines(roots, "train", [entry("one", segmentation=right), entry("two", segmentation=wrong)])
@@ -132,7 +132,7 @@ def test_an_rle_speaks_of_the_pictures_size(roots):
         list(load_grounding_dataset("jsonl", "train", **roots))
 
 
-def test_a_coco_style_annotation_without_its_picture_is_skipped(roots):
+def test_a_coco_style_annotation_without_its_image_is_skipped(roots):
     annotations = [{"id": 1, "image_id": 99, "text": "x", "bbox": [1, 2, 3, 4]}]
     (roots["label_root"] / "val.json").write_text(json.dumps(coco(annotations=annotations)))
     assert list(load_grounding_dataset("jsonl", "val", max_skipped=1, **roots)) == []

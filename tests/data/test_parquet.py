@@ -12,10 +12,10 @@ from pyarrow import parquet
 from plvl.data import load_grounding_dataset
 from plvl.data.loading import unopened_rows
 from plvl.data.parquet import write_parquet
-from plvl.data.row_rules import RowCheck, TooManySkippedError
+from plvl.data.sample_validation import SampleValidator, TooManySkippedError
 from plvl.scripts import prepare_data
 
-# Smaller than any picture: each picture becomes a shard.
+# Smaller than any image: each image becomes a shard.
 TINY = 0.0001
 SIZES = {"refcoco": 8}
 
@@ -60,7 +60,7 @@ def test_shards_have_the_size_asked_for_and_each_is_read_by_one_process(refer_se
     assert [len(part) for part in parts] == [2, 2] and not parts[0] & parts[1]
 
 
-def test_a_picture_is_stored_once_for_the_rows_that_share_it(refer_set, tmp_path):
+def test_an_image_is_stored_once_for_the_rows_that_share_it(refer_set, tmp_path):
     prepare(refer_set, tmp_path / "few", megabytes=1)
     for reference in refer_set.references:
         reference["sentences"] = reference["sentences"] * 10
@@ -78,13 +78,13 @@ def test_an_interrupted_run_goes_on_behind_the_last_whole_shard(refer_set, tmp_p
     writing = {"folder": tmp_path / "out", "split": "train", "origin": {}, "shard_megabytes": TINY}
 
     with pytest.raises(KeyboardInterrupt):
-        write_parquet(interrupted(rows, behind=5), RowCheck(SIZES), **writing)
+        write_parquet(interrupted(rows, behind=5), SampleValidator(SIZES), **writing)
     first = {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in shard_files(tmp_path / "out")}
     assert 0 < len(first) < 4
     with pytest.raises(ValueError, match="not all shards are written"):
         load_grounding_dataset("parquet", "train", label_root=tmp_path / "out")
 
-    write_parquet(rows, RowCheck(SIZES), **writing)
+    write_parquet(rows, SampleValidator(SIZES), **writing)
     for name, time in first.items():
         assert (tmp_path / "out" / name).stat().st_mtime_ns == time, "a whole shard was written again"
     after = load_grounding_dataset("parquet", "train", label_root=tmp_path / "out")
@@ -143,13 +143,13 @@ def test_a_folder_of_another_set_is_not_written_to(refer_set, tmp_path):
 
 
 def test_rows_with_a_defect_are_not_written(refer_set, tmp_path):
-    sorted(refer_set.pictures.iterdir())[0].write_bytes(b"no picture")
+    sorted(refer_set.image_folder.iterdir())[0].write_bytes(b"no image")
     rows, _ = unopened_rows("refcoco", "train", **refer_set.roots)
-    manifest = write_parquet(rows, RowCheck(SIZES, max_skipped=0.5), tmp_path / "out", "train", {})
+    manifest = write_parquet(rows, SampleValidator(SIZES, max_skipped=0.5), tmp_path / "out", "train", {})
     assert sum(shard["rows"] for shard in manifest["shards"]) == 6
 
 
-def test_rows_about_pictures_of_one_name_keep_their_own(tmp_path):
+def test_rows_about_images_of_one_name_keep_their_own(tmp_path):
     labels = tmp_path / "labels/mixed_pretrain"
     labels.mkdir(parents=True)
     for folder, colour in {"flickr30k": "red", "visual-genome": "blue"}.items():
@@ -166,20 +166,20 @@ def test_rows_about_pictures_of_one_name_keep_their_own(tmp_path):
 
 def test_running_again_does_not_make_more_defects_bearable(refer_set, tmp_path):
     """Two of eight rows are skipped in the first shards, two in the last: more than a third only together."""
-    pictures = sorted(refer_set.pictures.iterdir())
-    pictures[0].write_bytes(b"no picture")
+    images = sorted(refer_set.image_folder.iterdir())
+    images[0].write_bytes(b"no image")
     rows, _ = unopened_rows("refcoco", "train", **refer_set.roots)
     writing = {"folder": tmp_path / "out", "split": "train", "origin": {}, "shard_megabytes": TINY}
     with pytest.raises(KeyboardInterrupt):
-        write_parquet(interrupted(rows, behind=5), RowCheck(SIZES, max_skipped=0.35), **writing)
-    pictures[3].write_bytes(b"no picture")
+        write_parquet(interrupted(rows, behind=5), SampleValidator(SIZES, max_skipped=0.35), **writing)
+    images[3].write_bytes(b"no image")
     for _ in range(2):
         with pytest.raises(TooManySkippedError, match="3 of 7 rows"):
-            write_parquet(rows, RowCheck(SIZES, max_skipped=0.35), **writing)
+            write_parquet(rows, SampleValidator(SIZES, max_skipped=0.35), **writing)
     for _ in range(2):
-        check = RowCheck(SIZES, max_skipped=0.5)
+        check = SampleValidator(SIZES, max_skipped=0.5)
         manifest = write_parquet(rows, check, **writing)
-        assert (check.seen, check.skipped) == (8, {"picture unreadable": 4})
+        assert (check.seen, check.skipped) == (8, {"image unreadable": 4})
     assert sum(shard["rows"] for shard in manifest["shards"]) == 4
 
 

@@ -66,9 +66,9 @@ def test_a_crowd_given_as_run_lengths_is_a_mask(refer_set):
     assert mask[:, :2].all() and not mask[:, 2:].any()
 
 
-def test_pictures_are_not_read_before_their_row_is(refer_set):
-    for picture in refer_set.pictures.glob("*6.jpg"):
-        picture.write_bytes(b"no picture")
+def test_images_are_not_read_before_their_row_is(refer_set):
+    for image in refer_set.image_folder.glob("*6.jpg"):
+        image.write_bytes(b"no image")
     rows = iter(load_grounding_dataset("refcoco", "val", **refer_set.roots))
     assert next(rows)["text"] == "white board 5"
 
@@ -102,7 +102,7 @@ def test_missing_files_are_named_with_the_layout_expected(refer_set):
         load_grounding_dataset("refcoco", "train", **refer_set.roots)
 
 
-def test_a_missing_folder_of_pictures_is_named(refer_set, tmp_path):
+def test_a_missing_folder_of_images_is_named(refer_set, tmp_path):
     with pytest.raises(FileNotFoundError, match="elsewhere/mscoco/images/train2014 is missing"):
         load_grounding_dataset("refcoco", "train", tmp_path / "elsewhere", refer_set.roots["label_root"])
 

@@ -9,19 +9,19 @@ from torch.utils.data import DataLoader
 
 from plvl.data import load_grounding_dataset
 
-PICTURES, ROWS = 20, 60
+IMAGES, ROWS = 20, 60
 
 
 @pytest.fixture
 def many(refer_set):
-    """A train split of 20 pictures with three expressions each, instead of the small one."""
+    """A train split of 20 images with three expressions each, instead of the small one."""
     template = refer_set.references[0]
     image, annotation = refer_set.instances["images"][0], refer_set.instances["annotations"][0]
-    picture = (refer_set.pictures / image["file_name"]).read_bytes()
+    content = (refer_set.image_folder / image["file_name"]).read_bytes()
     refer_set.references.clear()
-    for number in range(1000, 1000 + PICTURES):
+    for number in range(1000, 1000 + IMAGES):
         name = f"COCO_train2014_{number:012d}.jpg"
-        (refer_set.pictures / name).write_bytes(picture)
+        (refer_set.image_folder / name).write_bytes(content)
         refer_set.instances["images"].append(image | {"id": number, "file_name": name})
         refer_set.instances["annotations"].append(annotation | {"id": number, "image_id": number})
         sentences = [{"sent_id": number * 3 + k, "sent": f"board {number} {k}"} for k in range(3)]
@@ -59,7 +59,7 @@ def run_processes(roots, processes, workers, epoch=0):
     return read
 
 
-def test_two_processes_with_two_workers_see_every_row_once_and_share_no_picture(many):
+def test_two_processes_with_two_workers_see_every_row_once_and_share_no_image(many):
     read = run_processes(many, processes=2, workers=2)
     rows = read[0] + read[1]
     assert len(rows) == len(set(rows)) == ROWS
@@ -96,7 +96,7 @@ def test_a_shuffle_buffer_without_a_stream_is_refused(many):
         load(many, shuffle_buffer=16, streaming=False)
 
 
-def test_shuffling_parts_the_rows_of_a_picture(many):
+def test_shuffling_parts_the_rows_of_an_image(many):
     images = [row["image_id"] for row in load(many, shuffle_buffer=60, seed=1)]
     neighbours = sum(one == other for one, other in zip(images[:-1], images[1:], strict=True))
     assert neighbours < ROWS // 3

@@ -21,11 +21,11 @@ def write(folder, entries, images):
 
 @pytest.fixture
 def genome(tmp_path):
-    """Three pictures, each in another of the folders they may lie in; the last comes from COCO."""
-    pictures = tmp_path / "images/visual-genome"
+    """Three images, each in another of the folders they may lie in; the last comes from COCO."""
+    image_folder = tmp_path / "images/visual-genome"
     for number, folder in {1: "VG_100K", 2: "VG_100K_2", 3: ""}.items():
-        (pictures / folder).mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (40, 30)).save(pictures / folder / f"{number}.jpg")
+        (image_folder / folder).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 30)).save(image_folder / folder / f"{number}.jpg")
     entries = [
         {"regions": [region(11, 1, "a clock"), region(12, 1, "the wall, {green}], [")], "id": 1},
         {"regions": [], "id": 2},
@@ -70,7 +70,7 @@ def test_the_parts_of_the_file_are_dealt_out(genome):
     assert all(parts)
 
 
-def test_pictures_that_are_held_out_elsewhere_are_left_out_and_counted(genome):
+def test_images_that_are_held_out_elsewhere_are_left_out_and_counted(genome):
     source = visual_genome.open_split("visual_genome", "train", **genome, hold_back=frozenset({77, 1}))
     rows = [row for shard in source.shards for row in source.read_rows(shard, **source.where)]
     assert [row["ref_id"] for row in rows] == [11, 12]
@@ -94,8 +94,8 @@ def test_a_region_file_cut_in_half_is_named(genome):
     [
         ("image_data.json", {"images": []}, "a list is expected, this is dict"),
         ("image_data.json", [{"image_id": 1}], "entry 0: 'height' is missing"),
-        ("region_descriptions.json", [{"id": 1, "regions": [{"phrase": "x"}]}], "picture 1, regions, entry 0"),
-        ("region_descriptions.json", [{"regions": []}], "picture None: 'id' is missing"),
+        ("region_descriptions.json", [{"id": 1, "regions": [{"phrase": "x"}]}], "image 1, regions, entry 0"),
+        ("region_descriptions.json", [{"regions": []}], "image None: 'id' is missing"),
     ],
 )
 def test_labels_of_another_form_are_named(genome, file, content, message):

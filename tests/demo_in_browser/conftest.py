@@ -22,7 +22,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from conftest import EXPRESSIONS
 from plvl.modeling_plvl import PLVLModel
 from plvl.processing import PLVLImageProcessor, PLVLProcessor
-from plvl.processing.wordpiece import learn_wordpiece
+from plvl.processing.word_vocabulary import build_word_vocabulary
 from plvl.scripts.chosen_model import load_chosen_model
 from plvl.scripts.demo_page.answers import answer_and_explain
 from small_runs import random_model
@@ -57,9 +57,9 @@ class Demo:
     model: PLVLModel
     processor: PLVLProcessor
 
-    def drawing_of(self, picture: Image.Image, expression: str) -> np.ndarray:
+    def drawing_of(self, image: Image.Image, expression: str) -> np.ndarray:
         """What the page should show."""
-        return np.array(answer_and_explain(self.model, self.processor, picture, expression).drawing)
+        return np.array(answer_and_explain(self.model, self.processor, image, expression).drawing)
 
     def example(self, name: str) -> Image.Image:
         return Image.open(self.folder / "examples" / name)
@@ -87,11 +87,11 @@ def demo(tmp_path_factory):
     model = random_model()
     model.save_pretrained(folder)
     image_processor = PLVLImageProcessor(size={"height": 64, "width": 64})
-    PLVLProcessor(image_processor, learn_wordpiece(EXPRESSIONS, vocab_size=99)).save_pretrained(folder)
+    PLVLProcessor(image_processor, build_word_vocabulary(EXPRESSIONS, vocab_size=99)).save_pretrained(folder)
     (folder / "examples").mkdir()
     for number, name in enumerate(EXAMPLES):
         noise(number, shade=150 * (1 - number)).save(folder / "examples" / name)
-    entries = [{"picture": name, "expressions": expressions} for name, expressions in EXAMPLES.items()]
+    entries = [{"image": name, "expressions": expressions} for name, expressions in EXAMPLES.items()]
     (folder / "examples" / "examples.json").write_text(json.dumps(entries))
 
     with served(folder) as (_, url):
@@ -130,16 +130,16 @@ class Page:
         return self.wait(lambda: next(iter(self.all(selector)), None), f"{selector} is not on the page")
 
     def source(self, place: str) -> str | None:
-        """The address of the picture at a place of the page."""
+        """The address of the image at a place of the page."""
         return self.driver.execute_script("return document.querySelector(arguments[0])?.src", f"{place} img")
 
     def bring(self, file: Path):
-        """Chooses a file as the picture, and waits until the page has it."""
-        self.one("#picture input[type=file]").send_keys(str(file))
-        self.wait(lambda: (self.source("#picture") or "").endswith(file.name), "the picture is not there")
+        """Chooses a file as the image, and waits until the page has it."""
+        self.one("#image input[type=file]").send_keys(str(file))
+        self.wait(lambda: (self.source("#image") or "").endswith(file.name), "the image is not there")
 
     def image(self, place: str) -> np.ndarray | None:
-        """The pixels of the picture at a place of the page."""
+        """The pixels of the image at a place of the page."""
         source = self.source(place)
         if source is None:
             return None

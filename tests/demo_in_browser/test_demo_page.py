@@ -24,7 +24,7 @@ def test_the_page_opens_with_an_answered_example_and_asks_nobody_else(page, demo
     # The fixture waited for the drawing of the first example.
     assert "point with words" in page.one("h1").text
     assert page.one("#expression textarea, #expression input").get_attribute("value") == EXPRESSIONS[0]
-    assert len(page.all("#pictures_to_try button img")) == 2
+    assert len(page.all("#images_to_try button img")) == 2
     assert page.image("#centre").shape == (320, 480, 3)
     assert page.words() == EXPRESSIONS[0].split()
     assert page.requested_hosts() == {urlsplit(demo.url).netloc}
@@ -34,7 +34,7 @@ def test_the_page_opens_with_an_answered_example_and_asks_nobody_else(page, demo
 
 
 def test_an_example_is_chosen_another_expression_typed_and_each_time_the_drawing_changes(page, demo):
-    page.all("#pictures_to_try button")[1].click()
+    page.all("#images_to_try button")[1].click()
     dark = demo.example("dark.png")
     page.wait_for_drawing(demo.drawing_of(dark, EXPRESSIONS[1]))
     centre = page.image("#centre")
@@ -50,15 +50,15 @@ def test_an_example_is_chosen_another_expression_typed_and_each_time_the_drawing
     assert page.complaints() == []
 
 
-def test_ones_own_picture_is_answered(page, demo, tmp_path):
+def test_ones_own_image_is_answered(page, demo, tmp_path):
     assert page.one("#expressions_to_try").is_displayed()
     own = Image.fromarray(np.random.default_rng(9).integers(0, 256, (50, 50, 3), dtype=np.uint8))
     own.save(tmp_path / "own.png")
-    page.one("#picture input[type=file]").send_keys(str(tmp_path / "own.png"))
-    page.wait(lambda: np.array_equal(page.image("#picture"), np.array(own)), "the picture is not there")
+    page.one("#image input[type=file]").send_keys(str(tmp_path / "own.png"))
+    page.wait(lambda: np.array_equal(page.image("#image"), np.array(own)), "the image is not there")
     page.wait(
         lambda: not any(shown.is_displayed() for shown in page.all("#expressions_to_try")),
-        "what is asked about an example is offered for another picture",
+        "what is asked about an example is offered for another image",
     )
     page.say("the red square")
     page.one("#find").click()
@@ -68,12 +68,12 @@ def test_ones_own_picture_is_answered(page, demo, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("cut.png", "cut", "Picture unreadable: cut.png: "),
-        ("notes.jpg", "text", "Picture unreadable: notes.jpg: "),
-        ("wall.png", "bomb", "Picture too large: wall.png: "),
+        ("cut.png", "cut", "Image unreadable: cut.png: "),
+        ("notes.jpg", "text", "Image unreadable: notes.jpg: "),
+        ("wall.png", "bomb", "Image too large: wall.png: "),
     ],
 )
-def test_a_picture_that_cannot_be_used_is_named_with_the_reason(page, demo, tmp_path, name, content, said):
+def test_an_image_that_cannot_be_used_is_named_with_the_reason(page, demo, tmp_path, name, content, said):
     before = page.image("#drawing")
     (tmp_path / name).write_bytes(damaged(content))
     page.bring(tmp_path / name)
@@ -90,14 +90,14 @@ def damaged(content: str) -> bytes:
     if content == "cut":
         return whole.getvalue()[:2000]
     if content == "text":
-        return b"not a picture"
+        return b"not an image"
     # The header alone says how large it is, and is believed.
     size = struct.pack(">II", 30_000, 30_000)
     header = b"IHDR" + size + whole.getvalue()[24:29]
     return whole.getvalue()[:12] + header + struct.pack(">I", zlib.crc32(header)) + whole.getvalue()[33:]
 
 
-def test_a_picture_on_its_side_is_answered_upright(page, demo, tmp_path):
+def test_an_image_on_its_side_is_answered_upright(page, demo, tmp_path):
     own = Image.fromarray(np.random.default_rng(9).integers(0, 256, (30, 50, 3), dtype=np.uint8))
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by a quarter
@@ -118,7 +118,7 @@ def test_on_a_phone_the_page_scrolls_to_the_answer(page, demo):
 
     page.driver.execute_script("scrollTo(0, 0)")
     page.wait(lambda: not page.sees("#drawing"), "the page is not at its top")
-    page.all("#pictures_to_try button")[1].click()
+    page.all("#images_to_try button")[1].click()
     page.wait_for_drawing(demo.drawing_of(demo.example("dark.png"), EXPRESSIONS[1]))
     page.wait(lambda: page.sees("#drawing"), "the answer is not seen")
 
@@ -160,7 +160,7 @@ def test_a_taken_port_ends_in_one_line(demo):
 def test_what_visitors_brought_goes_when_the_demo_is_ended(serve, demo, tmp_path):
     with serve(demo.folder, TMPDIR=str(tmp_path)) as (process, _):
         [folder] = tmp_path.glob("plvl-demo-*")
-        (folder / "brought.png").write_bytes(b"a visitor's picture")
+        (folder / "brought.png").write_bytes(b"a visitor's image")
         process.terminate()
         assert process.wait(60) == 0
     assert not folder.exists()

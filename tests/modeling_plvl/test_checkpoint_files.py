@@ -109,7 +109,7 @@ def test_a_checkpoint_cut_anywhere_is_named_in_one_line(tmp_path, zipped):
 
 @pytest.mark.parametrize("name", ["x.pth", "x.safetensors"])
 def test_another_kind_of_file_is_named_in_one_line(tmp_path, name):
-    (tmp_path / name).write_bytes(b"\x89PNG\r\n\x1a\n, a picture")
+    (tmp_path / name).write_bytes(b"\x89PNG\r\n\x1a\n, an image")
     with pytest.raises(ValueError, match=rf"{name}: cut short or no checkpoint") as caught:
         load_checkpoint(tmp_path / name)
     assert "\n" not in str(caught.value)

@@ -24,9 +24,9 @@ class Devices(TorchDispatchMode):
         return result
 
 
-def made_inputs(batch_size, length, pictures=None):
+def made_inputs(batch_size, length, images=None):
     return {
-        "pixel_values": torch.randn(pictures or batch_size, 3, 64, 64),
+        "pixel_values": torch.randn(images or batch_size, 3, 64, 64),
         "input_ids": torch.randint(5, 99, (batch_size, length)),
         "attention_mask": torch.ones(batch_size, length, dtype=torch.long),
     }
@@ -76,20 +76,20 @@ def compiled_for_any_length(model, graphs):
 
 
 @torch.no_grad()
-def test_one_graph_serves_every_number_and_length_of_expressions_about_a_picture(shallow_model):
+def test_one_graph_serves_every_number_and_length_of_expressions_about_an_image(shallow_model):
     graphs = CompileCounterWithBackend("eager")
     compiled = compiled_for_any_length(shallow_model, graphs)
     for number, length in ((2, 7), (3, 9), (5, 12)):
-        inputs = made_inputs(number, length, pictures=1)
+        inputs = made_inputs(number, length, images=1)
         torch.testing.assert_close(compiled(inputs).to_tuple(), shallow_model(**inputs).to_tuple())
     assert graphs.frame_count == 1
 
 
-def test_one_graph_serves_every_number_of_pictures_with_several_expressions_each(shallow_model):
+def test_one_graph_serves_every_number_of_images_with_several_expressions_each(shallow_model):
     graphs = CompileCounterWithBackend("eager")
     compiled = compiled_for_any_length(shallow_model, graphs)
-    for pictures, number, length in ((2, 4, 7), (3, 6, 9), (2, 6, 12)):
-        inputs = made_inputs(number, length, pictures=pictures)
+    for images, number, length in ((2, 4, 7), (3, 6, 9), (2, 6, 12)):
+        inputs = made_inputs(number, length, images=images)
         torch.testing.assert_close(compiled(inputs).to_tuple(), shallow_model(**inputs).to_tuple())
     assert graphs.frame_count == 1
 

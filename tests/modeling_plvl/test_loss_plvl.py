@@ -26,7 +26,7 @@ def test_the_heatmap_is_one_at_the_centre_cell_and_falls_off_as_a_gaussian():
     assert heatmap[7, 18] == 0
 
 
-def test_the_heatmap_has_the_pictures_rows_and_columns():
+def test_the_heatmap_has_the_images_rows_and_columns():
     # The centre is at 2.6 of 8 rows and 14.6 of 20 columns; the box is 8 rows high and 4 columns wide.
     heatmap = center_heatmap(torch.tensor([[0.73, 0.325, 0.2, 1.0]]), (8, 20))[0]
     assert heatmap.shape == (8, 20)
@@ -94,7 +94,7 @@ def test_the_giou_loss_is_torchvisions():
     torch.testing.assert_close(*gradients)
 
 
-def test_the_true_box_is_cut_at_the_picture():
+def test_the_true_box_is_cut_at_the_image():
     reaching_out = torch.tensor([[0.9, 0.5, 0.4, 0.2]])
     cut = torch.tensor([[0.85, 0.5, 0.3, 0.2]])
     losses = box_losses(cut, torch.full((1, 8, 8), 0.1), reaching_out, loss_alpha=1.0)

@@ -103,7 +103,7 @@ def test_the_card_speaks_of_the_models_tasks(config, tasks, tag, answers, line):
 
 
 def test_the_example_on_the_card_runs(model_folder, config, tmp_path, monkeypatch):
-    Image.new("RGB", (50, 40)).save(tmp_path / "picture.jpg")
+    Image.new("RGB", (50, 40)).save(tmp_path / "image.jpg")
     monkeypatch.chdir(tmp_path)
     example = model_card(str(model_folder), config).text.split("```python")[1].split("```")[0]
     names = {}

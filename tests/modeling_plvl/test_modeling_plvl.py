@@ -24,7 +24,7 @@ def test_eager_and_sdpa_agree(model, inputs):
         eager = model(**inputs, output_attentions=True)
     torch.testing.assert_close(sdpa.pred_boxes, eager.pred_boxes, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(sdpa.pred_masks, eager.pred_masks, atol=1e-4, rtol=1e-4)
-    # Two windows by three of each picture, the whole grid, and windows again.
+    # Two windows by three of each image, the whole grid, and windows again.
     windows, grid = (12, 2, 4, 4), (2, 2, 24, 24)
     assert [weights.shape for weights in eager.attentions] == [windows, grid, windows]
     assert all(torch.allclose(weights.sum(-1), torch.ones(())) for weights in eager.attentions)
@@ -182,7 +182,7 @@ def test_language_changes_the_answer_and_text_padding_only_as_configured(model, 
     assert not torch.allclose(before[1], masked[1])
 
 
-def test_one_picture_serves_many_expressions(model, inputs):
+def test_one_image_serves_many_expressions(model, inputs):
     one = inputs["pixel_values"][:1]
     with torch.no_grad():
         embeddings = model.get_image_embeddings(one)
@@ -197,21 +197,21 @@ def test_one_picture_serves_many_expressions(model, inputs):
 
 
 def test_what_comes_before_language_runs_once_for_all_expressions(model, inputs):
-    pictures = {}
+    images = {}
     for name, module in model.vision_encoder.named_modules(prefix="vision_encoder"):
-        module.register_forward_pre_hook(lambda _, args, name=name: pictures.update({name: len(args[0])}))
+        module.register_forward_pre_hook(lambda _, args, name=name: images.update({name: len(args[0])}))
     with torch.no_grad():
         states = model(**(inputs | {"pixel_values": inputs["pixel_values"][:1]}), output_hidden_states=True)
     # Two windows by three in the blocks with windows.
-    assert pictures["vision_encoder.layers.0.attention"] == 6
-    assert pictures["vision_encoder.layers.0.fc1"] == 1
-    assert pictures["vision_encoder.layers.1.attention"] == 1
-    assert pictures["vision_encoder.layers.1.text_guidance.attention.q_proj"] == 1
-    assert pictures["vision_encoder.layers.1.fc1"] == 2
+    assert images["vision_encoder.layers.0.attention"] == 6
+    assert images["vision_encoder.layers.0.fc1"] == 1
+    assert images["vision_encoder.layers.1.attention"] == 1
+    assert images["vision_encoder.layers.1.text_guidance.attention.q_proj"] == 1
+    assert images["vision_encoder.layers.1.fc1"] == 2
     assert [len(state) for state in states.hidden_states] == [1, 1, 2, 2]
 
 
-def test_many_expressions_about_one_picture_train_as_the_repeated_picture_does(make_config, inputs, labels):
+def test_many_expressions_about_one_image_train_as_the_repeated_image_does(make_config, inputs, labels):
     config = make_config(cross_attention_dropout=0.0, decoder_dropout=0.0)
     config.vision_config.drop_path_rate = 0.0
     config.text_config.hidden_dropout_prob = config.text_config.attention_probs_dropout_prob = 0.0
@@ -225,7 +225,7 @@ def test_many_expressions_about_one_picture_train_as_the_repeated_picture_does(m
     torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-4)
 
 
-def test_each_of_two_pictures_serves_its_own_expressions(model, inputs):
+def test_each_of_two_images_serves_its_own_expressions(model, inputs):
     pixel_values = inputs["pixel_values"]
     of_four = {name: torch.cat([values, values.flip(0)]) for name, values in inputs.items() if name != "pixel_values"}
     with torch.no_grad():
@@ -274,7 +274,7 @@ def test_saving_and_loading_through_the_auto_class_keeps_the_numbers(model, inpu
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"pixel_values": torch.zeros(3, 3, 64, 64)}, "got 3 pictures and 2 expressions"),
+        ({"pixel_values": torch.zeros(3, 3, 64, 64)}, "got 3 images and 2 expressions"),
         ({"pixel_values": torch.zeros(2, 1, 64, 64)}, r"must have the shape \(batch_size, 3, height, width\)"),
         ({"pixel_values": torch.zeros(2, 3, 64, 70)}, r"multiples of 16, got \(64, 70\)"),
         ({"pixel_values": torch.zeros(2, 3, 0, 64)}, r"multiples of 16, got \(0, 64\)"),

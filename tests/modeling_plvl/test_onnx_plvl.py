@@ -50,11 +50,11 @@ def test_the_file_answers_batches_and_expressions_of_any_length(shallow_config, 
         assert_same_answers(model, path, made_inputs(batch_size, length))
 
 
-def test_the_script_exports_a_folder_for_pictures_of_another_size(shallow_config, tmp_path, capsys):
+def test_the_script_exports_a_folder_for_images_of_another_size(shallow_config, tmp_path, capsys):
     shallow_config.tasks = ["res"]
     model = PLVLModel(shallow_config)
     model.save_pretrained(tmp_path / "trained")
     path = tmp_path / "plvl.onnx"
-    main(["--model", str(tmp_path / "trained"), "--output", str(path), "--picture_size", "48", "80"])
+    main(["--model", str(tmp_path / "trained"), "--output", str(path), "--image_size", "48", "80"])
     assert f"written: {path}, with the outputs pred_masks" in capsys.readouterr().out
     assert_same_answers(model, path, made_inputs(2, 9, 48, 80))

@@ -1,4 +1,4 @@
-"""A model takes pictures of another size than it was made for: its position tables are resized as it runs."""
+"""A model takes images of another size than it was made for: its position tables are resized as it runs."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from transformers import AutoModel
 from original_checkpoints import small_config, small_plvl
 from plvl.modeling_plvl.checkpoint_conversion import build_model, plvl_weights
 
-GRID = 10  # of the larger picture; the small model was made for 6 x 6
+GRID = 10  # of the larger image; the small model was made for 6 x 6
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def inputs():
     }
 
 
-def resized_for_the_larger_picture(state_dict):
+def resized_for_the_larger_image(state_dict):
     """The same weights with tables made for the larger grid, so that nothing is left to resize."""
     resized = dict(state_dict)
     name = "vision_encoder.embeddings.position_embeddings"
@@ -42,7 +42,7 @@ def resized_for_the_larger_picture(state_dict):
 
 
 @torch.no_grad()
-def test_a_larger_picture_gives_what_tables_of_that_size_give(folder, inputs):
+def test_a_larger_image_gives_what_tables_of_that_size_give(folder, inputs):
     model = AutoModel.from_pretrained(folder, vision_config={"image_size": 4 * GRID}).eval()
     assert model.config.vision_config.grid_size == GRID
     assert model.config.vision_config.hidden_size == 24
@@ -53,7 +53,7 @@ def test_a_larger_picture_gives_what_tables_of_that_size_give(folder, inputs):
     larger.vision_config.has_class_position = False
     larger.vision_config.relative_position_grid_size = GRID
     expected = AutoModel.from_config(larger).eval()
-    expected.load_state_dict(resized_for_the_larger_picture(model.state_dict()))
+    expected.load_state_dict(resized_for_the_larger_image(model.state_dict()))
 
     ours, theirs = model(**inputs), expected(**inputs)
     assert ours.pred_masks.shape == (2, 4 * GRID, 4 * GRID)

@@ -1,4 +1,4 @@
-"""Position tables: resized to the picture's grid, and in evaluation made once for as long as the weights stay."""
+"""Position tables: resized to the image's grid, and in evaluation made once for as long as the weights stay."""
 
 import copy
 import pickle

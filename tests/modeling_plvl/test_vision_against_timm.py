@@ -13,14 +13,14 @@ from plvl.modeling_plvl import PLVLModel
 from plvl.modeling_plvl.checkpoint_conversion import build_model, sam_weights
 
 
-@pytest.mark.parametrize("picture_size", [20, 24, 36], ids=["padded windows", "whole windows", "whole windows too"])
-def test_blocks_agree_with_timm(picture_size):
+@pytest.mark.parametrize("image_size", [20, 24, 36], ids=["padded windows", "whole windows", "whole windows too"])
+def test_blocks_agree_with_timm(image_size):
     # timm leaves the epsilon at 1e-5, where SAM itself and ViTDet have 1e-6.
-    timm_model = small_samvit(img_size=picture_size, norm_layer=partial(nn.LayerNorm, eps=1e-6))
+    timm_model = small_samvit(img_size=image_size, norm_layer=partial(nn.LayerNorm, eps=1e-6))
     model = build_model(
-        [sam_weights(timm_model.state_dict(), "sam")], _without_language(small_config(), picture_size)
+        [sam_weights(timm_model.state_dict(), "sam")], _without_language(small_config(), image_size)
     ).eval()
-    pixel_values = torch.randn(2, 3, picture_size, picture_size, generator=torch.Generator().manual_seed(1))
+    pixel_values = torch.randn(2, 3, image_size, image_size, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         ours = model.get_image_embeddings(pixel_values).permute(0, 3, 1, 2)
         theirs = timm_model.forward_intermediates(pixel_values, indices=1, intermediates_only=True)[0]
@@ -28,9 +28,9 @@ def test_blocks_agree_with_timm(picture_size):
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
-def _without_language(config, picture_size):
+def _without_language(config, image_size):
     config.cross_attention_layers = []
-    config.vision_config.relative_position_grid_size = picture_size // 4
+    config.vision_config.relative_position_grid_size = image_size // 4
     return config
 
 

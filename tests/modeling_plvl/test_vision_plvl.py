@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from plvl.modeling_plvl import attention_in_pieces_plvl
+from plvl.modeling_plvl import chunked_attention_plvl
 from plvl.modeling_plvl.position_plvl import relative_position_table
 from plvl.modeling_plvl.vision_plvl import PLVLVisionAttention, PLVLVisionEncoder
 
@@ -45,16 +45,16 @@ def test_attention_has_a_position_bias_in_every_form(implementation, with_gradie
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("rows_at_once", "pieces"), [(0.5, 8), (1, 8), (3, 4), (4, 2), (8, 1)])
 @torch.no_grad()
-def test_the_pieces_of_a_picture_and_of_a_batch_come_back_in_their_order(
+def test_the_pieces_of_an_image_and_of_a_batch_come_back_in_their_order(
     rows_at_once, pieces, dtype, attention, monkeypatch
 ):
     attention.config._attn_implementation = "sdpa"
     bytes_at_once = int(rows_at_once * 2 * 6 * 24 * dtype.itemsize)
-    monkeypatch.setattr(attention_in_pieces_plvl, "SCORES_AT_ONCE", bytes_at_once)
+    monkeypatch.setattr(chunked_attention_plvl, "SCORES_AT_ONCE", bytes_at_once)
     form = "attend_rows_with_bias" if dtype == torch.float32 else "attend_rows_step_by_step"
-    attend_rows, sizes = getattr(attention_in_pieces_plvl, form), []
+    attend_rows, sizes = getattr(chunked_attention_plvl, form), []
     monkeypatch.setattr(
-        attention_in_pieces_plvl,
+        chunked_attention_plvl,
         form,
         lambda module, query, *args, **kwargs: (
             sizes.append(query.shape) or attend_rows(module, query, *args, **kwargs)

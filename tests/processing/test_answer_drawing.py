@@ -19,20 +19,20 @@ def colours_in(pixels) -> set:
 
 
 @pytest.mark.parametrize("shade", [0, 255])
-def test_each_answer_has_its_colour_in_the_picture_and_in_the_legend_on_light_and_on_dark(shade):
-    picture = Image.new("RGB", (WIDTH, HEIGHT), (shade,) * 3)
+def test_each_answer_has_its_colour_in_the_image_and_in_the_legend_on_light_and_on_dark(shade):
+    image = Image.new("RGB", (WIDTH, HEIGHT), (shade,) * 3)
     answers = [answer((20 + 60 * index, 100, 60 + 60 * index, 200)) for index in range(len(COLOURS))]
-    drawn = np.array(draw_answers(picture, answers))
+    drawn = np.array(draw_answers(image, answers))
     assert set(COLOURS) <= colours_in(drawn[:HEIGHT])
     assert set(COLOURS) <= colours_in(drawn[HEIGHT:])
-    assert np.array_equal(np.array(picture), np.full((HEIGHT, WIDTH, 3), shade))
+    assert np.array_equal(np.array(image), np.full((HEIGHT, WIDTH, 3), shade))
 
 
 def test_the_legend_says_another_expression_and_another_confidence_otherwise():
-    picture = Image.new("RGB", (WIDTH, HEIGHT))
+    image = Image.new("RGB", (WIDTH, HEIGHT))
 
     def legend(**changes):
-        return np.array(draw_answers(picture, [answer((20, 100, 60, 200), **changes)]))[HEIGHT:]
+        return np.array(draw_answers(image, [answer((20, 100, 60, 200), **changes)]))[HEIGHT:]
 
     assert not np.array_equal(legend(), legend(label="the blue circle"))
     assert not np.array_equal(legend(), legend(score=0.1))
@@ -41,13 +41,13 @@ def test_the_legend_says_another_expression_and_another_confidence_otherwise():
 
 
 @pytest.mark.parametrize("box", [(0, 0, 30, 30), (470, 0, 500, 20), (0, 280, 20, 300), (0, 0, 500, 300)])
-def test_the_tag_at_a_box_stays_in_the_picture(box):
-    picture = Image.new("RGB", (WIDTH, HEIGHT))
-    lone = np.array(draw_answers(picture, [{"label": "x", "score": 0.5, "box": box}]))[:HEIGHT]
-    without_tag = np.array(draw_answers(picture, [{"label": "x", "box": box}]))[:HEIGHT]
+def test_the_tag_at_a_box_stays_in_the_image(box):
+    image = Image.new("RGB", (WIDTH, HEIGHT))
+    lone = np.array(draw_answers(image, [{"label": "x", "score": 0.5, "box": box}]))[:HEIGHT]
+    without_tag = np.array(draw_answers(image, [{"label": "x", "box": box}]))[:HEIGHT]
     rows, columns = np.nonzero((lone != without_tag).any(-1))
-    middle = np.array(draw_answers(picture, [{"label": "x", "score": 0.5, "box": (200, 100, 300, 200)}]))[:HEIGHT]
-    bare = np.array(draw_answers(picture, [{"label": "x", "box": (200, 100, 300, 200)}]))[:HEIGHT]
+    middle = np.array(draw_answers(image, [{"label": "x", "score": 0.5, "box": (200, 100, 300, 200)}]))[:HEIGHT]
+    bare = np.array(draw_answers(image, [{"label": "x", "box": (200, 100, 300, 200)}]))[:HEIGHT]
     middle_rows, middle_columns = np.nonzero((middle != bare).any(-1))
     # As large as where there is room all around, but for what falls together with the box's line.
     assert np.ptp(rows) >= np.ptp(middle_rows) - 4
@@ -55,8 +55,8 @@ def test_the_tag_at_a_box_stays_in_the_picture(box):
 
 
 def test_tags_of_answers_at_one_place_do_not_cover_each_other():
-    picture = Image.new("RGB", (WIDTH, HEIGHT))
-    drawn = np.array(draw_answers(picture, [answer((200, 100, 300, 200)) | {"mask": None} for _ in range(3)]))
+    image = Image.new("RGB", (WIDTH, HEIGHT))
+    drawn = np.array(draw_answers(image, [answer((200, 100, 300, 200)) | {"mask": None} for _ in range(3)]))
     counts = [(drawn[:HEIGHT] == colour).all(-1).sum() for colour in COLOURS[:3]]
     # The lines of the first two boxes are covered by the third's: what remains of them is their tags.
     assert min(counts[:2]) > 100
@@ -68,13 +68,13 @@ def test_of_several_answers_each_has_its_number_and_one_alone_its_confidence():
     assert (_tag({"score": 0.5}, 0, 1), _tag({}, 0, 1)) == ("50%", "")
 
 
-def test_a_small_picture_is_enlarged_until_its_words_can_be_read():
+def test_a_small_image_is_enlarged_until_its_words_can_be_read():
     drawn = draw_answers(Image.new("RGB", (60, 40)), [{"label": "x", "box": (10, 10, 30, 30), "mask": None}])
     assert drawn.width == 480 and drawn.height > 320
     assert draw_answers(Image.new("RGB", (600, 40)), []).width == 600
 
 
-def test_a_tall_narrow_picture_is_not_enlarged_without_end_and_its_legend_is_as_wide_as_any():
+def test_a_tall_narrow_image_is_not_enlarged_without_end_and_its_legend_is_as_wide_as_any():
     drawn = draw_answers(Image.new("RGB", (2, 3000)), [{"label": "x", "score": 0.5, "box": (0, 10, 2, 2900)}])
     wide = draw_answers(Image.new("RGB", (480, 300)), [{"label": "x", "score": 0.5, "box": (0, 10, 2, 200)}])
     assert drawn.size == (480, 3000 + wide.height - 300)
@@ -95,6 +95,6 @@ def test_a_long_expression_is_wrapped_then_shortened_and_fits():
 
 
 def test_a_long_expression_makes_the_legend_two_lines_high_not_more():
-    picture = Image.new("RGB", (WIDTH, HEIGHT))
-    heights = [draw_answers(picture, [answer((0, 0, 9, 9), label="word " * count)]).height for count in (1, 30, 300)]
+    image = Image.new("RGB", (WIDTH, HEIGHT))
+    heights = [draw_answers(image, [answer((0, 0, 9, 9), label="word " * count)]).height for count in (1, 30, 300)]
     assert heights[0] < heights[1] == heights[2]

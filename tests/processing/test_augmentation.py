@@ -1,4 +1,4 @@
-"""The training transform: what each step does to picture, box, mask and expression, and what no chain breaks."""
+"""The training transform: what each step does to image, box, mask and expression, and what no chain breaks."""
 
 from dataclasses import replace
 
@@ -22,31 +22,31 @@ from plvl.processing.augmentation import (
     change_colors,
     training_augmentation,
 )
-from plvl.processing.grounding_sample import GroundingSample, MaskView, Referent
+from plvl.processing.grounding_sample import GroundingSample, LazyMask, Target
 
 SQUARE = {"height": 64, "width": 64}
 
 
 def make_sample(width, height, *boxes, text="the red board"):
-    """A grey picture with a brighter rectangle in the whole pixels of each of `boxes`, which is box and mask."""
+    """A grey image with a brighter rectangle in the whole pixels of each of `boxes`, which is box and mask."""
     image = torch.full((3, height, width), 60, dtype=torch.uint8)
-    referents = []
+    targets = []
     for x1, y1, x2, y2 in boxes:
         mask = torch.zeros(height, width, dtype=torch.uint8)
         mask[y1:y2, x1:x2] = 1
         image[:, mask.bool()] = 200
-        referents.append(Referent(text, tuple(map(float, (x1, y1, x2, y2))), MaskView.whole(mask.numpy())))
-    return GroundingSample(image, tuple(referents))
+        targets.append(Target(text, tuple(map(float, (x1, y1, x2, y2))), LazyMask.whole(mask.numpy())))
+    return GroundingSample(image, tuple(targets))
 
 
 def box_and_mask(sample):
     """Of a sample with one object."""
-    (referent,), (mask,) = sample.referents, sample.draw_masks()
-    return referent.box, mask
+    (target,), (mask,) = sample.targets, sample.draw_masks()
+    return target.box, mask
 
 
 def with_referents(sample, **changes):
-    return replace(sample, referents=tuple(replace(referent, **changes) for referent in sample.referents))
+    return replace(sample, targets=tuple(replace(target, **changes) for target in sample.targets))
 
 
 @st.composite
@@ -98,9 +98,9 @@ def test_after_any_chain_of_steps_the_box_bounds_the_mask_and_values_are_in_rang
         sample = step(sample)
         assert sample.image.dtype == torch.uint8
         assert sample.image.shape[0] == 3
-        for referent, mask in zip(sample.referents, sample.draw_masks(), strict=True):
+        for target, mask in zip(sample.targets, sample.draw_masks(), strict=True):
             assert mask.shape == sample.image.shape[1:]
-            assert_box_bounds_mask(referent.box, mask)
+            assert_box_bounds_mask(target.box, mask)
 
 
 @settings(max_examples=60, deadline=None)
@@ -110,7 +110,7 @@ def test_the_training_transform_gives_the_processor_labels_that_fit(sample, seed
     augmented = training_augmentation(SQUARE, blur=blur)(sample)
     assert augmented.image.shape == (3, 64, 64)
     processor = PLVLImageProcessor(size=SQUARE)
-    boxes = [referent.box for referent in augmented.referents]
+    boxes = [target.box for target in augmented.targets]
     batch = processor([augmented.image], boxes=boxes, masks=augmented.draw_masks(), return_tensors="pt")
     assert batch["pixel_values"].shape == (1, 3, 64, 64)
     assert torch.isfinite(batch["pixel_values"]).all()
@@ -137,7 +137,7 @@ def test_a_crop_never_loses_a_part_of_an_object(sample, seed):
     masks = cropped.draw_masks()
     assert [mask.sum() for mask in masks] == [mask.sum() for mask in sample.draw_masks()]
     assert ((cropped.image[0] == 200).numpy() == np.logical_or.reduce(masks)).all()
-    assert [referent.box for referent in cropped.referents] == [bounds(mask) for mask in masks]
+    assert [target.box for target in cropped.targets] == [bounds(mask) for mask in masks]
 
 
 def test_a_crop_is_as_large_as_its_sides_say():
@@ -145,7 +145,7 @@ def test_a_crop_is_as_large_as_its_sides_say():
     sample = make_sample(640, 480, (300, 200, 310, 210))
     sides = [RandomCrop((400, 500, 600), 384, 600, p=1.0)(sample).image.shape[-2:] for _ in range(300)]
     heights, widths = ([side[axis] for side in sides] for axis in (0, 1))
-    # The smallest is 384 pixels of a picture with a short side of 600; the largest, 600 of one of 400, is all.
+    # The smallest is 384 pixels of an image with a short side of 600; the largest, 600 of one of 400, is all.
     assert min(heights) == pytest.approx(384 * 480 / 600, abs=5)
     assert min(widths) == pytest.approx(384 * 480 / 600, abs=5)
     assert max(heights) == 480
@@ -165,7 +165,7 @@ def test_a_crop_may_lie_on_any_side_of_the_object():
 @pytest.mark.parametrize("text", ["the left board", "Top one", "leftmost", "the bottom-most", "middle board"])
 def test_an_expression_that_says_where_is_never_cropped(text):
     sample = make_sample(640, 480, (300, 200, 310, 210), (10, 20, 30, 40))
-    sample = replace(sample, referents=(sample.referents[0], replace(sample.referents[1], text=text)))
+    sample = replace(sample, targets=(sample.targets[0], replace(sample.targets[1], text=text)))
     assert all(RandomCrop((600,), 384, 400, p=1.0)(sample) is sample for _ in range(5))
 
 
@@ -173,14 +173,14 @@ def test_a_mirrored_sample_mirrored_again_is_the_same():
     text = "the LEFT board right of the bright one"
     sample = make_sample(40, 30, (3, 5, 12, 9), text=text)
     mirrored = RandomMirror(p=1.0)(sample)
-    assert mirrored.referents[0].text == "the RIGHT board left of the bright one"
+    assert mirrored.targets[0].text == "the RIGHT board left of the bright one"
     box, mask = box_and_mask(mirrored)
     assert box == (28, 5, 37, 9) == bounds(mask)
     assert ((mirrored.image[0] == 200).numpy() == mask).all()
     again = RandomMirror(p=1.0)(mirrored)
     assert torch.equal(again.image, sample.image)
     box, mask = box_and_mask(again)
-    assert (again.referents[0].text, box) == (text, (3, 5, 12, 9))
+    assert (again.targets[0].text, box) == (text, (3, 5, 12, 9))
     assert (mask == box_and_mask(sample)[1]).all()
 
 
@@ -195,9 +195,9 @@ def test_the_long_side_is_one_of_those_given_and_the_aspect_stays(width, height)
     assert all(box_and_mask(each)[0] == pytest.approx(boxes[each.image.shape[-1] / width]) for each in resized)
 
 
-def test_the_picture_is_made_smaller_bilinearly_with_antialiasing_as_pillow_does():
+def test_the_image_is_made_smaller_bilinearly_with_antialiasing_as_pillow_does():
     image = torch.randint(0, 256, (3, 60, 90), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    resized = RandomLongSide((31,))(GroundingSample(image, make_sample(90, 60, (1, 1, 9, 9)).referents)).image
+    resized = RandomLongSide((31,))(GroundingSample(image, make_sample(90, 60, (1, 1, 9, 9)).targets)).image
     pillow = Image.fromarray(image.permute(1, 2, 0).numpy()).resize((31, 21), Image.Resampling.BILINEAR)
     assert (resized.permute(1, 2, 0).int() - torch.from_numpy(np.array(pillow)).int()).abs().max() <= 1
 
@@ -207,7 +207,7 @@ def test_stretching_aligns_the_corners_and_scales_each_axis_by_its_own_share():
     image = torch.tensor([0, 100, 200], dtype=torch.uint8).expand(3, 4, 3)
     stretched = Stretch(8, 5)(replace(sample, image=image))
     assert stretched.image[1].tolist() == [[0, 50, 100, 150, 200]] * 8
-    assert stretched.referents[0].box == pytest.approx((5 / 3, 2, 5, 4))
+    assert stretched.targets[0].box == pytest.approx((5 / 3, 2, 5, 4))
 
 
 @pytest.mark.parametrize(("mirrored", "column"), [(False, 5), (True, 4)])
@@ -234,14 +234,14 @@ def test_colours_are_cut_at_black_and_white():
     assert change_colors(image, [1.4, 1.0, 1.0], [0, 1, 2])[0].tolist() == [[0, 140, 255]]
 
 
-def test_a_blur_changes_only_the_picture():
+def test_a_blur_changes_only_the_image():
     torch.manual_seed(0)
     sample = make_sample(40, 30, (10, 5, 20, 9))
     blurred = RandomBlur((1.0, 1.0), p=1.0)(sample)
     edge = blurred.image[0, 7, 6:14].int()
     assert (edge.diff() >= 0).all()
     assert len(edge.unique()) > 4
-    assert blurred.referents == sample.referents
+    assert blurred.targets == sample.targets
 
 
 def test_a_blur_is_a_gaussian_of_a_sigma_from_its_range():
@@ -298,9 +298,9 @@ def test_steps_can_be_left_out_and_taken_in():
 def test_the_same_seed_gives_the_same_samples_and_another_seed_others():
     sample, augmentation = make_sample(90, 60, (30, 20, 60, 40)), training_augmentation(SQUARE)
 
-    def pictures(seed):
+    def images(seed):
         torch.manual_seed(seed)
         return torch.stack([augmentation(sample).image for _ in range(4)])
 
-    assert torch.equal(pictures(1), pictures(1))
-    assert not torch.equal(pictures(1), pictures(2))
+    assert torch.equal(images(1), images(1))
+    assert not torch.equal(images(1), images(2))

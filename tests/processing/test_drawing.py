@@ -5,13 +5,13 @@ from PIL import Image
 from plvl.processing.drawing import PREDICTED_COLOUR, contact_sheet, draw_grounding, draw_mask
 
 
-def test_box_and_mask_are_drawn_and_the_picture_is_left_alone(picture):
-    before = np.array(picture)
+def test_box_and_mask_are_drawn_and_the_image_is_left_alone(image):
+    before = np.array(image)
     mask = np.zeros((40, 60), dtype=bool)
     mask[30:, 40:] = True
     answer = {"colour": PREDICTED_COLOUR, "box": (10, 5, 30, 25), "mask": mask, "label": "0.9"}
-    drawn = draw_grounding(picture, "the red square", [answer])
-    assert np.array_equal(np.array(picture), before)
+    drawn = draw_grounding(image, "the red square", [answer])
+    assert np.array_equal(np.array(image), before)
     assert drawn.width == 60 and drawn.height > 40
     below_caption = np.array(drawn)[drawn.height - 40 :]
     assert tuple(below_caption[25, 20]) == PREDICTED_COLOUR
@@ -19,13 +19,13 @@ def test_box_and_mask_are_drawn_and_the_picture_is_left_alone(picture):
     assert tuple(below_caption[38, 5]) == tuple(before[38, 5])
 
 
-def test_a_mask_of_another_size_is_refused(picture):
-    with pytest.raises(ValueError, match=r"a mask of \(3, 3\) cannot be drawn on a picture of \(40, 60\)"):
-        draw_grounding(picture, "x", [{"colour": PREDICTED_COLOUR, "mask": np.ones((3, 3))}])
+def test_a_mask_of_another_size_is_refused(image):
+    with pytest.raises(ValueError, match=r"a mask of \(3, 3\) cannot be drawn on an image of \(40, 60\)"):
+        draw_grounding(image, "x", [{"colour": PREDICTED_COLOUR, "mask": np.ones((3, 3))}])
 
 
-def test_a_sheet_holds_all_tiles(picture):
-    assert contact_sheet([picture] * 5, columns=2, tile_width=30).size == (60, 60)
+def test_a_sheet_holds_all_tiles(image):
+    assert contact_sheet([image] * 5, columns=2, tile_width=30).size == (60, 60)
 
 
 def test_a_mask_has_its_colour_on_its_border_and_a_tint_inside_and_nothing_around():

@@ -1,4 +1,4 @@
-"""Words of place in expressions: which forbid a crop, and which a mirrored picture swaps."""
+"""Words of place in expressions: which forbid a crop, and which a mirrored image swaps."""
 
 import pytest
 

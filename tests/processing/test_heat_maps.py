@@ -18,11 +18,11 @@ def test_heat_glows_where_the_values_are_high_and_nowhere_else():
 
 
 def test_one_scale_makes_two_maps_comparable():
-    picture, heat = Image.new("RGB", (40, 40), "black"), np.ones((2, 2))
-    bright, faint, beyond = (brightness(draw_heat_map(picture, value * heat, 1.0)).mean() for value in (1, 0.2, 9))
+    image, heat = Image.new("RGB", (40, 40), "black"), np.ones((2, 2))
+    bright, faint, beyond = (brightness(draw_heat_map(image, value * heat, 1.0)).mean() for value in (1, 0.2, 9))
     assert bright > 2 * faint
     assert beyond == bright
-    assert brightness(draw_heat_map(picture, 0 * heat, 0.0)).max() < 30  # no heat at all is no division by zero
+    assert brightness(draw_heat_map(image, 0 * heat, 0.0)).max() < 30  # no heat at all is no division by zero
 
 
 def test_the_colours_rise_in_brightness():
@@ -32,16 +32,16 @@ def test_the_colours_rise_in_brightness():
 def test_the_cross_marks_the_best_region():
     heat = np.zeros((4, 4))
     heat[1, 2] = 1.0
-    picture = Image.new("RGB", (160, 80), "black")
-    plain, marked = (np.array(draw_heat_map(picture, heat, 1.0, mark_best=mark)) for mark in (False, True))
+    image = Image.new("RGB", (160, 80), "black")
+    plain, marked = (np.array(draw_heat_map(image, heat, 1.0, mark_best=mark)) for mark in (False, True))
     rows, columns = np.nonzero((plain != marked).any(-1))
     assert abs(rows.mean() - 30) < 1.5 and abs(columns.mean() - 100) < 1.5
 
 
-def test_the_picture_is_seen_beneath():
-    picture = Image.new("RGB", (40, 40), "black")
-    picture.paste((255, 255, 255), (0, 0, 20, 40))
-    drawn = brightness(draw_heat_map(picture, np.zeros((2, 2)), 1.0))
+def test_the_image_is_seen_beneath():
+    image = Image.new("RGB", (40, 40), "black")
+    image.paste((255, 255, 255), (0, 0, 20, 40))
+    drawn = brightness(draw_heat_map(image, np.zeros((2, 2)), 1.0))
     assert drawn[:, :18].mean() > drawn[:, 22:].mean() + 100
 
 

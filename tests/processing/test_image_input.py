@@ -13,11 +13,11 @@ import torch
 from PIL import Image
 from transformers import pipeline
 
-from plvl.data.pictures import open_picture
+from plvl.data.image_files import open_image
 from plvl.processing import image_input
 from plvl.processing.image_input import read_image
 from plvl.processing.image_url import read_url
-from plvl.scripts.named_pictures import read_picture
+from plvl.scripts.image_inputs import read_named_image
 
 SHAPE = (30, 50)
 
@@ -53,8 +53,8 @@ def test_every_entrance_gives_the_same_image(kind, processor, model_folder, tmp_
     stored.save(path, **options)
     expected = Image.fromarray(expected).convert("RGB")
     ways = {
-        "loader": open_picture({"path": str(path)}),
-        "command": read_picture(path),
+        "loader": open_image({"path": str(path)}),
+        "command": read_named_image(path),
         "path": read_image(str(path)).convert("RGB"),
         "PIL": read_image(Image.open(path)).convert("RGB"),
     }

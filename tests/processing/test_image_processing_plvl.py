@@ -11,18 +11,18 @@ def image_processor(request):
     return request.param(size={"height": 64, "width": 64})
 
 
-def test_pictures_of_any_shape_become_one_square_size(image_processor):
-    pictures = [Image.new("RGB", size) for size in ((60, 40), (10, 200), (64, 64))]
-    assert image_processor(pictures, return_tensors="pt").pixel_values.shape == (3, 3, 64, 64)
+def test_images_of_any_shape_become_one_square_size(image_processor):
+    images = [Image.new("RGB", size) for size in ((60, 40), (10, 200), (64, 64))]
+    assert image_processor(images, return_tensors="pt").pixel_values.shape == (3, 3, 64, 64)
 
 
-def test_greyscale_and_transparent_pictures_are_read_as_colour(image_processor):
+def test_greyscale_and_transparent_images_are_read_as_colour(image_processor):
     grey, clear = Image.new("L", (30, 20), 128), Image.new("RGBA", (30, 20), (128, 128, 128, 255))
     pixel_values = image_processor([grey, clear], return_tensors="pt").pixel_values
     torch.testing.assert_close(pixel_values[0], pixel_values[1])
 
 
-def test_boxes_and_masks_follow_the_picture(image_processor):
+def test_boxes_and_masks_follow_the_image(image_processor):
     mask = np.zeros((40, 80), dtype=np.uint8)
     mask[10:30, 20:60] = 1
     batch = image_processor(Image.new("RGB", (80, 40)), boxes=[(20, 10, 60, 30)], masks=[mask], return_tensors="pt")
@@ -34,11 +34,11 @@ def test_boxes_and_masks_follow_the_picture(image_processor):
     assert labels["has_mask"].tolist() == [True]
 
 
-def test_boxes_and_masks_of_pictures_that_are_not_resized_keep_their_size(image_processor):
+def test_boxes_and_masks_of_images_that_are_not_resized_keep_their_size(image_processor):
     mask = np.zeros((40, 80), dtype=np.uint8)
     mask[10:30, 20:60] = 255
-    pictures, boxes = [Image.new("RGB", (80, 40))] * 2, [(20, 10, 60, 30)] * 2
-    batch = image_processor(pictures, boxes=boxes, masks=[mask, None], do_resize=False, return_tensors="pt")
+    images, boxes = [Image.new("RGB", (80, 40))] * 2, [(20, 10, 60, 30)] * 2
+    batch = image_processor(images, boxes=boxes, masks=[mask, None], do_resize=False, return_tensors="pt")
     assert batch["pixel_values"].shape == (2, 3, 40, 80)
     labels = batch["labels"]
     torch.testing.assert_close(labels["boxes"], torch.tensor([[0.5, 0.5, 0.5, 0.5]] * 2))
@@ -47,17 +47,15 @@ def test_boxes_and_masks_of_pictures_that_are_not_resized_keep_their_size(image_
 
 
 def test_masks_of_several_sizes_are_no_batch_where_nothing_is_resized(image_processor):
-    pictures = [Image.new("RGB", (80, 40)), Image.new("RGB", (40, 80))]
-    with pytest.raises(
-        ValueError, match=r"do_resize=False pictures must have one size, got \[\(40, 80\), \(80, 40\)\]"
-    ):
-        image_processor(pictures, masks=[np.ones((40, 80)), np.ones((80, 40))], do_resize=False, return_tensors="pt")
+    images = [Image.new("RGB", (80, 40)), Image.new("RGB", (40, 80))]
+    with pytest.raises(ValueError, match=r"do_resize=False images must have one size, got \[\(40, 80\), \(80, 40\)\]"):
+        image_processor(images, masks=[np.ones((40, 80)), np.ones((80, 40))], do_resize=False, return_tensors="pt")
 
 
 def test_an_absent_mask_is_marked_as_absent(image_processor):
-    pictures = [Image.new("RGB", (80, 40))] * 2
+    images = [Image.new("RGB", (80, 40))] * 2
     masks = [None, np.ones((40, 80))]
-    labels = image_processor(pictures, boxes=[(0, 0, 80, 40)] * 2, masks=masks, return_tensors="pt")["labels"]
+    labels = image_processor(images, boxes=[(0, 0, 80, 40)] * 2, masks=masks, return_tensors="pt")["labels"]
     assert labels["has_mask"].tolist() == [False, True]
     assert labels["masks"][0].sum() == 0
     assert labels["masks"][1].mean() == 1
@@ -70,7 +68,7 @@ def test_a_mask_that_vanishes_at_the_networks_size_counts_as_none(image_processo
     assert labels["masks"].sum() == 0 and labels["has_mask"].tolist() == [False]
 
 
-def test_each_of_two_pictures_has_its_own_two_objects(image_processor):
+def test_each_of_two_images_has_its_own_two_objects(image_processor):
     wide, high = Image.new("RGB", (80, 40)), Image.new("RGB", (40, 80))
     boxes = [(0, 0, 40, 20), (40, 20, 80, 40), (0, 0, 20, 40), (20, 0, 40, 80)]
     masks = [np.ones((40, 80)), None, None, np.ones((80, 40))]
@@ -84,15 +82,15 @@ def test_each_of_two_pictures_has_its_own_two_objects(image_processor):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"images": Image.new("RGB", (0, 40))}, r"picture 0 has no area: its size is \(0, 40\)"),
-        ({"images": [Image.new("RGB", (8, 4))], "boxes": []}, "got 1 pictures and 0 boxes"),
+        ({"images": Image.new("RGB", (0, 40))}, r"image 0 has no area: its size is \(0, 40\)"),
+        ({"images": [Image.new("RGB", (8, 4))], "boxes": []}, "got 1 images and 0 boxes"),
         (
             {"images": [Image.new("RGB", (8, 4))], "boxes": [(0, 0, 1, 1)] * 2, "masks": [None]},
             "got 2 boxes and 1 masks",
         ),
         (
             {"images": [Image.new("RGB", (8, 4))], "masks": [np.ones((8, 4))]},
-            r"a mask of \(8, 4\) was given for a picture of \(4, 8\)",
+            r"a mask of \(8, 4\) was given for an image of \(4, 8\)",
         ),
         ({"images": [Image.new("RGB", (8, 4))], "size": {"shortest_edge": 32}}, "width, .* got {'shortest_edge': 32}"),
     ],

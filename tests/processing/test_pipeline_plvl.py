@@ -21,7 +21,7 @@ from plvl.modeling_plvl import PLVLModel
 EXPRESSIONS = ["the man in red", "The left cup", "the blue cup on the right"]
 
 
-def picture(seed=0, width=50, height=40):
+def make_image(seed=0, width=50, height=40):
     noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     return Image.fromarray(noise)
 
@@ -33,7 +33,7 @@ def pipe(model_folder):
 
 @pytest.fixture
 def count_embedded(pipe, monkeypatch):
-    """A list that gets, each time pictures are embedded, how many."""
+    """A list that gets, each time images are embedded, how many."""
     counts, embed = [], pipe.model.get_image_embeddings
     monkeypatch.setattr(pipe.model, "get_image_embeddings", lambda pixels: counts.append(len(pixels)) or embed(pixels))
     return counts
@@ -50,9 +50,9 @@ def same(first, second):
 
 
 def test_one_expression_gives_what_model_and_processor_give(pipe, model, processor):
-    answer = pipe(picture(), "the man in red")
+    answer = pipe(make_image(), "the man in red")
     with torch.no_grad():
-        outputs = model(**processor(images=picture(), text="the man in red", return_tensors="pt"))
+        outputs = model(**processor(images=make_image(), text="the man in red", return_tensors="pt"))
     [expected] = processor.post_process_grounding(outputs, target_sizes=[(40, 50)])
     assert list(answer) == ["label", "score", "box", "mask"]
     assert answer["label"] == "the man in red"
@@ -67,21 +67,21 @@ def test_one_expression_gives_what_model_and_processor_give(pipe, model, process
     assert np.mean((np.array(answer["mask"]) > 0) != expected["mask"].numpy()) < 0.01
 
 
-def test_expressions_of_one_picture_are_answered_apart(pipe):
-    answers = pipe(picture(), EXPRESSIONS)
+def test_expressions_of_one_image_are_answered_apart(pipe):
+    answers = pipe(make_image(), EXPRESSIONS)
     assert [answer["label"] for answer in answers] == EXPRESSIONS
     assert not same(answers[0] | {"label": ""}, answers[1] | {"label": ""})
-    assert all(same(answer, pipe(picture(), answer["label"])) for answer in answers)
+    assert all(same(answer, pipe(make_image(), answer["label"])) for answer in answers)
 
 
 @pytest.mark.parametrize("batch_size", [None, 2, 8])
-def test_many_expressions_embed_their_picture_once(pipe, count_embedded, batch_size):
-    pipe(picture(), EXPRESSIONS, batch_size=batch_size)
+def test_many_expressions_embed_their_image_once(pipe, count_embedded, batch_size):
+    pipe(make_image(), EXPRESSIONS, batch_size=batch_size)
     assert count_embedded == [1]
 
 
-def test_a_path_a_url_and_a_picture_are_the_same(pipe, tmp_path):
-    image, path = picture(), tmp_path / "picture.png"
+def test_a_path_a_url_and_an_image_are_the_same(pipe, tmp_path):
+    image, path = make_image(), tmp_path / "image.png"
     image.save(path)
     expected = pipe(image, "the red cup")
     assert same(pipe(str(path), "the red cup"), expected)
@@ -90,10 +90,10 @@ def test_a_path_a_url_and_a_picture_are_the_same(pipe, tmp_path):
         assert same(pipe(url, "the red cup", timeout=10), expected)
 
 
-def test_a_picture_turned_by_its_exif_orientation_is_turned_upright(pipe):
-    upright, buffer = picture(), BytesIO()
+def test_an_image_turned_by_its_exif_orientation_is_turned_upright(pipe):
+    upright, buffer = make_image(), BytesIO()
     exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was held so that the picture must be turned by 90 degrees clockwise
+    exif[0x0112] = 6  # the camera was held so that the image must be turned by 90 degrees clockwise
     upright.rotate(90, expand=True).save(buffer, "png", exif=exif)
     assert same(pipe(Image.open(buffer), "the red cup"), pipe(upright, "the red cup"))
 
@@ -101,22 +101,22 @@ def test_a_picture_turned_by_its_exif_orientation_is_turned_upright(pipe):
 @pytest.mark.parametrize("batch_size", [1, 2, 3])
 def test_a_list_of_pairs_is_answered_in_order_and_in_batches(pipe, count_embedded, batch_size):
     pairs = [
-        {"image": picture(0), "text": "the man in red"},
-        {"image": picture(1, width=70), "text": EXPRESSIONS},
-        (picture(2), "the cup"),
+        {"image": make_image(0), "text": "the man in red"},
+        {"image": make_image(1, width=70), "text": EXPRESSIONS},
+        (make_image(2), "the cup"),
     ]
     answers = pipe(pairs, batch_size=batch_size)
     assert count_embedded == {1: [1, 1, 1], 2: [2, 1], 3: [3]}[batch_size]
-    assert same(answers[0], pipe(picture(0), "the man in red"))
+    assert same(answers[0], pipe(make_image(0), "the man in red"))
     assert [answer["mask"].size for answer in answers[1]] == [(70, 40)] * 3
-    assert all(same(*both) for both in zip(answers[1], pipe(picture(1, width=70), EXPRESSIONS), strict=True))
-    assert same(answers[2], pipe(picture(2), "the cup"))
+    assert all(same(*both) for both in zip(answers[1], pipe(make_image(1, width=70), EXPRESSIONS), strict=True))
+    assert same(answers[2], pipe(make_image(2), "the cup"))
 
 
 def test_no_more_expressions_than_the_batch_size_go_through_the_network_at_once(pipe):
     rows = []
     pipe.model.decoder.register_forward_hook(lambda module, args, output: rows.append(len(output)))
-    pipe([(picture(0), EXPRESSIONS), (picture(1), EXPRESSIONS)], batch_size=2)
+    pipe([(make_image(0), EXPRESSIONS), (make_image(1), EXPRESSIONS)], batch_size=2)
     assert rows == [2, 2, 2]
 
 
@@ -126,17 +126,17 @@ def test_a_generator_is_answered_as_it_goes(pipe):
     def pairs():
         for seed in range(3):
             read.append(seed)
-            yield {"image": picture(seed), "text": "the cup"}
+            yield {"image": make_image(seed), "text": "the cup"}
 
     answers = iter(pipe(pairs()))
-    assert same(next(answers), pipe(picture(0), "the cup"))
+    assert same(next(answers), pipe(make_image(0), "the cup"))
     assert read == [0]
-    assert same(next(answers), pipe(picture(1), "the cup"))
+    assert same(next(answers), pipe(make_image(1), "the cup"))
 
 
 def test_the_mask_threshold_is_passed_on(pipe):
     low, high = (
-        np.mean(np.array(pipe(picture(), "the cup", mask_threshold=value)["mask"]) > 0) for value in (0.0, 1.0)
+        np.mean(np.array(pipe(make_image(), "the cup", mask_threshold=value)["mask"]) > 0) for value in (0.0, 1.0)
     )
     assert (low, high) == (1, 0)
 
@@ -146,7 +146,7 @@ def test_a_model_of_one_task_gives_the_answers_it_has(config, processor):
     for task in ("rec", "res"):
         model = PLVLModel(PLVLConfig(**config.to_dict() | {"tasks": [task]}))
         pipe = pipeline("visual-grounding", model=model, processor=processor, device="cpu")
-        answers[task] = pipe([(picture(), "the cup"), (picture(1), "the cup")], batch_size=2)[1]
+        answers[task] = pipe([(make_image(), "the cup"), (make_image(1), "the cup")], batch_size=2)[1]
     assert list(answers["rec"]) == ["label", "score", "box"]
     assert list(answers["res"]) == ["label", "score", "mask"]
     assert answers["res"]["score"] is None
@@ -154,25 +154,25 @@ def test_a_model_of_one_task_gives_the_answers_it_has(config, processor):
 
 def test_a_model_in_training_answers_as_in_evaluation(model, processor, pipe):
     in_training = pipeline("visual-grounding", model=model.train(), processor=processor, device="cpu")
-    assert same(in_training(picture(), "the cup"), pipe(picture(), "the cup"))
+    assert same(in_training(make_image(), "the cup"), pipe(make_image(), "the cup"))
 
 
 def test_a_model_in_half_precision_answers(model_folder):
     pipe = pipeline("visual-grounding", model=str(model_folder), dtype=torch.bfloat16, device="cpu")
     assert pipe.model.dtype == torch.bfloat16
-    assert set(pipe(picture(), "the cup")["box"]) == {"xmin", "ymin", "xmax", "ymax"}
+    assert set(pipe(make_image(), "the cup")["box"]) == {"xmin", "ymin", "xmax", "ymax"}
 
 
 def test_a_saved_pipeline_is_a_model_folder_again(pipe, tmp_path):
     pipe.save_pretrained(tmp_path / "saved")
     assert not list((tmp_path / "saved").glob("*.py"))
     again = pipeline("visual-grounding", model=str(tmp_path / "saved"), device="cpu")
-    assert same(again(picture(), "the cup"), pipe(picture(), "the cup"))
+    assert same(again(make_image(), "the cup"), pipe(make_image(), "the cup"))
 
 
 @pytest.mark.parametrize("with_text", [False, True])
 def test_a_list_a_generator_and_any_set_are_the_same(pipe, with_text):
-    rows = [{"image": picture(seed), "text": "the red cup", "other": seed} for seed in (0, 1)]
+    rows = [{"image": make_image(seed), "text": "the red cup", "other": seed} for seed in (0, 1)]
     cached = Dataset.from_list(rows)
     pairs = [{"image": row["image"], "text": row["text"]} for row in rows]
     images = [row["image"] for row in rows]
@@ -204,13 +204,13 @@ def test_no_pairs_give_no_answers(pipe):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((picture(),), "this has no text: <PIL"),
-        (({"image": picture()},), "this has no text: {'image'"),
-        (({"text": "the cup"},), "this has no picture: {'text'"),
-        (([{"image": None}], ["the cup"]), "this has no picture"),
-        ((picture(), []), "list of expressions about a picture is empty"),
-        ((picture(), ["the cup", " "]), "expression 1 is empty: ' '"),
-        ((picture(), ["the cup \ud83d"]), r"expression 0 has half a character, .*: 'the cup \\ud83d'"),
+        ((make_image(),), "this has no text: <PIL"),
+        (({"image": make_image()},), "this has no text: {'image'"),
+        (({"text": "the cup"},), "this has no image: {'text'"),
+        (([{"image": None}], ["the cup"]), "this has no image"),
+        ((make_image(), []), "list of expressions about an image is empty"),
+        ((make_image(), ["the cup", " "]), "expression 1 is empty: ' '"),
+        ((make_image(), ["the cup \ud83d"]), r"expression 0 has half a character, .*: 'the cup \\ud83d'"),
         (("nowhere.png", "the cup"), "nowhere.png"),
     ],
 )
@@ -221,7 +221,7 @@ def test_what_cannot_be_answered_is_named(pipe, arguments, message):
 
 def test_a_misspelt_option_is_refused(pipe):
     with pytest.raises(TypeError, match="mask_treshold"):
-        pipe(picture(), "the cup", mask_treshold=0.3)
+        pipe(make_image(), "the cup", mask_treshold=0.3)
 
 
 def test_another_model_is_refused(model, processor):
@@ -256,7 +256,7 @@ class serve:
 
     def __enter__(self):
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        return f"http://127.0.0.1:{self.server.server_port}/picture.png"
+        return f"http://127.0.0.1:{self.server.server_port}/image.png"
 
     def __exit__(self, *args):
         self.server.shutdown()

@@ -6,81 +6,81 @@ from plvl.modeling_plvl import PLVLOutput
 from plvl.processing import processing_plvl
 
 
-def test_an_expression_is_lower_cased_and_padded(processor, picture):
-    inputs = processor(images=picture, text="The RED Square", return_tensors="pt")
-    same = processor(images=picture, text="the red square", return_tensors="pt")
+def test_an_expression_is_lower_cased_and_padded(processor, image):
+    inputs = processor(images=image, text="The RED Square", return_tensors="pt")
+    same = processor(images=image, text="the red square", return_tensors="pt")
     assert inputs.input_ids.shape == (1, 40)
     assert torch.equal(inputs.input_ids, same.input_ids)
     assert set(inputs) == {"pixel_values", "input_ids", "attention_mask"}
 
 
-def test_a_long_expression_is_cut_to_forty_tokens(processor, picture):
-    assert processor(images=picture, text="red square " * 50, return_tensors="pt").attention_mask.sum() == 40
+def test_a_long_expression_is_cut_to_forty_tokens(processor, image):
+    assert processor(images=image, text="red square " * 50, return_tensors="pt").attention_mask.sum() == 40
 
 
-def test_a_cut_expression_is_said_once_with_its_numbers(processor, picture, monkeypatch):
+def test_a_cut_expression_is_said_once_with_its_numbers(processor, image, monkeypatch):
     said = []
     monkeypatch.setattr(processing_plvl.logger, "warning", lambda form, *values: said.append(form % values))
     processor._said_what_is_cut = False
-    processor(images=picture, text="red square " * 19, return_tensors="pt")  # 38 and two marks: it fits
+    processor(images=image, text="red square " * 19, return_tensors="pt")  # 38 and two marks: it fits
     assert not said
     for _ in range(2):
-        processor(images=picture, text=["the man", "red square " * 50], return_tensors="pt")
+        processor(images=image, text=["the man", "red square " * 50], return_tensors="pt")
     assert len(said) == 1 and "has 102 tokens, of which the first 40 are read" in said[0]
 
 
-def test_another_length_than_that_of_the_training_is_said_once(processor, picture, monkeypatch):
+def test_another_length_than_that_of_the_training_is_said_once(processor, image, monkeypatch):
     said = []
     monkeypatch.setattr(processing_plvl.logger, "warning", lambda form, *values: said.append(form % values))
     processor._said_how_it_is_padded = False
-    processor(images=picture, text="the man", return_tensors="pt")
+    processor(images=image, text="the man", return_tensors="pt")
     assert not said
     for _ in range(2):
-        processor(images=picture, text="the man", padding=True, return_tensors="pt")
+        processor(images=image, text="the man", padding=True, return_tensors="pt")
     assert len(said) == 1 and said[0].startswith("expressions have 4 tokens with their padding, in place of the 40")
 
 
 @pytest.mark.parametrize("text", ["\u200b", "\ufeff \u2060", "\x00\x07"])
-def test_an_expression_of_nothing_visible_is_empty(processor, picture, text):
+def test_an_expression_of_nothing_visible_is_empty(processor, image, text):
     with pytest.raises(ValueError, match="expression 0 is empty"):
-        processor(images=picture, text=text, return_tensors="pt")
+        processor(images=image, text=text, return_tensors="pt")
 
 
-def test_one_picture_takes_any_number_of_expressions(processor, picture):
-    inputs = processor(images=picture, text=["the red square", "the man"], return_tensors="pt")
+def test_one_image_takes_any_number_of_expressions(processor, image):
+    inputs = processor(images=image, text=["the red square", "the man"], return_tensors="pt")
     assert inputs.pixel_values.shape[0] == 1
     assert inputs.input_ids.shape[0] == 2
 
 
-def test_a_picture_alone_and_an_expression_alone_are_prepared_too(processor, picture):
-    assert set(processor(images=picture, return_tensors="pt")) == {"pixel_values"}
+def test_an_image_alone_and_an_expression_alone_are_prepared_too(processor, image):
+    assert set(processor(images=image, return_tensors="pt")) == {"pixel_values"}
     assert set(processor(text="the red square", return_tensors="pt")) == {"input_ids", "attention_mask"}
 
 
-def test_boxes_and_masks_become_labels(processor, picture):
-    inputs = processor(images=[picture], text=["a"], boxes=[(10, 5, 30, 25)], masks=[None], return_tensors="pt")
+def test_boxes_and_masks_become_labels(processor, image):
+    inputs = processor(images=[image], text=["a"], boxes=[(10, 5, 30, 25)], masks=[None], return_tensors="pt")
     assert inputs["labels"]["boxes"].shape == (1, 4)
     assert inputs["labels"]["has_mask"].tolist() == [False]
 
 
 @pytest.mark.parametrize(
-    ("pictures", "text", "message"),
+    ("images", "text", "message"),
     [
-        (2, ["a", "b", "c"], "got 2 pictures and 3 expressions"),
+        (2, ["a", "b", "c"], "got 2 images and 3 expressions"),
         (1, ["a", "  "], "expression 1 is empty: '  '"),
         (1, ["a", 7], "expression 1 must be a string, got 7"),
     ],
 )
-def test_wrong_input_gets_an_error_that_says_what_was_given(processor, picture, pictures, text, message):
+def test_wrong_input_gets_an_error_that_says_what_was_given(processor, image, images, text, message):
     with pytest.raises(ValueError, match=message):
-        processor(images=[picture] * pictures, text=text, return_tensors="pt")
+        processor(images=[image] * images, text=text, return_tensors="pt")
 
 
-def test_saving_and_loading_keeps_the_numbers(processor, picture, tmp_path):
+def test_saving_and_loading_keeps_the_numbers(processor, image, tmp_path):
     processor.save_pretrained(tmp_path)
     loaded = AutoProcessor.from_pretrained(tmp_path)
     before, after = (
-        given(images=picture, text="the man in the red shirt", return_tensors="pt") for given in (processor, loaded)
+        given(images=image, text="the man in the red shirt", return_tensors="pt") for given in (processor, loaded)
     )
     assert type(loaded.image_processor) is type(processor.image_processor)
     for name in before:
@@ -100,7 +100,7 @@ def outputs_with_one_answer():
     )
 
 
-def test_answers_come_back_in_the_pictures_pixels(processor):
+def test_answers_come_back_in_the_images_pixels(processor):
     [answer] = processor.post_process_grounding(outputs_with_one_answer(), target_sizes=[(40, 80)])
     assert answer["box"].tolist() == [0, 0, 30, 20]  # cut at the left border
     assert answer["score"] == pytest.approx(torch.tensor(2.0).sigmoid().item())
@@ -109,7 +109,7 @@ def test_answers_come_back_in_the_pictures_pixels(processor):
     assert answer["mask"][:19, :19].all() and not answer["mask"][22:].any() and not answer["mask"][:, 23:].any()
 
 
-def test_without_sizes_boxes_are_shares_of_the_picture(processor):
+def test_without_sizes_boxes_are_shares_of_the_image(processor):
     [answer] = processor.post_process_grounding(outputs_with_one_answer())
     assert answer["box"].tolist() == [0, 0, 0.375, 0.5]
     assert answer["mask"].shape == (64, 64)
@@ -130,7 +130,7 @@ def test_a_higher_threshold_makes_a_smaller_mask(processor):
     assert some["mask"].any() and not none["mask"].any()
 
 
-def test_the_size_of_a_picture_serves_all_expressions_about_it(model, processor, inputs):
+def test_the_size_of_an_image_serves_all_expressions_about_it(model, processor, inputs):
     of_four = {name: values.repeat(2, 1) for name, values in inputs.items() if name != "pixel_values"}
     with torch.no_grad():
         outputs = model(pixel_values=inputs["pixel_values"], **of_four)

@@ -6,13 +6,13 @@ from PIL import Image
 from plvl.modeling_plvl import PLVLModel
 from plvl.processing.word_attention import word_attention
 
-PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
+IMAGE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
 
 
 @torch.no_grad()
 def attend(model, processor, expression):
     model.set_attn_implementation("eager")
-    inputs = processor(images=PICTURE, text=expression, return_tensors="pt")
+    inputs = processor(images=IMAGE, text=expression, return_tensors="pt")
     return model(**inputs, output_attentions=True)
 
 

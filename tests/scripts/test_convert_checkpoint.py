@@ -171,7 +171,7 @@ def test_a_folder_that_holds_something_is_left_alone(convert, original, tmp_path
     assert [path.name for path in (tmp_path / "out/converted").iterdir()] == ["notes.txt"]
 
 
-def test_a_picture_size_that_patches_do_not_fill_is_refused(convert, original, tmp_path):
+def test_an_image_size_that_patches_do_not_fill_is_refused(convert, original, tmp_path):
     with pytest.raises(SystemExit, match="image_size must be a multiple of patch_size"):
         convert("plvl", original, "--image_size", 450)
     assert_nothing_is_left(tmp_path)

@@ -29,21 +29,21 @@ def write_examples(folder, entries):
     (folder / "examples" / "examples.json").write_text(entries if isinstance(entries, str) else json.dumps(entries))
 
 
-def test_the_drawing_is_of_the_expression_and_the_picture_is_left_alone(listening, picture):
-    before = np.array(picture)
-    first, second = (answer_and_explain(*listening, picture, text) for text in ("the red square", "the man"))
+def test_the_drawing_is_of_the_expression_and_the_image_is_left_alone(listening, image):
+    before = np.array(image)
+    first, second = (answer_and_explain(*listening, image, text) for text in ("the red square", "the man"))
     assert first.drawing.width == 480 and first.centre.size == (480, 320)
     assert not np.array_equal(np.array(first.drawing)[:320], np.array(second.drawing)[:320])
-    assert np.array_equal(np.array(picture), before)
+    assert np.array_equal(np.array(image), before)
 
 
-def test_the_centre_map_has_its_cross_where_the_model_found_the_centre(listening, picture):
+def test_the_centre_map_has_its_cross_where_the_model_found_the_centre(listening, image):
     model, processor = listening
-    inputs = processor(images=picture, text="the red square", return_tensors="pt")
+    inputs = processor(images=image, text="the red square", return_tensors="pt")
     with torch.no_grad():
         logits = model(**inputs.to(model.device)).center_logits[0].cpu()
     row, column = divmod(int(logits.argmax()), logits.shape[1])
-    centre = np.array(answer_and_explain(*listening, picture, "the red square").centre)
+    centre = np.array(answer_and_explain(*listening, image, "the red square").centre)
     rows, columns = np.nonzero((centre == 255).all(-1))
     assert rows.mean() == pytest.approx((row + 0.5) * 320 / 4, abs=3)
     assert columns.mean() == pytest.approx((column + 0.5) * 480 / 6, abs=3)
@@ -52,12 +52,12 @@ def test_the_centre_map_has_its_cross_where_the_model_found_the_centre(listening
 def test_what_is_kept_of_a_visitor_is_small(listening):
     large = Image.fromarray(np.random.default_rng(2).integers(0, 256, (900, 1400, 3), dtype=np.uint8))
     heard = answer_and_explain(*listening, large, "the red square").heard
-    assert len(pickle.dumps(heard)) < 120_000, "noise is the dearest picture"
+    assert len(pickle.dumps(heard)) < 120_000, "noise is the dearest image"
     assert heard.attention.maps.dtype == np.float16
 
 
-def test_each_word_has_a_tile_by_block_or_in_the_mean(listening, picture):
-    answer = answer_and_explain(*listening, picture, "the red square")
+def test_each_word_has_a_tile_by_block_or_in_the_mean(listening, image):
+    answer = answer_and_explain(*listening, image, "the red square")
     first, second, mean = (word_tiles(answer.heard, block) for block in (0, 1, None))
     assert [word for word, _, _ in mean] == ["the", "red", "square"]
     for tiles in zip(first, second, mean, strict=True):
@@ -67,29 +67,29 @@ def test_each_word_has_a_tile_by_block_or_in_the_mean(listening, picture):
     assert 0 < sum(share for _, share, _ in mean) < 1
 
 
-def test_a_large_picture_is_reduced(listening):
+def test_a_large_image_is_reduced(listening):
     answer = answer_and_explain(*listening, Image.new("RGB", (4000, 1000)), "the red square")
     assert answer.drawing.width == 1280
 
 
-def test_a_picture_as_narrow_as_can_be_is_not_enlarged_without_end(listening):
+def test_an_image_as_narrow_as_can_be_is_not_enlarged_without_end(listening):
     answer = answer_and_explain(*listening, Image.new("RGB", (1, 2000)), "the red square")
     sizes = [image.size for image in (answer.drawing, answer.centre)]
     sizes.append(word_tiles(answer.heard, None)[0][2].size)
     assert max(map(max, sizes)) < 1400
 
 
-def test_a_model_of_masks_alone_has_no_centre_map(make_config, processor, picture):
+def test_a_model_of_masks_alone_has_no_centre_map(make_config, processor, image):
     model = PLVLModel(make_config(tasks=["res"])).eval()
     model.set_attn_implementation("eager")
-    answer = answer_and_explain(model, processor, picture, "the red square")
+    answer = answer_and_explain(model, processor, image, "the red square")
     assert answer.centre is None and answer.heard is not None and answer.drawing.width == 480
 
 
-def test_examples_are_the_pictures_of_the_models_folder_with_their_expressions(tmp_path, picture):
+def test_examples_are_the_images_of_the_models_folder_with_their_expressions(tmp_path, image):
     assert read_examples(tmp_path) == []
-    write_examples(tmp_path, [{"picture": "a.png", "expressions": ["the red square", "the man"]}])
-    picture.save(tmp_path / "examples" / "a.png")
+    write_examples(tmp_path, [{"image": "a.png", "expressions": ["the red square", "the man"]}])
+    image.save(tmp_path / "examples" / "a.png")
     assert read_examples(tmp_path) == [Example(tmp_path / "examples" / "a.png", ["the red square", "the man"])]
 
 
@@ -98,11 +98,11 @@ def test_examples_are_the_pictures_of_the_models_folder_with_their_expressions(t
     [
         ("{", r"examples\.json: no JSON"),
         ({}, r"examples\.json: must be a list, got dict$"),
-        ([3], r"entry 0 must have a 'picture' and a list of 'expressions'$"),
-        ([{"picture": "a.png", "expressions": []}], "entry 0 must have"),
-        ([{"picture": "a.png", "expressions": "the man"}], "entry 0 must have"),
-        ([{"picture": "a.png", "expressions": [" "]}], "entry 0 must have"),
-        ([{"picture": "a.png", "expressions": ["x"]}], r"entry 0: the picture .*a\.png is missing$"),
+        ([3], r"entry 0 must have a 'image' and a list of 'expressions'$"),
+        ([{"image": "a.png", "expressions": []}], "entry 0 must have"),
+        ([{"image": "a.png", "expressions": "the man"}], "entry 0 must have"),
+        ([{"image": "a.png", "expressions": [" "]}], "entry 0 must have"),
+        ([{"image": "a.png", "expressions": ["x"]}], r"entry 0: the image .*a\.png is missing$"),
     ],
 )
 def test_wrong_examples_are_named_before_the_page_opens(model_folder, entries, message):

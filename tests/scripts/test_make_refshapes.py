@@ -11,7 +11,7 @@ from plvl.scripts.make_refshapes import main
 def test_it_writes_the_set_and_tells_what_is_in_it(tmp_path, capsys):
     main(["--output", str(tmp_path), "--num_images", "13", "--seed", "1"])
     printed = capsys.readouterr().out
-    assert "13 pictures" in printed
+    assert "13 images" in printed
     for word in ("train", "val", "testA", "testB", *KINDS):
         assert word in printed
     assert printed.count('"') == 2 * len(KINDS)  # an example of each kind
@@ -28,7 +28,7 @@ def test_it_runs_as_a_file_and_shows_its_progress(tmp_path):
 
 
 @pytest.mark.parametrize("num_images", ["0", "-1"])
-def test_it_refuses_less_than_one_picture(num_images, tmp_path):
+def test_it_refuses_less_than_one_image(num_images, tmp_path):
     with pytest.raises(SystemExit, match=f"num_images must be at least 1, got {num_images}"):
         main(["--output", str(tmp_path / "new"), "--num_images", num_images])
 

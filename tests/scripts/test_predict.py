@@ -35,20 +35,20 @@ def predict(model_folder, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def picture_file(picture, tmp_path):
-    file = tmp_path / "picture.png"
-    picture.save(file)
+def image_file(image, tmp_path):
+    file = tmp_path / "image.png"
+    image.save(file)
     return file
 
 
 @pytest.fixture
-def pictures(picture, tmp_path):
-    """A folder of two pictures and something else."""
-    folder = tmp_path / "pictures"
+def images(image, tmp_path):
+    """A folder of two images and something else."""
+    folder = tmp_path / "images"
     folder.mkdir()
-    picture.save(folder / "a.jpg")
-    picture.resize((30, 50)).save(folder / "b.PNG")
-    (folder / "notes.txt").write_text("not a picture, and not called one")
+    image.save(folder / "a.jpg")
+    image.resize((30, 50)).save(folder / "b.PNG")
+    (folder / "notes.txt").write_text("not an image, and not called one")
     return folder
 
 
@@ -68,7 +68,7 @@ def url(tmp_path):
 
 @pytest.fixture
 def embedded(monkeypatch):
-    """A list that gets, each time pictures are embedded, how many."""
+    """A list that gets, each time images are embedded, how many."""
     counts, embed = [], PLVLModel.get_image_embeddings
     monkeypatch.setattr(
         PLVLModel, "get_image_embeddings", lambda model, pixels: counts.append(len(pixels)) or embed(model, pixels)
@@ -76,8 +76,8 @@ def embedded(monkeypatch):
     return counts
 
 
-def test_one_picture_is_drawn_and_told_with_confidence_box_and_mask(predict, picture_file, capsys):
-    predict(picture_file, "the red square")
+def test_one_image_is_drawn_and_told_with_confidence_box_and_mask(predict, image_file, capsys):
+    predict(image_file, "the red square")
     told = capsys.readouterr()
     assert "60 x 40 pixels" in told.out
     assert '"the red square": confidence 0.' in told.out and "box: x " in told.out and "of the image" in told.out
@@ -86,17 +86,17 @@ def test_one_picture_is_drawn_and_told_with_confidence_box_and_mask(predict, pic
     assert "bundled" not in told.err
 
 
-def test_several_expressions_are_drawn_together_and_the_picture_is_embedded_once(predict, picture_file, embedded):
-    predict(picture_file, *EXPRESSIONS, "--output", "new/both.jpg")
+def test_several_expressions_are_drawn_together_and_the_image_is_embedded_once(predict, image_file, embedded):
+    predict(image_file, *EXPRESSIONS, "--output", "new/both.jpg")
     assert embedded == [1]
-    predict(picture_file, EXPRESSIONS[0], "--output", "one.jpg")
+    predict(image_file, EXPRESSIONS[0], "--output", "one.jpg")
     assert Image.open("new/both.jpg").height > Image.open("one.jpg").height
 
 
-def test_json_has_scores_boxes_and_masks_that_others_read_and_nothing_else_is_printed(predict, picture_file, capsys):
-    predict(picture_file, *EXPRESSIONS, "--json")
+def test_json_has_scores_boxes_and_masks_that_others_read_and_nothing_else_is_printed(predict, image_file, capsys):
+    predict(image_file, *EXPRESSIONS, "--json")
     record = json.loads(capsys.readouterr().out)
-    assert (record["picture"], record["width"], record["height"]) == (str(picture_file), 60, 40)
+    assert (record["image"], record["width"], record["height"]) == (str(image_file), 60, 40)
     assert [answer["expression"] for answer in record["answers"]] == EXPRESSIONS
     for answer in record["answers"]:
         x1, y1, x2, y2 = answer["box"]
@@ -107,15 +107,15 @@ def test_json_has_scores_boxes_and_masks_that_others_read_and_nothing_else_is_pr
     assert not list(Path().iterdir())
 
 
-def test_the_masks_in_json_are_those_of_the_model(predict, picture_file, model, processor, picture, capsys):
-    # Nearly all of the picture, so that there is a mask to compare.
+def test_the_masks_in_json_are_those_of_the_model(predict, image_file, model, processor, image, capsys):
+    # Nearly all of the image, so that there is a mask to compare.
     model.head.mask[-1].bias.data += 2.0
     model.save_pretrained("lively")
     processor.save_pretrained("lively")
-    predict(picture_file, EXPRESSIONS[0], "--json", "--model", "lively", "--output", "drawn.png")
+    predict(image_file, EXPRESSIONS[0], "--json", "--model", "lively", "--output", "drawn.png")
     told = capsys.readouterr()
     [answer] = json.loads(told.out)["answers"]
-    outputs = model(**processor(images=picture, text=EXPRESSIONS[0], return_tensors="pt"))
+    outputs = model(**processor(images=image, text=EXPRESSIONS[0], return_tensors="pt"))
     [expected] = processor.post_process_grounding(outputs, target_sizes=[(40, 60)])
     mask = decode_segmentation(answer["mask"], 40, 60)
     assert mask.sum() > 100 and np.mean(mask != expected["mask"].numpy()) < 0.01
@@ -123,25 +123,25 @@ def test_the_masks_in_json_are_those_of_the_model(predict, picture_file, model, 
     assert "drawn: drawn.png" in told.err and Path("drawn.png").is_file()
 
 
-def test_a_folder_of_pictures_gives_a_folder_of_drawings(predict, pictures, embedded, capsys):
-    predict(pictures, *EXPRESSIONS)
+def test_a_folder_of_images_gives_a_folder_of_drawings(predict, images, embedded, capsys):
+    predict(images, *EXPRESSIONS)
     assert sorted(file.name for file in Path("grounded").iterdir()) == ["a.png", "b.png"]
     assert embedded == [1, 1]
-    predict(pictures, EXPRESSIONS[0], "--json")
+    predict(images, EXPRESSIONS[0], "--json")
     lines = capsys.readouterr().out.splitlines()[-2:]
-    assert [Path(json.loads(line)["picture"]).name for line in lines] == ["a.jpg", "b.PNG"]
+    assert [Path(json.loads(line)["image"]).name for line in lines] == ["a.jpg", "b.PNG"]
 
 
-def test_pictures_of_one_stem_keep_their_drawings_apart(predict, pictures, picture):
-    picture.save(pictures / "a.bmp")
-    predict(pictures, EXPRESSIONS[0], "--output", "drawings")
+def test_images_of_one_stem_keep_their_drawings_apart(predict, images, image):
+    image.save(images / "a.bmp")
+    predict(images, EXPRESSIONS[0], "--output", "drawings")
     assert sorted(file.name for file in Path("drawings").iterdir()) == ["a.bmp.png", "a.jpg.png", "b.PNG.png"]
 
 
-def test_a_bad_picture_in_a_folder_is_named_and_the_others_are_done(predict, pictures, capsys):
-    (pictures / "aa.jpg").write_bytes((pictures / "a.jpg").read_bytes()[:200])
+def test_a_bad_image_in_a_folder_is_named_and_the_others_are_done(predict, images, capsys):
+    (images / "aa.jpg").write_bytes((images / "a.jpg").read_bytes()[:200])
     with pytest.raises(SystemExit, match=r"1 of the images could not be used: .*aa\.jpg$"):
-        predict(pictures, EXPRESSIONS[0], "--json", "--output", "drawings")
+        predict(images, EXPRESSIONS[0], "--json", "--output", "drawings")
     told = capsys.readouterr()
     assert sorted(file.name for file in Path("drawings").iterdir()) == ["a.png", "b.png"]
     records = [json.loads(line) for line in told.out.splitlines()]
@@ -149,20 +149,20 @@ def test_a_bad_picture_in_a_folder_is_named_and_the_others_are_done(predict, pic
     assert "cannot be read" in records[1]["error"] and "aa.jpg" in told.err
 
 
-def test_a_picture_on_its_side_is_answered_upright(predict, tmp_path, picture, capsys):
+def test_an_image_on_its_side_is_answered_upright(predict, tmp_path, image, capsys):
     exif = Image.Exif()
     exif[0x0112] = 6
-    picture.save(tmp_path / "side.jpg", exif=exif)
+    image.save(tmp_path / "side.jpg", exif=exif)
     predict(tmp_path / "side.jpg", EXPRESSIONS[0], "--json")
     record = json.loads(capsys.readouterr().out)
     assert (record["width"], record["height"]) == (40, 60)
 
 
-def test_a_picture_comes_from_a_url(predict, picture_file, url, capsys):
-    predict(f"{url}/picture.png", EXPRESSIONS[0], "--json")
-    predict(picture_file, EXPRESSIONS[0], "--json")
+def test_an_image_comes_from_a_url(predict, image_file, url, capsys):
+    predict(f"{url}/image.png", EXPRESSIONS[0], "--json")
+    predict(image_file, EXPRESSIONS[0], "--json")
     from_url, from_file = map(json.loads, capsys.readouterr().out.splitlines())
-    assert from_url == from_file | {"picture": f"{url}/picture.png"}
+    assert from_url == from_file | {"image": f"{url}/image.png"}
     with pytest.raises(SystemExit, match=r"^plvl predict: http://.*/gone\.png: HTTP Error 404"):
         predict(f"{url}/gone.png", EXPRESSIONS[0])
 
@@ -172,7 +172,7 @@ def test_a_picture_comes_from_a_url(predict, picture_file, url, capsys):
     [
         ([" ", "x"], r"^plvl predict: the image's name is empty$"),
         (["http://127.0.0.1/a b.jpg", "x"], r"^plvl predict: http://127\.0\.0\.1/a b\.jpg: "),
-        (["nowhere.jpg", "x"], r"^plvl predict: picture missing: nowhere\.jpg$"),
+        (["nowhere.jpg", "x"], r"^plvl predict: image missing: nowhere\.jpg$"),
         (["{folder}/notes.txt", "x"], r"^plvl predict: .*notes\.txt is no image that can be read"),
         (["empty", "x"], r"^plvl predict: no images in the folder empty"),
         (["{folder}/a.jpg", "x", " "], r"^plvl predict: expression 2 is empty$"),
@@ -187,23 +187,23 @@ def test_a_picture_comes_from_a_url(predict, picture_file, url, capsys):
         (["{folder}/a.jpg", "x", "--output", "{folder}/a.jpg"], r"would take the place of the image .*a\.jpg$"),
     ],
 )
-def test_what_cannot_be_done_ends_in_one_line_and_nothing_is_written(predict, pictures, arguments, message):
+def test_what_cannot_be_done_ends_in_one_line_and_nothing_is_written(predict, images, arguments, message):
     Path("empty").mkdir()
-    before = {file.name: file.read_bytes() for file in pictures.iterdir()}
+    before = {file.name: file.read_bytes() for file in images.iterdir()}
     with pytest.raises(SystemExit, match=message) as ended:
-        predict(*(argument.format(folder=pictures) for argument in arguments))
+        predict(*(argument.format(folder=images) for argument in arguments))
     assert "\n" not in str(ended.value)
-    assert {file.name: file.read_bytes() for file in pictures.iterdir()} == before
+    assert {file.name: file.read_bytes() for file in images.iterdir()} == before
     assert [file.name for file in Path().rglob("*")] == ["empty"]
 
 
-def test_several_images_and_patterns_come_before_the_expressions(predict, pictures, capsys):
-    predict(pictures / "a.jpg", pictures / "b.PNG", *EXPRESSIONS, "--json")
-    predict(pictures / "*.[jP]*", *EXPRESSIONS, "--json")
-    predict(pictures, pictures / "a.jpg", *EXPRESSIONS, "--json", "--output", "all")
+def test_several_images_and_patterns_come_before_the_expressions(predict, images, capsys):
+    predict(images / "a.jpg", images / "b.PNG", *EXPRESSIONS, "--json")
+    predict(images / "*.[jP]*", *EXPRESSIONS, "--json")
+    predict(images, images / "a.jpg", *EXPRESSIONS, "--json", "--output", "all")
     told = capsys.readouterr()
     records = [json.loads(line) for line in told.out.splitlines()]
-    assert [Path(record["picture"]).name for record in records] == ["a.jpg", "b.PNG"] * 3
+    assert [Path(record["image"]).name for record in records] == ["a.jpg", "b.PNG"] * 3
     assert all(len(record["answers"]) == 2 for record in records)
     assert sorted(file.name for file in Path("all").iterdir()) == ["a.png", "b.png"]
     # What a folder's other files are is said where the folder was named.
@@ -218,33 +218,33 @@ def test_several_images_and_patterns_come_before_the_expressions(predict, pictur
             ["{folder}/a.jpg", "a star", "{folder}/b.PNG"],
             "b.PNG' is an image that comes after the expression",
         ),
-        (["{folder}/a.jpg", "gone.jpg", "a star"], "picture missing: gone.jpg"),
-        (["{folder}/*.tif", "a star"], r"picture missing: .*\*.tif"),
+        (["{folder}/a.jpg", "gone.jpg", "a star"], "image missing: gone.jpg"),
+        (["{folder}/*.tif", "a star"], r"image missing: .*\*.tif"),
         (["{folder}/a.jpg", "\u200b"], "expression 1 is empty"),
         (["{folder}/a.jpg", "the \udcff moon"], r"must be text in this terminal's encoding, got 'the \\udcff moon'"),
         (["{folder}/pipe", "a star"], "pipe is no file that can be read as an image"),
         (["{folder}/a.jpg", "a star", "--output", "{folder}/notes.txt/x.png"], "nothing can be written in .*txt"),
     ],
 )
-def test_wrong_words_are_told_before_anything_is_imported(pictures, words, message, monkeypatch):
-    os.mkfifo(pictures / "pipe")
+def test_wrong_words_are_told_before_anything_is_imported(images, words, message, monkeypatch):
+    os.mkfifo(images / "pipe")
     monkeypatch.setitem(sys.modules, "plvl.processing.pipeline_plvl", None)
     with pytest.raises(SystemExit, match=message):
-        main(["predict", *(word.format(folder=pictures) for word in words)])
+        main(["predict", *(word.format(folder=images) for word in words)])
 
 
-def test_a_folder_that_has_an_expressions_name_is_an_expression_at_the_end(predict, pictures, capsys):
+def test_a_folder_that_has_an_expressions_name_is_an_expression_at_the_end(predict, images, capsys):
     Path("cup").mkdir()
-    predict(pictures / "a.jpg", "cup", "--json")
+    predict(images / "a.jpg", "cup", "--json")
     assert json.loads(capsys.readouterr().out)["answers"][0]["expression"] == "cup"
 
 
-def test_what_a_terminal_cannot_show_is_spelt_out_and_the_others_are_done(model_folder, picture, tmp_path):
+def test_what_a_terminal_cannot_show_is_spelt_out_and_the_others_are_done(model_folder, image, tmp_path):
     folder = os.fsencode(tmp_path / "odd")
     os.mkdir(folder)
     for name in (b"a.png", b"caf\xe9.png", b"z.png"):
         with open(os.path.join(folder, name), "wb") as file:
-            picture.save(file, "PNG")
+            image.save(file, "PNG")
     command = [
         sys.executable,
         "-m",
@@ -264,12 +264,12 @@ def test_what_a_terminal_cannot_show_is_spelt_out_and_the_others_are_done(model_
     assert b'"die rote Fl\\xe4che": confidence' in done.stdout
 
 
-def test_a_model_of_refshapes_alone_says_what_it_knows(predict, picture_file, model_folder, capsys):
+def test_a_model_of_refshapes_alone_says_what_it_knows(predict, image_file, model_folder, capsys):
     (model_folder / "metrics.json").write_text('{"refshapes/val": {"num_samples": 3}}', encoding="utf-8")
-    predict(picture_file, "the red square", "--json")
+    predict(image_file, "the red square", "--json")
     assert "this model has learned drawn shapes of the set RefShapes, no photographs" in capsys.readouterr().err
     (model_folder / "metrics.json").write_text('{"refcoco/val": {"num_samples": 3}}', encoding="utf-8")
-    predict(picture_file, "the red square", "--json")
+    predict(image_file, "the red square", "--json")
     assert "RefShapes" not in capsys.readouterr().err
 
 
@@ -281,10 +281,10 @@ def test_the_version_is_told_and_without_a_command_the_help(capsys):
     assert "predict" in capsys.readouterr().out
 
 
-def test_drawings_do_not_take_the_place_of_the_folders_own_pictures(predict, picture, tmp_path):
+def test_drawings_do_not_take_the_place_of_the_folders_own_images(predict, image, tmp_path):
     folder = tmp_path / "png"
     folder.mkdir()
-    picture.save(folder / "a.png")
+    image.save(folder / "a.png")
     before = (folder / "a.png").read_bytes()
     with pytest.raises(SystemExit, match=r"would take the place of the image .*a\.png$"):
         predict(folder, "x", "--output", folder)
@@ -292,31 +292,31 @@ def test_drawings_do_not_take_the_place_of_the_folders_own_pictures(predict, pic
 
 
 def test_without_a_model_the_bundled_checkpoint_is_used_and_said(
-    predict, picture_file, model_folder, monkeypatch, capsys
+    predict, image_file, model_folder, monkeypatch, capsys
 ):
     monkeypatch.setattr(plvl.checkpoints, "BUNDLED_CHECKPOINT", model_folder)
-    main(["predict", str(picture_file), "the red square", "--json"])
+    main(["predict", str(image_file), "the red square", "--json"])
     told = capsys.readouterr()
     assert f"using the bundled checkpoint trained ({model_folder})" in told.err
     assert json.loads(told.out)["answers"]
 
 
 def test_without_a_model_and_without_the_bundled_checkpoint_the_error_says_what_to_do(
-    predict, picture_file, tmp_path, monkeypatch
+    predict, image_file, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(plvl.checkpoints, "BUNDLED_CHECKPOINT", tmp_path / "gone")
     with pytest.raises(SystemExit, match=r"the bundled checkpoint is not there .*gone\): name a model with --model$"):
-        main(["predict", str(picture_file), "the red square"])
+        main(["predict", str(image_file), "the red square"])
 
 
-def test_a_model_comes_from_the_hub_by_its_name(predict, picture_file, model_folder, local_hub, capsys):
+def test_a_model_comes_from_the_hub_by_its_name(predict, image_file, model_folder, local_hub, capsys):
     from plvl.scripts.publish import main as publish
 
     publish(["--model", str(model_folder), "--repo", "lab/tiny"])
-    predict(picture_file, "the red square", "--model", "lab/tiny", "--json")
+    predict(image_file, "the red square", "--model", "lab/tiny", "--json")
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["answers"]
     with pytest.raises(SystemExit, match="no model 'lab/other': no such folder, and the Hugging Face Hub"):
-        predict(picture_file, "the red square", "--model", "lab/other")
+        predict(image_file, "the red square", "--model", "lab/other")
 
 
 def test_it_runs_as_a_file_and_as_the_console_command():

@@ -53,14 +53,17 @@ def ended_by(error: BaseException):
 
 
 def test_an_error_is_one_line_and_an_interruption_another(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["/somewhere/scripts/show_data.py"])
-    assert ended_by(ValueError("no row\n   has a box")) == "show_data: no row has a box"
-    assert ended_by(FileNotFoundError(2, "No such file", "a.json")) == "show_data: [Errno 2] No such file: 'a.json'"
-    assert ended_by(KeyError("bbox")).startswith("show_data: KeyError: 'bbox' (")
+    monkeypatch.setattr(sys, "argv", ["/somewhere/scripts/visualize_augmentation.py"])
+    assert ended_by(ValueError("no row\n   has a box")) == "visualize_augmentation: no row has a box"
+    assert (
+        ended_by(FileNotFoundError(2, "No such file", "a.json"))
+        == "visualize_augmentation: [Errno 2] No such file: 'a.json'"
+    )
+    assert ended_by(KeyError("bbox")).startswith("visualize_augmentation: KeyError: 'bbox' (")
     assert ended_by(KeyboardInterrupt()) == 130
-    assert capsys.readouterr().err == "show_data: interrupted\n"
+    assert capsys.readouterr().err == "visualize_augmentation: interrupted\n"
     monkeypatch.setenv("RANK", "1")
-    assert ended_by(ValueError("no row")) == "show_data, process 1: no row"
+    assert ended_by(ValueError("no row")) == "visualize_augmentation, process 1: no row"
 
 
 def test_the_traceback_is_shown_at_level_debug(monkeypatch):

@@ -33,8 +33,8 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModel, AutoProcessor
 
-picture, output, *sources = sys.argv[1:]
-image = Image.open(picture)
+image, output, *sources = sys.argv[1:]
+image = Image.open(image)
 results = {}
 for number, source in enumerate(sources):
     model = AutoModel.from_pretrained(source, trust_remote_code=True).eval()
@@ -143,8 +143,8 @@ def with_examples(model_folder):
     Image.new("RGB", (50, 40), (90, 20, 20)).save(examples / "first.png")
     Image.new("RGB", (30, 70)).save(examples / "more" / "second.png")
     (examples / "notes.txt").write_text("of whoever chose them")
-    entries = [{"picture": "first.png", "expressions": [f"cup {number}" for number in range(6)]}]
-    entries.append({"picture": "more/second.png", "expressions": ["the cup"]})
+    entries = [{"image": "first.png", "expressions": [f"cup {number}" for number in range(6)]}]
+    entries.append({"image": "more/second.png", "expressions": ["the cup"]})
     (examples / "examples.json").write_text(json.dumps(entries))
     return model_folder
 
@@ -163,7 +163,7 @@ def test_examples_come_along_and_the_card_shows_the_first_one_answered(publish, 
 
 def test_examples_are_carried_from_their_folder_alone(publish, with_examples, tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "private.png")
-    entries = [{"picture": "../../private.png", "expressions": ["the cup"]}]
+    entries = [{"image": "../../private.png", "expressions": ["the cup"]}]
     (with_examples / "examples" / "examples.json").write_text(json.dumps(entries))
     with pytest.raises(SystemExit, match=r"examples\.json: .*private\.png is outside the folder"):
         publish()
@@ -190,8 +190,8 @@ def test_with_code_it_loads_where_plvl_is_not_installed(model_folder, model, pro
     main(["--model", str(model_folder), "--repo", "lab/tiny", "--with_code", "--dry_run", str(folder)])
     main(["--model", str(model_folder), "--repo", "lab/tiny", "--with_code"])
     assert local_hub.repositories["lab/tiny"].files.keys() == names(folder) - {".plvl-written.json"}
-    picture = tmp_path / "picture.png"
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(picture)
+    file = tmp_path / "image.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(file)
 
     environment = {
         **os.environ,
@@ -201,13 +201,13 @@ def test_with_code_it_loads_where_plvl_is_not_installed(model_folder, model, pro
         "OMP_NUM_THREADS": "1",
     }
     output = tmp_path / "results.npz"
-    command = [sys.executable, "-c", WITHOUT_PLVL, str(picture), str(output), str(folder), "lab/tiny"]
+    command = [sys.executable, "-c", WITHOUT_PLVL, str(file), str(output), str(folder), "lab/tiny"]
     finished = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
     classes = ["PLVLModel", "PLVLProcessor", "PLVLImageProcessor", "PLVLImageProcessorPil"]
     assert json.loads(finished.stdout) == classes
 
-    image = Image.open(picture)
+    image = Image.open(file)
     inputs = processor(images=image, text="the red cup", boxes=[[1, 2, 30, 20]], return_tensors="pt")
     labels = inputs.pop("labels")
     with torch.no_grad():
@@ -241,7 +241,7 @@ def test_the_code_comes_without_the_rooms(publish):
     folder = publish("--with_code")
     modules = {
         "card_authors_plvl.py",
-        "attention_in_pieces_plvl.py",
+        "chunked_attention_plvl.py",
         "attention_plvl.py",
         "configuration_plvl.py",
         "expression_words.py",

@@ -14,7 +14,7 @@ RECIPE = "configuration/recipes/quickstart.yaml"
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A run of the quickstart recipe, cut to two steps on a few pictures: its folder and the data's."""
+    """A run of the quickstart recipe, cut to two steps on a few images: its folder and the data's."""
     folder = tmp_path_factory.mktemp("quickstart")
     write_refshapes(folder / "refshapes", num_images=50, seed=3)
     flags = {

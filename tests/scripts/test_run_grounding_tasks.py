@@ -15,7 +15,7 @@ from original_checkpoints import small_vitdet
 from plvl.data import load_grounding_dataset
 from plvl.data.refshapes import write_refshapes
 from plvl.modeling_plvl import PLVLModel
-from plvl.processing.wordpiece import learn_wordpiece
+from plvl.processing.word_vocabulary import build_word_vocabulary
 from plvl.scripts import prepare_data, run_grounding
 from plvl.training import grounding_metric
 
@@ -126,7 +126,7 @@ def test_the_same_command_goes_on_where_a_run_was_stopped(shapes, boxes_alone, c
 
 def test_a_new_model_starts_from_vitdets_and_berts_weights(shapes, tmp_path):
     rows = load_grounding_dataset("refshapes", "train", **shapes).remove_columns("image")
-    tokenizer = learn_wordpiece((row["text"] for row in rows), vocab_size=60)
+    tokenizer = build_word_vocabulary((row["text"] for row in rows), vocab_size=60)
     sizes = {"vocab_size": len(tokenizer), "max_position_embeddings": 64}
     text = BertConfig(**small_original_config().text_config.to_dict() | sizes)
     torch.manual_seed(0)

@@ -22,7 +22,7 @@ METRICS = {"refshapes/val": {"num_samples": 2, "box_accuracy": 0.75, "mask_miou"
 
 @pytest.fixture
 def trained(model_folder, monkeypatch):
-    """The folder of a small model, with metrics as evaluation leaves them; its slice will be of two pictures."""
+    """The folder of a small model, with metrics as evaluation leaves them; its slice will be of two images."""
     monkeypatch.setattr(recorded_slice.record_slice, "__defaults__", (0, (3, 16)))
     kinds = {"refshapes/val": {"all": {}, "by_kind": BY_KIND, "by_difficulty": {"1": {"num_samples": 2}}}}
     (model_folder / "metrics.json").write_text(json.dumps(METRICS))
@@ -71,27 +71,27 @@ def test_the_demo_reads_the_examples_and_the_model_answers_them(bundle):
     folder = bundle()
     examples = read_examples(folder)
     assert len(examples) == 6
-    assert {example.picture.name.split("_")[0] for example in examples} == {"val", "testA", "testB"}
+    assert {example.image.name.split("_")[0] for example in examples} == {"val", "testA", "testB"}
     assert all(len(example.expressions) >= 3 for example in examples)
     model, processor = load_whole(folder)
     pipe = VisualGroundingPipeline(model=model, processor=processor)
-    answers = pipe(Image.open(examples[0].picture), examples[0].expressions)
+    answers = pipe(Image.open(examples[0].image), examples[0].expressions)
     assert len(answers) == len(examples[0].expressions)
 
 
 def test_examples_begin_with_what_the_model_answers_right(model, processor, monkeypatch, tmp_path):
     def wrong(_model, _processor, index, referred):
         said = [[each.text for each in about] for _, about in referred.references]
-        # Right is of picture 3 what is about one object, of 41 about two, of 7 each second expression, and no more.
+        # Right is of image 3 what is about one object, of 41 about two, of 7 each second expression, and no more.
         right = {3: said[2], 41: said[3] + said[1], 7: [texts[1] for texts in said]}.get(index, [])
         return {text for texts in said for text in texts} - set(right)
 
     monkeypatch.setattr(bundle_checkpoint, "wrong_expressions", wrong)
     write_examples(tmp_path / "examples", model, processor)
     examples = read_examples(tmp_path)
-    assert [int(example.picture.stem[-6:]) - 1 for example in examples] == [7, 41, 3, 31, 71, 61]
+    assert [int(example.image.stem[-6:]) - 1 for example in examples] == [7, 41, 3, 31, 71, 61]
     for example in examples[:3]:
-        index = int(example.picture.stem[-6:]) - 1
+        index = int(example.image.stem[-6:]) - 1
         referred = make_referred_scene(bundle_checkpoint.EXAMPLE_SEED, index, typo_rate=0.0)
         texts_of = [{said.text for said in about} for _, about in referred.references]
         assert all(any(text in texts for text in example.expressions) for texts in texts_of)
@@ -166,9 +166,9 @@ def test_an_old_bundle_is_replaced_only_on_request(bundle, trained):
 def test_a_bundle_is_bundled_again_with_examples_of_its_own(bundle, trained, tmp_path):
     (trained / "examples").mkdir()
     Image.new("RGB", (8, 6)).save(trained / "examples" / "cup.png")
-    entries = [{"picture": "cup.png", "expressions": ["the cup"]}]
+    entries = [{"image": "cup.png", "expressions": ["the cup"]}]
     (trained / "examples" / "examples.json").write_text(json.dumps(entries))
-    assert "cup.png" not in {example.picture.name for example in read_examples(bundle())}
+    assert "cup.png" not in {example.image.name for example in read_examples(bundle())}
     assert not (tmp_path / "checkpoints" / "tiny" / "examples" / "cup.png").exists()
 
 

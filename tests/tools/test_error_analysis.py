@@ -19,12 +19,12 @@ def label_root(tmp_path_factory):
 
 @pytest.fixture
 def table(label_root, tmp_path, capsys):
-    """The rows printed for answers whose boxes `answer` makes of a truth and the objects of its picture."""
-    truths, pictures = read_truths(label_root), error_analysis.read_objects(label_root)
+    """The rows printed for answers whose boxes `answer` makes of a truth and the objects of its image."""
+    truths, images = read_truths(label_root), error_analysis.read_objects(label_root)
 
     def run(answer, score=0.5):
         records = [
-            {"sent_id": number, "text": truth.text, "score": score, "box": answer(truth, pictures[truth.image_id])}
+            {"sent_id": number, "text": truth.text, "score": score, "box": answer(truth, images[truth.image_id])}
             for number, truth in truths.items()
         ]
         (tmp_path / "predictions_val.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
@@ -44,23 +44,23 @@ def boxes_of_others(truth, objects, same_shape):
 
 def test_true_boxes_are_right_in_every_row(table, label_root):
     rows = table(lambda truth, objects: truth.box, score=0.9)
-    truths, pictures = read_truths(label_root), error_analysis.read_objects(label_root)
+    truths, images = read_truths(label_root), error_analysis.read_objects(label_root)
     assert int(rows["all"]["expressions"]) == len(truths)
     assert {row["box accuracy"] for row in rows.values()} == {"100.0 %"}
     for kind in {truth.kind for truth in truths.values()}:
         assert int(rows[kind]["expressions"]) == sum(truth.kind == kind for truth in truths.values())
-    for number in {len(objects) for objects in pictures.values()}:
-        expected = sum(len(pictures[truth.image_id]) == number for truth in truths.values())
+    for number in {len(objects) for objects in images.values()}:
+        expected = sum(len(images[truth.image_id]) == number for truth in truths.values())
         assert int(rows.get(f"{number} objects", {"expressions": 0})["expressions"]) == expected
     assert sum(int(rows[size]["expressions"]) for size in error_analysis.SIZES if size in rows) == len(truths)
     assert rows["score from 0.7"] == rows["all"] and "score below 0.7" not in rows
 
 
 def test_a_wrong_box_counts_for_the_object_that_it_lies_on(table, label_root):
-    truths, pictures = read_truths(label_root), error_analysis.read_objects(label_root)
+    truths, images = read_truths(label_root), error_analysis.read_objects(label_root)
 
     def with_another(same_shape):
-        return sum(bool(boxes_of_others(truth, pictures[truth.image_id], same_shape)) for truth in truths.values())
+        return sum(bool(boxes_of_others(truth, images[truth.image_id], same_shape)) for truth in truths.values())
 
     for same_shape, column in ((True, "same shape"), (False, "another shape")):
         rows = table(lambda truth, objects: (boxes_of_others(truth, objects, same_shape) or [truth.box])[0])  # noqa: B023

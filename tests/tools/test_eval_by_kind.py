@@ -41,7 +41,7 @@ def measure(label_root, tmp_path):
 
 def val_sentences(label_root):
     index = read_index(*label_files("refshapes", label_root, "unc"))
-    references = [reference for picture in index.references["val"] for reference in picture]
+    references = [reference for image in index.references["val"] for reference in image]
     return {sentence["sent_id"] for reference in references for sentence in reference["sentences"]}
 
 

@@ -14,7 +14,7 @@ from plvl.data.refshapes import make_referred_scene, split_of
 from plvl.processing import PLVLProcessor
 
 FILE = Path(__file__).parents[2] / eval_human_expressions.EXPRESSIONS
-GRAMMAR_PICTURES = 200  # the whole check was made with 2000
+GRAMMAR_IMAGES = 200  # the whole check was made with 2000
 TRAINING_SEED = 0
 
 
@@ -32,7 +32,7 @@ def typed():
     return read_typed(FILE)
 
 
-def test_there_are_thirty_about_pictures_that_nobody_trains_on(typed):
+def test_there_are_thirty_about_images_that_nobody_trains_on(typed):
     assert len(typed["expressions"]) == len({entry["expression"] for entry in typed["expressions"]}) == 30
     assert typed["seed"] != TRAINING_SEED
     assert {split_of(entry["index"]) for entry in typed["expressions"]} == {"val", "testA", "testB"}
@@ -40,7 +40,7 @@ def test_there_are_thirty_about_pictures_that_nobody_trains_on(typed):
 
 def test_the_grammar_makes_none_of_them(typed):
     said, pairs = set(), set()
-    for index in range(GRAMMAR_PICTURES):
+    for index in range(GRAMMAR_IMAGES):
         for _, expressions in make_referred_scene(TRAINING_SEED, index, typo_rate=0.0).references:
             said.update(expression.text for expression in expressions)
             pairs.update(*(pairs_of(expression.text) for expression in expressions))
@@ -50,7 +50,7 @@ def test_the_grammar_makes_none_of_them(typed):
         assert pairs_of(entry["expression"]) - pairs, f"all words of {entry} follow one another in the grammar, too"
 
 
-def test_each_is_about_an_object_of_its_picture(typed):
+def test_each_is_about_an_object_of_its_image(typed):
     meant = {row["text"]: row["category"] for row in typed_rows(typed)}
     assert meant["zebra ring"] == "ring"
     assert meant["hi, could you get me the star"] == "star"
@@ -91,7 +91,7 @@ def test_a_box_that_half_fits_is_right():
     assert "| wrong | 0.49 |" in table_row(Found(3, "val", "zebra ring", 0.49, 0.25))
 
 
-def test_expressions_about_pictures_of_another_version_are_refused(tmp_path, model_folder):
+def test_expressions_about_images_of_another_version_are_refused(tmp_path, model_folder):
     other = tmp_path / "typed.json"
     other.write_text(json.dumps({"refshapes_version": 1, "seed": 7, "expressions": []}))
     with pytest.raises(SystemExit, match="is about RefShapes 1, which is now 2"):

@@ -9,7 +9,7 @@ import torch
 import recorded_slice
 from plvl.data.refshapes import split_of
 from plvl.processing import PLVLImageProcessor, PLVLProcessor
-from plvl.processing.wordpiece import learn_wordpiece
+from plvl.processing.word_vocabulary import build_word_vocabulary
 from plvl.scripts.whole_model import load_whole
 from recorded_slice import SliceDiffersError, check_slice, record_slice
 from small_runs import random_model
@@ -20,7 +20,7 @@ INDICES = (3, 16, 31, 46, 53, 66)
 @pytest.fixture
 def checkpoint(tmp_path):
     """The folder of a model that answers at random, with its slice recorded."""
-    tokenizer = learn_wordpiece(["the red star on the left"], vocab_size=99)
+    tokenizer = build_word_vocabulary(["the red star on the left"], vocab_size=99)
     processor = PLVLProcessor(PLVLImageProcessor(size={"height": 64, "width": 64}), tokenizer)
     model = random_model()
     model.save_pretrained(tmp_path)
@@ -49,12 +49,12 @@ def test_a_changed_weight_shows(checkpoint, part):
 
 def test_a_changed_tokenizer_shows(checkpoint):
     model, processor = load_whole(checkpoint)
-    processor.tokenizer = learn_wordpiece(["other words"], vocab_size=99)
+    processor.tokenizer = build_word_vocabulary(["other words"], vocab_size=99)
     with pytest.raises(SliceDiffersError):
         check_slice(checkpoint, model, processor)
 
 
-def test_a_slice_of_other_pictures_is_refused(checkpoint):
+def test_a_slice_of_other_images_is_refused(checkpoint):
     file = checkpoint / "slice.json"
     recorded = json.loads(file.read_text(encoding="utf-8"))
     file.write_text(json.dumps(recorded | {"refshapes_version": 1}))

@@ -8,8 +8,8 @@ from plvl.training import PLVLTrainer, PLVLTrainingArguments
 
 
 @pytest.fixture
-def make_trainer(model, processor, picture, tmp_path):
-    row = {"image": picture, "text": "the red square", "bbox": [10, 5, 20, 20], "segmentation": None}
+def make_trainer(model, processor, image, tmp_path):
+    row = {"image": image, "text": "the red square", "bbox": [10, 5, 20, 20], "segmentation": None}
     rows = [row | {"height": 40, "width": 60}] * 8
 
     def make(augmentation, **arguments):
@@ -21,17 +21,17 @@ def make_trainer(model, processor, picture, tmp_path):
     return make
 
 
-def train_pictures(trainer, epoch=0):
+def train_images(trainer, epoch=0):
     loader = trainer.get_train_dataloader()
     loader.set_epoch(epoch)
     return torch.cat([batch["pixel_values"] for batch in loader])
 
 
-def test_only_training_rows_are_augmented(make_trainer, processor, picture):
-    plain = processor(images=picture, return_tensors="pt")["pixel_values"][0]
-    assert all(torch.equal(given, plain) for given in train_pictures(make_trainer(None)))
+def test_only_training_rows_are_augmented(make_trainer, processor, image):
+    plain = processor(images=image, return_tensors="pt")["pixel_values"][0]
+    assert all(torch.equal(given, plain) for given in train_images(make_trainer(None)))
     augmented = make_trainer(RandomColors(p=1.0))
-    assert not any(torch.equal(given, plain) for given in train_pictures(augmented))
+    assert not any(torch.equal(given, plain) for given in train_images(augmented))
 
     seen = []
     augmented.model.register_forward_pre_hook(
@@ -50,7 +50,7 @@ def test_the_seed_settles_what_is_drawn_and_epochs_and_batches_differ(make_train
             dataloader_num_workers=workers,
             dataloader_multiprocessing_context="fork" if workers else None,
         )
-        return torch.stack([train_pictures(trainer, epoch) for epoch in (0, 1)])
+        return torch.stack([train_images(trainer, epoch) for epoch in (0, 1)])
 
     drawn = two_epochs(seed=1)
     assert torch.equal(drawn, two_epochs(seed=1))

@@ -45,10 +45,10 @@ def test_a_process_that_is_done_repeats_its_last_batch_and_does_not_count_it():
         list(counted_batches([], lambda here: True))
 
 
-def test_a_repeated_batch_is_in_no_number(processor, picture, tmp_path):
-    trainer = make_trainer(random_model(), processor, picture, tmp_path)
+def test_a_repeated_batch_is_in_no_number(processor, image, tmp_path):
+    trainer = make_trainer(random_model(), processor, image, tmp_path)
     trainer.model.eval()
-    [batch] = trainer.get_test_dataloader(make_rows(picture))
+    [batch] = trainer.get_test_dataloader(make_rows(image))
     once, twice = (
         evaluate_batches([(batch, True), (batch, False)][:number], trainer._ground, processor, True)
         for number in (1, 2)
@@ -72,17 +72,17 @@ def test_an_object_that_vanishes_at_the_networks_size_counts_everywhere(processo
         assert metrics[f"native_{name}"] == pytest.approx(again[name], abs=1e-9) and metrics[f"native_{name}"] > 0
 
 
-def test_an_evaluation_in_mid_training_is_without_dropout_and_of_running_means(processor, picture, tmp_path):
+def test_an_evaluation_in_mid_training_is_without_dropout_and_of_running_means(processor, image, tmp_path):
     model = random_model(decoder_dropout=0.5)
-    trainer = make_trainer(model, processor, picture, tmp_path, per_device_eval_batch_size=1)
+    trainer = make_trainer(model, processor, image, tmp_path, per_device_eval_batch_size=1)
     model.train()
-    first, second = trainer.evaluate(), trainer.evaluate(make_rows(picture)[::-1])
+    first, second = trainer.evaluate(), trainer.evaluate(make_rows(image)[::-1])
     assert first["eval_loss"] == pytest.approx(second["eval_loss"], rel=1e-5)
     assert first["eval_box_miou"] == pytest.approx(second["eval_box_miou"], rel=1e-5)
 
 
-def test_the_speed_is_that_of_the_time_since_the_start(processor, picture, tmp_path):
-    trainer = make_trainer(random_model(), processor, picture, tmp_path)
+def test_the_speed_is_that_of_the_time_since_the_start(processor, image, tmp_path):
+    trainer = make_trainer(random_model(), processor, image, tmp_path)
     metrics = trainer.report(evaluated(1.0, 0.1, 0.3, 0.2), "val", time.time() - 20)
     assert metrics["val_runtime"] == pytest.approx(20, abs=2)
     assert metrics["val_samples_per_second"] == pytest.approx(3 / 20, abs=0.02)
@@ -99,8 +99,8 @@ def test_an_answers_record_has_the_rows_names_and_the_box_in_pixels():
     assert "box" not in answer_record(row, {"mask": mask})
 
 
-def test_evaluating_rows_leaves_no_gradients(processor, picture):
+def test_evaluating_rows_leaves_no_gradients(processor, image):
     model = random_model()
-    evaluate_rows(model, processor, make_rows(picture))
+    evaluate_rows(model, processor, make_rows(image))
     assert not model.training and all(parameter.grad is None for parameter in model.parameters())
     assert torch.is_grad_enabled()

@@ -21,7 +21,7 @@ def rle(rows):
     return {"size": list(encoded["size"]), "counts": encoded["counts"].decode()}
 
 
-def test_boxes_and_masks_are_measured_at_the_pictures_own_size(metric):
+def test_boxes_and_masks_are_measured_at_the_images_own_size(metric):
     truth = [{"box": [0, 0, 10, 10], "mask": rle(slice(0, 4))}, {"box": [5, 5, 10, 10], "mask": None}]
     answers = [{"box": [0, 0, 10, 8], "mask": rle(slice(1, 5))}, {"box": [5, 5, 10, 4], "mask": rle(slice(0, 1))}]
     measured = metric.compute(predictions=answers, references=truth)

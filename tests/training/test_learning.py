@@ -7,7 +7,7 @@ from plvl.data import load_grounding_dataset
 from plvl.data.collator import GroundingCollator
 from plvl.modeling_plvl import PLVLModel
 from plvl.processing import PLVLImageProcessor, PLVLProcessor
-from plvl.processing.wordpiece import learn_wordpiece
+from plvl.processing.word_vocabulary import build_word_vocabulary
 from plvl.training import grounding_metrics, grounding_statistics
 
 MAX_STEPS = 400
@@ -16,7 +16,7 @@ MAX_STEPS = 400
 def test_a_small_model_fits_the_training_expressions_of_two_photographs(mini_refer):
     rows = list(load_grounding_dataset("refcoco", "train", **mini_refer))
     assert len(rows) == 17
-    tokenizer = learn_wordpiece(row["text"] for row in rows)
+    tokenizer = build_word_vocabulary(row["text"] for row in rows)
     size = 160
     processor = PLVLProcessor(PLVLImageProcessor(size={"height": size, "width": size}), tokenizer)
     batch = GroundingCollator(processor)(rows)

@@ -86,7 +86,7 @@ def test_precision_is_the_share_of_masks_of_an_iou_or_more():
     assert [metrics[f"mask_precision@{limit}"] for limit in (0.5, 0.6, 0.7, 0.8, 0.9)] == [0.5] * 5
 
 
-def test_the_pictures_own_size_has_its_own_metrics():
+def test_the_images_own_size_has_its_own_metrics():
     outputs, labels = outputs_and_labels()
     mask = torch.zeros(4, 6, dtype=torch.bool)
     mask[:, :3] = True

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from plvl.training.checkpoints import last_good_checkpoint
-from plvl.training.feed import TrainingFeed
+from plvl.training.resumable_batches import ResumableBatches
 from small_runs import make_rows, make_trainer, random_model, without_dropout
 
 
@@ -24,15 +24,15 @@ class Recorder:
 
 
 @pytest.fixture
-def train(processor, picture, tmp_path):
+def train(processor, image, tmp_path):
     """Trains on a number of rows, one in a batch; gives the trainer and the order in which they came."""
 
     def run(count=6, collator=Recorder, **arguments):
-        first = make_rows(picture)[0]
+        first = make_rows(image)[0]
         rows = [first | {"sent_id": number} for number in range(count)]
         defaults = {"per_device_train_batch_size": 1, "learning_rate": 1e-3, "logging_steps": 1}
         trainer = make_trainer(
-            without_dropout(random_model()), processor, picture, tmp_path, rows=rows, **(defaults | arguments)
+            without_dropout(random_model()), processor, image, tmp_path, rows=rows, **(defaults | arguments)
         )
         trainer.data_collator = recorder = collator(trainer.data_collator)
         trainer.train()
@@ -60,7 +60,7 @@ def test_what_is_drawn_in_a_batch_hangs_on_run_epoch_process_and_batch():
     for seed in (3, 4):
         for epoch in range(2):
             for process in range(2):
-                each = TrainingFeed(rows, 5, 2, process, 2, num_workers=0, seed=seed)
+                each = ResumableBatches(rows, 5, 2, process, 2, num_workers=0, seed=seed)
                 each.set_epoch(epoch)
                 seeds += [batch.seed for batch in each]
     assert len(set(seeds)) == len(seeds) == 16

@@ -124,10 +124,10 @@ def test_the_carried_checkpoint_is_evaluated_bundled_and_gone_on_from_where_its_
     assert (demo_data.image_root, demo_data.label_root) == (f"{folder}/images", f"{folder}/labels")
 
 
-def test_the_demo_asks_for_the_new_shape_of_its_set_about_a_picture_that_was_not_trained_on():
+def test_the_demo_asks_for_the_new_shape_of_its_set_about_an_image_that_was_not_trained_on():
     makefile = (CONFIGURATION.parent / "Makefile").read_text(encoding="utf-8")
     [new_shape] = re.findall(r"--output \$\(DEMO_DATA\) .*--seed 0 --new_shape (\w+)$", makefile, re.M)
-    number = int(re.search(r"^PICTURE := .*refshapes_(\d+)\.jpg$", makefile, re.M)[1])
+    number = int(re.search(r"^IMAGE := .*refshapes_(\d+)\.jpg$", makefile, re.M)[1])
     assert re.search(r"^EXPRESSION := (.+)$", makefile, re.M)[1] == f"the {new_shape}"
     assert split_of(number - 1, new_shape) == "testC"
     names = [shape.name for shape in make_referred_scene(0, number - 1, new_shape=new_shape).scene.shapes]

@@ -10,7 +10,7 @@ import torch
 from transformers import TrainerCallback
 
 from plvl.data.training_rows import load_training_rows
-from plvl.processing.wordpiece import learn_wordpiece
+from plvl.processing.word_vocabulary import build_word_vocabulary
 from plvl.training.checkpoint_manifest import write_manifest
 from plvl.training.checkpoints import (
     CheckpointNotWrittenError,
@@ -66,7 +66,7 @@ def test_a_run_with_data_workers_goes_on_after_sigterm_where_it_was(refshapes, t
     assert_same_weights(resumable_run(refshapes, tmp_path / "stopped", workers=2), straight)
 
 
-def test_a_run_that_goes_on_opens_no_picture_it_has_seen(refshapes, whole, stopped):
+def test_a_run_that_goes_on_opens_no_image_it_has_seen(refshapes, whole, stopped):
     trainer = resumable_run(refshapes, stopped)
     assert_same_weights(trainer, whole[1])
     # Of 14 steps of 32 rows, 6 are left; a batch read ahead may come on top.
@@ -275,8 +275,8 @@ def test_what_transformers_tidies_away_in_the_end_is_not_called_lost(refshapes, 
 
 
 def test_a_run_with_other_words_does_not_go_on_from_a_checkpoint(refshapes, stopped, monkeypatch):
-    others = learn_wordpiece(["the left of two quite other words"], vocab_size=99)
-    monkeypatch.setattr("small_runs.learn_wordpiece", lambda texts, vocab_size: others)
+    others = build_word_vocabulary(["the left of two quite other words"], vocab_size=99)
+    monkeypatch.setattr("small_runs.build_word_vocabulary", lambda texts, vocab_size: others)
     with pytest.raises(
         ValueError, match=r"vocabulary was 9\d tokens, [0-9a-f]{8} and is \d\d tokens, [0-9a-f]{8}; the"
     ):
@@ -292,7 +292,7 @@ def test_a_checkpoint_of_an_earlier_version_is_gone_on_from_with_a_warning(refsh
 def test_what_an_earlier_version_noted_beside_the_position_still_counts(refshapes, stopped):
     file = of_an_earlier_version(stopped / "checkpoint-8") / "data_position_0.json"
     position = json.loads(file.read_text(encoding="utf-8"))
-    file.write_text(json.dumps(position | {"num_processes": 2, "batch_size": 16, "expressions_per_picture": 1}))
+    file.write_text(json.dumps(position | {"num_processes": 2, "batch_size": 16, "expressions_per_image": 1}))
     with pytest.raises(ValueError, match="from: processes was 2 and is 1; its place"):
         resumable_run(refshapes, stopped)
 

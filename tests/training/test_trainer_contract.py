@@ -19,9 +19,9 @@ EACH_STEP = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps"
 
 
 @pytest.fixture
-def trainer_of(model, processor, picture, tmp_path):
+def trainer_of(model, processor, image, tmp_path):
     """A trainer on two rows, with arguments changed."""
-    return lambda **arguments: make_trainer(model, processor, picture, tmp_path, **arguments)
+    return lambda **arguments: make_trainer(model, processor, image, tmp_path, **arguments)
 
 
 @pytest.fixture
@@ -135,9 +135,9 @@ def wrapped(model):
 
 
 @pytest.mark.parametrize("wrap", [lambda model: torch.compile(model, backend="eager"), wrapped])
-def test_a_wrapped_model_keeps_its_frozen_part_and_its_rates(model, processor, picture, tmp_path, wrap):
+def test_a_wrapped_model_keeps_its_frozen_part_and_its_rates(model, processor, image, tmp_path, wrap):
     outer = wrap(model)
-    trainer = make_trainer(outer, processor, picture, tmp_path, freeze_text_encoder=True)
+    trainer = make_trainer(outer, processor, image, tmp_path, freeze_text_encoder=True)
     assert not any(parameter.requires_grad for parameter in model.text_encoder.parameters())
     groups = trainer.create_optimizer().param_groups
     rate_of = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
@@ -145,18 +145,18 @@ def test_a_wrapped_model_keeps_its_frozen_part_and_its_rates(model, processor, p
     assert rate_of[id(model.decoder.layers[0].fc1.weight)] == 2.5e-5
 
 
-def test_a_model_made_by_the_trainer_has_its_encoder_frozen_too(processor, picture, tmp_path):
-    args = make_trainer(random_model(), processor, picture, tmp_path, max_steps=1, freeze_text_encoder=True).args
+def test_a_model_made_by_the_trainer_has_its_encoder_frozen_too(processor, image, tmp_path):
+    args = make_trainer(random_model(), processor, image, tmp_path, max_steps=1, freeze_text_encoder=True).args
     trainer = PLVLTrainer(
-        model_init=lambda: random_model(), args=args, processing_class=processor, train_dataset=make_rows(picture)
+        model_init=lambda: random_model(), args=args, processing_class=processor, train_dataset=make_rows(image)
     )
     trainer.train()
     before = random_model().text_encoder.state_dict()
     assert all(torch.equal(each, before[name]) for name, each in trainer.model.text_encoder.state_dict().items())
 
 
-def test_an_optimizer_of_ones_own_class_gets_the_learning_rates(model, processor, picture, tmp_path):
-    args = make_trainer(model, processor, picture, tmp_path).args
+def test_an_optimizer_of_ones_own_class_gets_the_learning_rates(model, processor, image, tmp_path):
+    args = make_trainer(model, processor, image, tmp_path).args
     trainer = PLVLTrainer(
         model,
         args,
@@ -169,8 +169,8 @@ def test_an_optimizer_of_ones_own_class_gets_the_learning_rates(model, processor
     assert {group["momentum"] for group in optimizer.param_groups} == {0.5}
 
 
-def test_an_optimizer_with_groups_of_its_own_is_refused(model, processor, picture, tmp_path):
-    args = make_trainer(model, processor, picture, tmp_path).args
+def test_an_optimizer_with_groups_of_its_own_is_refused(model, processor, image, tmp_path):
+    args = make_trainer(model, processor, image, tmp_path).args
     given = (torch.optim.SGD, {"params": list(model.parameters())})
     trainer = PLVLTrainer(model, args, processing_class=processor, optimizer_cls_and_kwargs=given)
     with pytest.raises(ValueError, match="would lose the encoders' learning rates"):
@@ -263,11 +263,11 @@ def test_auto_find_batch_size_comes_down_to_what_fits(refshapes, tmp_path):
 # Arguments and evaluation
 
 
-def test_plain_arguments_and_none_at_all_are_taken(model, processor, picture, tmp_path, monkeypatch):
+def test_plain_arguments_and_none_at_all_are_taken(model, processor, image, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert PLVLTrainer(model, processing_class=processor).args.text_learning_rate == 5e-6
     plain = TrainingArguments(str(tmp_path), max_steps=1, learning_rate=1e-3, report_to="none", use_cpu=True)
-    trainer = PLVLTrainer(model, plain, processing_class=processor, train_dataset=make_rows(picture))
+    trainer = PLVLTrainer(model, plain, processing_class=processor, train_dataset=make_rows(image))
     trainer.train()
     assert {getattr(trainer.args, rate) for rate in LEARNING_RATES.values()} == {1e-3}
     assert trainer.state.global_step == 1
@@ -301,10 +301,10 @@ def test_compute_metrics_gets_boxes_beside_the_projects_metrics(trainer_of):
     assert 0 < metrics["eval_largest_error"] < 1.5 and metrics["eval_num_samples"] == 2
 
 
-def test_a_list_is_predicted_in_its_order_and_not_augmented(trainer_of, picture):
+def test_a_list_is_predicted_in_its_order_and_not_augmented(trainer_of, image):
     trainer = trainer_of(per_device_eval_batch_size=1)
     trainer.data_collator.augmentation = RandomColors(p=1.0)
-    rows = make_rows(picture) + [make_rows(picture)[0] | {"bbox": [0, 0, 60, 40]}]
+    rows = make_rows(image) + [make_rows(image)[0] | {"bbox": [0, 0, 60, 40]}]
     output = trainer.predict(rows)
     assert output.predictions.shape == (3, 4)
     assert output.label_ids[:, 2:] == pytest.approx(np.array([[1 / 3, 1 / 2], [1 / 3, 1 / 2], [1, 1]]), abs=0.01)
@@ -312,9 +312,9 @@ def test_a_list_is_predicted_in_its_order_and_not_augmented(trainer_of, picture)
     assert output.metrics["test_num_samples"] == 3 and "test_runtime" in output.metrics
 
 
-def test_dataloaders_and_their_numbers_are_those_of_the_sets(trainer_of, picture):
+def test_dataloaders_and_their_numbers_are_those_of_the_sets(trainer_of, image):
     trainer = trainer_of(per_device_train_batch_size=3, per_device_eval_batch_size=2)
-    trainer.eval_dataset = {"one": make_rows(picture), "other": make_rows(picture)[:1]}
+    trainer.eval_dataset = {"one": make_rows(image), "other": make_rows(image)[:1]}
     assert trainer.num_examples(trainer.get_eval_dataloader("other")) == 1
-    assert len(trainer.get_test_dataloader(make_rows(picture) * 2)) == 2
+    assert len(trainer.get_test_dataloader(make_rows(image) * 2)) == 2
     assert trainer.num_examples(trainer.get_train_dataloader()) == 3

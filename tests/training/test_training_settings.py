@@ -29,7 +29,7 @@ def settings(config, tmp_path):
 def test_they_say_what_the_model_learned_from_and_how(settings):
     found = settings(
         {"text_weights": "lab/bert"},
-        {"dataset": {"jsonl": 3, "refcoco": 1}, "augmentation": True, "aug_crop": False, "expressions_per_picture": 3},
+        {"dataset": {"jsonl": 3, "refcoco": 1}, "augmentation": True, "aug_crop": False, "expressions_per_image": 3},
         num_train_epochs=7,
         per_device_train_batch_size=6,
         gradient_accumulation_steps=4,
@@ -41,7 +41,7 @@ def test_they_say_what_the_model_learned_from_and_how(settings):
         "dataset": "jsonl + refcoco, train",
         "text_weights": "lab/bert",
         "augmentation": "mirror, aug_scale, aug_color",
-        "expressions_per_picture": 3,
+        "expressions_per_image": 3,
         "total_train_batch_size": 24,
         "precision": "bf16",
         "num_train_epochs": 7,

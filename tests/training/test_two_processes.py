@@ -21,7 +21,7 @@ def results(refshapes, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def straight(refshapes):
-    """IoU of each row's box and mask at the network's size and at the picture's own, one row after the other."""
+    """IoU of each row's box and mask at the network's size and at the image's own, one row after the other."""
     model, processor = random_model().eval(), shapes_processor(refshapes)
     measured = []
     for row in load_grounding_dataset("refshapes", "val", **refshapes):

@@ -28,7 +28,7 @@ def stand_in(name: str, **contents):
     sys.modules[name] = module
 
 
-def made_up_picture(url: str) -> Image.Image:
+def made_up_image(url: str) -> Image.Image:
     """In place of a photograph on the Hub: soft patches of colour, 640 × 480."""
     coarse = np.random.default_rng(0).integers(0, 256, (15, 20, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize((640, 480), Image.Resampling.BICUBIC)
@@ -57,4 +57,4 @@ def pytest_configure(config):
         "problem_type": "regression",
     }
     stand_in("transformers_tests.utils.test_configuration_utils", config_common_kwargs=common_attributes)
-    stand_in("fetch_hub_objects_for_ci", url_to_local_path=made_up_picture)
+    stand_in("fetch_hub_objects_for_ci", url_to_local_path=made_up_image)

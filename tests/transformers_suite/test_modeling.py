@@ -139,7 +139,7 @@ class PLVLModelTest(ModelTesterMixin, unittest.TestCase):
         torch.testing.assert_close(*losses)
         torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-4)
 
-    def test_one_compiled_graph_serves_pictures_of_any_size_on_cpu(self):
+    def test_one_compiled_graph_serves_images_of_any_size_on_cpu(self):
         config, inputs = self.model_tester.prepare_config_and_inputs_for_common()
         model = PLVLModel(config).to(torch_device).eval()
         graphs = CompileCounter()

@@ -1,7 +1,7 @@
 """Rows per second of one core from JPEG files through the training transform to a batch, against the plain way.
 
 Both ways take turns; the time is the process's CPU time, so other programs on the machine count little. What is
-measured of this project is all that training does: the loader's stream, opening the pictures, the rules for bad
+measured of this project is all that training does: the loader's stream, opening the images, the rules for bad
 rows, augmentation, processor. The plain way (plain_data.py) has its annotations in memory.
 """
 
@@ -20,14 +20,14 @@ from plvl.data.loading import unopened_rows
 from plvl.processing import PLVLImageProcessor, PLVLProcessor
 from plvl.processing.augmentation import training_augmentation
 from plvl.processing.processing_plvl import MAX_TEXT_LENGTH
-from plvl.processing.wordpiece import learn_wordpiece
+from plvl.processing.word_vocabulary import build_word_vocabulary
 
 MAX_ROWS = 2000  # of the split; they come again and again
 
 
 def add_arguments(parser):
     parser.add_argument("--dataset", default="refcoco", help="name of the dataset (default: refcoco)")
-    parser.add_argument("--image_root", required=True, help="folder of the pictures")
+    parser.add_argument("--image_root", required=True, help="folder of the images")
     parser.add_argument("--label_root", required=True, help="folder of the labels")
     parser.add_argument("--split", default="train", help="the split (default: train)")
     parser.add_argument("--size", type=int, default=448, help="side of the network's square (default: 448)")
@@ -79,7 +79,7 @@ def plain_batches(arguments):
 
 
 def make_tokenizer(arguments):
-    return learn_wordpiece(row["text"] for row in annotations(arguments))
+    return build_word_vocabulary(row["text"] for row in annotations(arguments))
 
 
 def annotations(arguments) -> list[dict]:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.benchmarked_models import BenchmarkedModel, random_inputs
 from benchmarks.comparisons import compare, print_table, speed
-from benchmarks.contestants import Contestant, random_inputs
 from benchmarks.measuring import describe_machine
 from plvl.configuration import PLVLConfig
 from plvl.modeling_plvl.onnx_plvl import export_onnx
@@ -30,7 +30,7 @@ def measure(arguments, config: PLVLConfig | None = None) -> dict:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     config, device = config or PLVLConfig(), torch.device("cpu")
-    network = Contestant(plain=False).network(config, device).eval()
+    network = BenchmarkedModel(plain=False).network(config, device).eval()
     inputs = random_inputs(config, 1, device)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "plvl.onnx")

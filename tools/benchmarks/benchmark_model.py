@@ -1,7 +1,7 @@
 """Inference of the base model with random weights, against the plain network (plain_model.py).
 
-Time and memory of forward passes, pictures of twice the side, many expressions about one picture, and, with
---pictures, how far bfloat16 moves the boxes of the models that are given. Takes under 5 minutes on two CPU cores.
+Time and memory of forward passes, images of twice the side, many expressions about one image, and, with
+--images, how far bfloat16 moves the boxes of the models that are given. Takes under 5 minutes on two CPU cores.
 """
 
 from functools import partial
@@ -10,8 +10,8 @@ from statistics import median
 
 import torch
 
+from benchmarks.benchmarked_models import BenchmarkedModel, plain_flops, random_inputs
 from benchmarks.comparisons import compare, memory_ratio, print_table, speed
-from benchmarks.contestants import Contestant, plain_flops, random_inputs
 from benchmarks.measuring import add_device_arguments, chosen_device, describe_machine
 from benchmarks.peak_memory import (
     can_measure_memory,
@@ -23,10 +23,14 @@ from benchmarks.peak_memory import (
 from plvl.configuration import PLVLConfig
 
 BF16 = torch.bfloat16
-PLAIN, PLVL, PLVL_BF16 = Contestant(plain=True), Contestant(plain=False), Contestant(plain=False, dtype=BF16)
-PLAIN_AUTOCAST = Contestant(plain=True, dtype=BF16, autocast=True)
-COMPILED = Contestant(plain=False, dtype=BF16, compiled="default")
-CUDA_GRAPHS = Contestant(plain=False, dtype=BF16, compiled="reduce-overhead")
+PLAIN, PLVL, PLVL_BF16 = (
+    BenchmarkedModel(plain=True),
+    BenchmarkedModel(plain=False),
+    BenchmarkedModel(plain=False, dtype=BF16),
+)
+PLAIN_AUTOCAST = BenchmarkedModel(plain=True, dtype=BF16, autocast=True)
+COMPILED = BenchmarkedModel(plain=False, dtype=BF16, compiled="default")
+CUDA_GRAPHS = BenchmarkedModel(plain=False, dtype=BF16, compiled="reduce-overhead")
 GPU_BATCH = 32
 EXPRESSIONS = 16
 
@@ -37,32 +41,32 @@ def add_arguments(parser):
     parser.add_argument("--model", help=f"folder of a trained model {compared}")
     parser.add_argument("--random_model", help=f"folder of a model with random weights {compared}")
     parser.add_argument(
-        "--pictures", help="folder with images/ and labels/refcoco in the REFER layout, for these comparisons"
+        "--images", help="folder with images/ and labels/refcoco in the REFER layout, for these comparisons"
     )
 
 
 def measure(arguments, config: PLVLConfig | None = None) -> dict:
     models = {"bfloat16_box_iou": arguments.model, "random_box_iou": arguments.random_model}
     models = {figure: folder for figure, folder in models.items() if folder is not None}
-    if bool(models) != (arguments.pictures is not None):
-        raise SystemExit("benchmark.py model: --pictures goes together with --model or --random_model")
+    if bool(models) != (arguments.images is not None):
+        raise SystemExit("benchmark.py model: --images goes together with --model or --random_model")
     device, turns = chosen_device(arguments)
     on_device = measure_on_gpu if device.type == "cuda" else measure_on_cpu
     comparisons, figures = on_device(config or PLVLConfig(), device, turns)
     notes = []
     for figure, folder in models.items():
-        figures[figure], note = compare_boxes(folder, arguments.pictures, device)
+        figures[figure], note = compare_boxes(folder, arguments.images, device)
         notes.append(note)
-    print(*notes or ["IoU of bfloat16's boxes with float32's: not measured (no --pictures)."], sep="\n")
+    print(*notes or ["IoU of bfloat16's boxes with float32's: not measured (no --images)."], sep="\n")
     return {"machine": describe_machine(device), "comparisons": comparisons, "figures": figures, "notes": notes}
 
 
-def compare_boxes(model_folder: str, pictures: str, device: torch.device) -> tuple[float, str]:
+def compare_boxes(model_folder: str, images: str, device: torch.device) -> tuple[float, str]:
     """The mean IoU of a model's boxes in bfloat16 with those in float32, and a sentence about it."""
     # The data sets' libraries are needed for this alone.
     from benchmarks.box_agreement import box_agreement
 
-    overlaps = box_agreement(model_folder, pictures, device)
+    overlaps = box_agreement(model_folder, images, device)
     mean = sum(overlaps) / len(overlaps)
     return mean, (
         f"IoU of bfloat16's boxes with float32's, {Path(model_folder).name}, {len(overlaps)} expressions: mean "
@@ -76,7 +80,7 @@ def measure_on_cpu(config: PLVLConfig, device: torch.device, turns: int) -> tupl
     figures = {
         "float32_speed": speed(small, PLVL.name),
         "bfloat16_speed": speed(small, PLVL_BF16.name),
-        "shared_picture_speed": speed(expressions, "shared"),
+        "shared_image_speed": speed(expressions, "shared"),
         "memory_growth": memory_growth(small, large, PLVL.name),
     }
     return [small, large, expressions], figures
@@ -91,16 +95,16 @@ def measure_on_gpu(config: PLVLConfig, device: torch.device, turns: int) -> tupl
         "compiled_speed": speed(batch, COMPILED.name),
         "compiled_memory": memory_ratio(batch, COMPILED.name),
         "compiled_share": batch["ways"][COMPILED.name]["share_of_product"],
-        "shared_picture_speed": speed(expressions, "shared"),
+        "shared_image_speed": speed(expressions, "shared"),
         "memory_growth": memory_growth(small, large, PLVL_BF16.name),
     }
     return [batch, one, small, large, expressions], figures
 
 
-def compare_passes(contestants, config, device, turns: int, batch_size: int, scales=(1,)) -> list[dict]:
-    """Forward passes of a batch: a comparison for each scale of the pictures' sides, larger ones in fewer turns."""
-    passes = {contestant: contestant.forward_pass(config, device) for contestant in contestants}
-    dtypes = {contestant.name: contestant.dtype for contestant in contestants}
+def compare_passes(models, config, device, turns: int, batch_size: int, scales=(1,)) -> list[dict]:
+    """Forward passes of a batch: a comparison for each scale of the images' sides, larger ones in fewer turns."""
+    passes = {model: model.forward_pass(config, device) for model in models}
+    dtypes = {model.name: model.dtype for model in models}
     comparisons = []
     for scale in scales:
         inputs = random_inputs(config, batch_size, device, scale)
@@ -108,7 +112,7 @@ def compare_passes(contestants, config, device, turns: int, batch_size: int, sca
         comparisons.append(
             compare(
                 f"forward pass, batch {batch_size}, {side} × {side}",
-                {contestant.name: partial(forward, **inputs) for contestant, forward in passes.items()},
+                {model.name: partial(forward, **inputs) for model, forward in passes.items()},
                 turns if scale == 1 else max(turns // 4, 1),
                 device,
                 plain_flops(config, batch_size, scale),
@@ -118,23 +122,23 @@ def compare_passes(contestants, config, device, turns: int, batch_size: int, sca
             )
         )
     del passes
-    for contestant in contestants if can_measure_memory(device) else []:
-        arguments = (contestant, config, batch_size, scales, device, torch.get_num_threads())
+    for model in models if can_measure_memory(device) else []:
+        arguments = (model, config, batch_size, scales, device, torch.get_num_threads())
         for comparison, memory in zip(comparisons, in_own_process(pass_memory, *arguments), strict=True):
-            comparison["ways"][contestant.name]["memory"] = memory
+            comparison["ways"][model.name]["memory"] = memory
     for comparison in comparisons:
         print_table(comparison)
     return comparisons
 
 
-def pass_memory(contestant, config, batch_size: int, scales, device, threads: int) -> list[dict]:
+def pass_memory(model, config, batch_size: int, scales, device, threads: int) -> list[dict]:
     """
     Bytes held before a forward pass (mostly the weights), at most during it, and those of the tensors that it makes,
     for each scale.
     """
     torch.set_num_threads(threads)
     empty = held_memory(device)
-    forward = contestant.forward_pass(config, device)
+    forward = model.forward_pass(config, device)
 
     def one_pass(scale: int):
         return partial(forward, **random_inputs(config, batch_size, device, scale))
@@ -152,30 +156,30 @@ def pass_memory(contestant, config, batch_size: int, scales, device, threads: in
 
 
 def memory_growth(small: dict, large: dict, name: str) -> float | None:
-    """How many times what tensors take in a small picture's pass they take in a large one's, over that of tokens."""
+    """How many times what tensors take in a small image's pass they take in a large one's, over that of tokens."""
     memory = [comparison["ways"][name].get("memory") for comparison in (small, large)]
     if None in memory:
         return None
     return memory[1]["tensors"] / memory[0]["tensors"] / 4  # twice the side is four times the tokens
 
 
-def compare_expressions(contestant: Contestant, config: PLVLConfig, device: torch.device, turns: int) -> dict:
-    """Many expressions about one picture: in calls of their own, and with what the picture alone decides shared."""
-    network = contestant.network(config, device).eval()
+def compare_expressions(model: BenchmarkedModel, config: PLVLConfig, device: torch.device, turns: int) -> dict:
+    """Many expressions about one image: in calls of their own, and with what the image alone decides shared."""
+    network = model.network(config, device).eval()
     inputs = random_inputs(config, EXPRESSIONS, device)
-    picture = inputs.pop("pixel_values")[:1].to(contestant.dtype)
+    image = inputs.pop("pixel_values")[:1].to(model.dtype)
 
     @torch.inference_mode()
     def separate():
         for row in range(EXPRESSIONS):
-            network(pixel_values=picture, **{name: values[row : row + 1] for name, values in inputs.items()})
+            network(pixel_values=image, **{name: values[row : row + 1] for name, values in inputs.items()})
 
     @torch.inference_mode()
     def shared():
-        network(image_embeddings=network.get_image_embeddings(picture), **inputs)
+        network(image_embeddings=network.get_image_embeddings(image), **inputs)
 
     comparison = compare(
-        f"{EXPRESSIONS} expressions about one picture, {contestant.name}",
+        f"{EXPRESSIONS} expressions about one image, {model.name}",
         {"separate calls": separate, "shared": shared},
         turns,
         device,

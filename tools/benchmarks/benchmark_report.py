@@ -34,7 +34,7 @@ to the same outputs, losses and gradients. How far bfloat16 moves boxes is also 
 - Memory is measured in a process for each way. On a CPU it is the resident set (Linux's `VmHWM`) beyond that of a
   process with the libraries loaded; on a GPU what PyTorch's allocator gave out. "Before" is what is held when a pass
   or step begins: weights, inputs, AdamW's moments. What the C library keeps of memory given back differs from run to
-  run, so how memory grows with the picture is said of the pass's tensors alone, as PyTorch's allocator counts them.
+  run, so how memory grows with the image is said of the pass's tensors alone, as PyTorch's allocator counts them.
 """
 
 

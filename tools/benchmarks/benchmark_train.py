@@ -8,8 +8,8 @@ from functools import partial
 
 import torch
 
+from benchmarks.benchmarked_models import BenchmarkedModel, plain_flops, random_inputs, random_labels
 from benchmarks.comparisons import compare, memory_ratio, print_table, speed
-from benchmarks.contestants import Contestant, plain_flops, random_inputs, random_labels
 from benchmarks.measuring import add_device_arguments, chosen_device, describe_machine, dtype_name
 from benchmarks.peak_memory import can_measure_memory, held_memory, in_own_process, peak_memory
 from plvl.configuration import PLVLConfig
@@ -29,8 +29,8 @@ def measure(arguments, config: PLVLConfig | None = None) -> dict:
 
 
 def measure_on_cpu(config: PLVLConfig, device: torch.device, turns: int) -> tuple[list[dict], dict]:
-    plvl = Contestant(plain=False)
-    comparison = compare_steps([Contestant(plain=True), plvl], config, device, turns, CPU_BATCH)
+    plvl = BenchmarkedModel(plain=False)
+    comparison = compare_steps([BenchmarkedModel(plain=True), plvl], config, device, turns, CPU_BATCH)
     figures = {
         "speed": speed(comparison, plvl.name),
         "memory": memory_ratio(comparison, plvl.name),
@@ -42,36 +42,36 @@ def measure_on_cpu(config: PLVLConfig, device: torch.device, turns: int) -> tupl
 def measure_on_gpu(config: PLVLConfig, device: torch.device, turns: int) -> tuple[list[dict], dict]:
     comparisons, figures = [], {}
     for dtype in (torch.bfloat16, torch.float16):
-        plain, plvl = (Contestant(plain, dtype, autocast=True) for plain in (True, False))
-        contestants = [plain, plvl]
+        plain, plvl = (BenchmarkedModel(plain, dtype, autocast=True) for plain in (True, False))
+        models = [plain, plvl]
         if dtype == torch.bfloat16:
-            contestants.append(Contestant(False, dtype, autocast=True, compiled="default"))
-        comparison = compare_steps(contestants, config, device, turns, GPU_BATCH)
+            models.append(BenchmarkedModel(False, dtype, autocast=True, compiled="default"))
+        comparison = compare_steps(models, config, device, turns, GPU_BATCH)
         comparisons.append(comparison)
         name = dtype_name(dtype)
         figures[f"{name}_speed"] = speed(comparison, plvl.name)
         figures[f"{name}_memory"] = memory_ratio(comparison, plvl.name)
         figures[f"{name}_share"] = comparison["ways"][plvl.name]["share_of_product"]
-        if len(contestants) > 2:
-            figures[f"{name}_compiled_speed"] = speed(comparison, contestants[-1].name)
+        if len(models) > 2:
+            figures[f"{name}_compiled_speed"] = speed(comparison, models[-1].name)
     return comparisons, figures
 
 
-def compare_steps(contestants, config, device, turns: int, batch_size: int) -> dict:
+def compare_steps(models, config, device, turns: int, batch_size: int) -> dict:
     inputs = batch(config, batch_size, device)
     side = config.vision_config.image_size
     comparison = compare(
         f"training step, batch {batch_size}, {side} × {side}",
-        {each.name: partial(each.training_step(config, device), **inputs) for each in contestants},
+        {each.name: partial(each.training_step(config, device), **inputs) for each in models},
         turns,
         device,
         plain_flops(config, batch_size, training=True),
-        {each.name: each.dtype for each in contestants},
+        {each.name: each.dtype for each in models},
         items=batch_size,
     )
-    for contestant in contestants if can_measure_memory(device) else []:
-        memory = in_own_process(step_memory, contestant, config, batch_size, device, torch.get_num_threads())
-        comparison["ways"][contestant.name]["memory"] = memory
+    for model in models if can_measure_memory(device) else []:
+        memory = in_own_process(step_memory, model, config, batch_size, device, torch.get_num_threads())
+        comparison["ways"][model.name]["memory"] = memory
     print_table(comparison)
     return comparison
 
@@ -80,12 +80,12 @@ def batch(config: PLVLConfig, batch_size: int, device: torch.device) -> dict:
     return random_inputs(config, batch_size, device) | {"labels": random_labels(config, batch_size, device)}
 
 
-def step_memory(contestant: Contestant, config: PLVLConfig, batch_size: int, device: torch.device, threads: int):
+def step_memory(model: BenchmarkedModel, config: PLVLConfig, batch_size: int, device: torch.device, threads: int):
     """Bytes held between steps (weights and AdamW's moments) and at most in a step."""
     torch.set_num_threads(threads)
     empty = held_memory(device)
     inputs = batch(config, batch_size, device)
-    step = partial(contestant.training_step(config, device), **inputs)
+    step = partial(model.training_step(config, device), **inputs)
     step()  # makes AdamW's moments
     held = held_memory(device) - empty
     return {"held": held, "peak": peak_memory(step, device) - empty}

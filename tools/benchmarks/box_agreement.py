@@ -1,4 +1,4 @@
-"""How far bfloat16 moves a model's boxes on real pictures."""
+"""How far bfloat16 moves a model's boxes on real images."""
 
 from itertools import islice
 
@@ -14,11 +14,11 @@ MAX_BOXES = 20
 
 
 @torch.inference_mode()
-def box_agreement(model_folder: str, pictures: str, device: torch.device) -> list[float]:
+def box_agreement(model_folder: str, images: str, device: torch.device) -> list[float]:
     """
     Args:
         model_folder: a model and its processor, as training leaves them.
-        pictures: folder with images/ and labels/refcoco.
+        images: folder with images/ and labels/refcoco.
 
     Returns:
         IoU of the boxes in bfloat16 and in float32 of each expression, of 20 at most.
@@ -29,7 +29,7 @@ def box_agreement(model_folder: str, pictures: str, device: torch.device) -> lis
         for dtype in (torch.float32, torch.bfloat16)
     )
     overlaps = []
-    for row in islice(rows(pictures), MAX_BOXES):
+    for row in islice(rows(images), MAX_BOXES):
         inputs = processor(images=row["image"], text=row["text"], return_tensors="pt").to(device)
         box = float32(**inputs).pred_boxes
         moved = bfloat16(**inputs.to(torch.bfloat16)).pred_boxes
@@ -37,6 +37,6 @@ def box_agreement(model_folder: str, pictures: str, device: torch.device) -> lis
     return overlaps
 
 
-def rows(pictures: str):
+def rows(images: str):
     for split in SPLITS:
-        yield from load_grounding_dataset("refcoco", split, f"{pictures}/images", f"{pictures}/labels")
+        yield from load_grounding_dataset("refcoco", split, f"{images}/images", f"{images}/labels")

@@ -28,7 +28,7 @@ class Target:
         return value <= self.bound if self.at_most else value >= self.bound
 
 
-IOU = "mean IoU of bfloat16's boxes with float32's, real pictures, {}"
+IOU = "mean IoU of bfloat16's boxes with float32's, real images, {}"
 TRAINED, RANDOM = (
     IOU.format("the checkpoint that the project carries"),
     IOU.format("the base model with random weights"),
@@ -67,9 +67,7 @@ TARGETS = [
         reason="The best cells of random weights are nearly alike: in bfloat16 a box of 20 goes to another cell, and "
         "others shift a little; the median is 0.996.",
     ),
-    Target(
-        "model", "cpu", "shared_picture_speed", "16 expressions about one picture, against 16 calls, float32", 1.15
-    ),
+    Target("model", "cpu", "shared_image_speed", "16 expressions about one image, against 16 calls, float32", 1.15),
     Target(
         "model",
         "cpu",
@@ -117,7 +115,7 @@ TARGETS = [
     Target("model", "cuda", "compiled_share", "its share of the rate of a large bfloat16 product", unit="%"),
     Target("model", "cuda", "bfloat16_box_iou", TRAINED, 0.99, unit=""),
     Target("model", "cuda", "random_box_iou", RANDOM, 0.99, unit=""),
-    Target("model", "cuda", "shared_picture_speed", "16 expressions about one picture, against 16 calls, bfloat16"),
+    Target("model", "cuda", "shared_image_speed", "16 expressions about one image, against 16 calls, bfloat16"),
     Target("model", "cuda", "memory_growth", GROWTH, 1.0, at_most=True),
     Target("train", "cuda", "bfloat16_speed", STEP.format("bfloat16"), 2.0),
     Target("train", "cuda", "bfloat16_memory", "its peak memory, against the plain network's", 0.5, at_most=True),

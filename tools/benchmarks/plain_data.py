@@ -1,6 +1,6 @@
 """The training transform as one writes it at first: what `benchmark.py data` measures this project's way against.
 
-Pillow does every step, one sample at a time; the picture and its mask are drawn, resized and cut at full size, and
+Pillow does every step, one sample at a time; the image and its mask are drawn, resized and cut at full size, and
 default_collate stacks the samples.
 """
 
@@ -22,7 +22,7 @@ from plvl.processing.expression_words import says_position, swap_sides
 def plain_batch(rows: list[dict], tokenizer, size: int, text_length: int) -> dict:
     """
     Args:
-        rows: rows whose pictures are files, not opened yet, and whose boxes are inside them.
+        rows: rows whose images are files, not opened yet, and whose boxes are inside them.
         tokenizer: the expressions' tokenizer.
         size: side of the network's square in pixels.
         text_length: number of tokens that expressions are padded to.
@@ -44,10 +44,10 @@ def plain_sample(row: dict, tokenizer, size: int, text_length: int) -> dict:
     if random.random() < 0.8:
         image = _jitter(image)
     if random.random() < 0.5:
-        image, mask = (picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for picture in (image, mask))
+        image, mask = (each.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for each in (image, mask))
         box, text = (image.width - box[2], box[1], image.width - box[0], box[3]), swap_sides(text)
     return {
-        "pixel_values": _picture_to_network(image, size),
+        "pixel_values": _image_to_network(image, size),
         "labels": {
             "boxes": _box_to_network(box, image.size),
             "masks": F.interpolate(torch.from_numpy(np.array(mask))[None, None].float(), (size, size))[0, 0],
@@ -59,7 +59,7 @@ def plain_sample(row: dict, tokenizer, size: int, text_length: int) -> dict:
 
 def _resize(image, mask, box, scale):
     size = (max(round(image.width * scale), 1), max(round(image.height * scale), 1))
-    resized = (picture.resize(size, Image.Resampling.BILINEAR) for picture in (image, mask))
+    resized = (each.resize(size, Image.Resampling.BILINEAR) for each in (image, mask))
     return *resized, [side * scale for side in box]
 
 
@@ -67,7 +67,7 @@ def _crop(image, mask, box, min_side, max_side):
     (left, right), (top, bottom) = (
         _part(length, box[axis], box[axis + 2], min_side, max_side) for axis, length in enumerate(image.size)
     )
-    parts = (picture.crop((left, top, right, bottom)) for picture in (image, mask))
+    parts = (image.crop((left, top, right, bottom)) for image in (image, mask))
     return *parts, (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
 
 
@@ -87,7 +87,7 @@ def _jitter(image):
     return image
 
 
-def _picture_to_network(image, size):
+def _image_to_network(image, size):
     pixels = F.interpolate(tvF.to_tensor(image)[None], (size, size), mode="bilinear", align_corners=True)[0]
     return tvF.normalize(pixels, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
 

@@ -1,5 +1,5 @@
 """
-PLVL's metrics for the `evaluate` library, at the picture's own size:
+PLVL's metrics for the `evaluate` library, at the image's own size:
 
     metric = evaluate.load("training/grounding_metric")
     metric.compute(predictions=[{"box": [10, 5, 20, 20], "mask": rle}], references=[{"box": [...], "mask": rle}])

@@ -23,7 +23,7 @@ STAR, RING, ANYTHING = Description(name="star"), Description(name="ring"), Descr
 
 @pytest.fixture(scope="module")
 def said():
-    """(scene, position, expression) of 200 pictures."""
+    """(scene, position, expression) of 200 images."""
     referred = [make_referred_scene(seed=11, index=index) for index in range(200)]
     return [
         (each.scene, position, expression)
@@ -34,8 +34,8 @@ def said():
 
 
 def both(meaning, scene):
-    """The referents without borderline cases and with them."""
-    return [meaning.referents(scene, strict) for strict in (True, False)]
+    """The targets without borderline cases and with them."""
+    return [meaning.targets(scene, strict) for strict in (True, False)]
 
 
 def test_every_expression_is_true_of_its_shape_alone(said):

@@ -31,11 +31,11 @@ def labels(folder):
     return instances, {split: [ref for ref in refs if ref["split"] == split] for split in (*SPLITS, "testC")}
 
 
-def picture(folder, image_id):
+def image(folder, image_id):
     return (folder / f"images/mscoco/images/train2014/refshapes_{image_id:06d}.jpg").read_bytes()
 
 
-def names_by_picture(instances):
+def names_by_image(instances):
     names = {category["id"]: category["name"] for category in instances["categories"]}
     shown = {image["id"]: Counter() for image in instances["images"]}
     for annotation in instances["annotations"]:
@@ -51,11 +51,11 @@ def test_the_other_splits_are_those_of_the_plain_set(sets):
             (ref["image_id"], [sentence["sent"] for sentence in ref["sentences"]]) for ref in new[split]
         ]
         for ref in plain[split]:
-            assert picture(sets[0], ref["image_id"]) == picture(sets[1], ref["image_id"])
+            assert image(sets[0], ref["image_id"]) == image(sets[1], ref["image_id"])
 
 
 def test_training_shows_the_new_shape_among_the_others_and_no_held_out_split_of_the_plain_set_does(sets):
-    shown = names_by_picture(labels(sets[1])[0])
+    shown = names_by_image(labels(sets[1])[0])
     in_training = Counter()
     for image_id, names in shown.items():
         split = split_of(image_id - 1, "hourglass")
@@ -76,7 +76,7 @@ def test_every_expression_of_test_c_is_about_the_new_shape(sets):
     assert sum(sets[2]["expressions"]["testC"].values()) == len(about)
 
 
-def test_of_every_fifty_pictures_thirty_six_train_and_four_are_test_c():
+def test_of_every_fifty_images_thirty_six_train_and_four_are_test_c():
     splits = Counter(split_of(index, "hourglass") for index in range(50))
     assert splits == {"train": 36, "val": 4, "testA": 3, "testB": 3, "testC": 4}
     assert splits == Counter(split_of(index, "crown") for index in range(50, 100))

@@ -60,11 +60,11 @@ def test_the_files_are_in_refer_form(folder, instances, refs):
     assert len(set(sent_ids)) == len(sent_ids)
     assert {ref["split"] for ref in refs} == set(SPLITS)
     for image in images.values():
-        with Image.open(folder / "images/mscoco/images/train2014" / image["file_name"]) as picture:
-            assert picture.size == (image["width"], image["height"])
+        with Image.open(folder / "images/mscoco/images/train2014" / image["file_name"]) as opened:
+            assert opened.size == (image["width"], image["height"])
 
 
-def test_pictures_have_several_references_with_several_expressions(refs):
+def test_images_have_several_references_with_several_expressions(refs):
     in_training = Counter(ref["image_id"] for ref in refs if ref["split"] == "train")
     expressions = sum(len(ref["sentences"]) for ref in refs if ref["split"] == "train")
     assert 3.5 < sum(in_training.values()) / len(in_training) < 5
@@ -122,7 +122,7 @@ def test_test_a_asks_for_pairs_that_training_never_shows(instances, refs):
     assert targets and all(map(is_new, targets))
 
 
-def test_of_every_fifty_pictures_forty_train():
+def test_of_every_fifty_images_forty_train():
     assert Counter(map(split_of, range(50))) == {"train": 40, "val": 4, "testA": 3, "testB": 3}
     assert Counter(map(split_of, range(50, 100))) == Counter(map(split_of, range(50)))
 
@@ -139,7 +139,7 @@ def test_the_same_seed_gives_the_same_bytes_whatever_the_number_of_workers(tmp_p
     assert not set(other.values()) & set(one.values())
 
 
-def test_sets_of_different_sizes_share_their_first_pictures(folder, instances, refs, tmp_path):
+def test_sets_of_different_sizes_share_their_first_images(folder, instances, refs, tmp_path):
     write_refshapes(tmp_path, 7, seed=3)
     small = json.loads((tmp_path / "labels/refshapes/instances.json").read_text(encoding="utf-8"))
     small_refs = pickle.loads((tmp_path / "labels/refshapes/refs(unc).p").read_bytes())
@@ -147,9 +147,9 @@ def test_sets_of_different_sizes_share_their_first_pictures(folder, instances, r
     assert small["annotations"] == instances["annotations"][: len(small["annotations"])]
     assert small_refs == refs[: len(small_refs)]
     large_hashes, small_hashes = hashes(folder), hashes(tmp_path)
-    pictures = [path for path in small_hashes if path.endswith(".jpg")]
-    assert len(pictures) == 7
-    assert all(small_hashes[path] == large_hashes[path] for path in pictures)
+    images = [path for path in small_hashes if path.endswith(".jpg")]
+    assert len(images) == 7
+    assert all(small_hashes[path] == large_hashes[path] for path in images)
 
 
 def test_typing_errors_change_words_alone(tmp_path):
@@ -171,8 +171,8 @@ def test_photographs_are_part_of_what_a_set_is_made_from(tmp_path):
     Image.new("RGB", (300, 200), (10, 200, 30)).save(photographs / "grass.png")
     write_refshapes(tmp_path / "set", 6, seed=0, backgrounds=photographs)
     write_refshapes(tmp_path / "set", 6, seed=0, backgrounds=photographs)
-    pictures = [Image.open(path) for path in (tmp_path / "set").rglob("*.jpg")]
-    green = sum(np.asarray(p)[:, :, 1].mean() > np.asarray(p)[:, :, 0].mean() + 60 for p in pictures)
+    images = [Image.open(path) for path in (tmp_path / "set").rglob("*.jpg")]
+    green = sum(np.asarray(p)[:, :, 1].mean() > np.asarray(p)[:, :, 0].mean() + 60 for p in images)
     assert 1 <= green <= 5
     Image.new("RGB", (300, 200), (10, 20, 30)).save(photographs / "water.png")
     with pytest.raises(FileExistsError, match='holds another RefShapes set.*"backgrounds"'):
@@ -186,7 +186,7 @@ def test_the_summary_counts_what_was_written(tmp_path):
     for ref in refs:
         counted[ref["split"]].update(sentence["kind"] for sentence in ref["sentences"])
     assert summary["expressions"] == counted
-    assert summary["pictures"] == 20
+    assert summary["images"] == 20
     assert {kind for _, kind, _ in summary["examples"]} == set(KINDS)
 
 

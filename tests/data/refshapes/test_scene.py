@@ -31,7 +31,7 @@ def scenes():
 def test_a_split_shows_the_numbers_of_shapes_and_the_sizes_of_its_rules(scenes):
     for split, rules in RULES.items():
         assert {len(scene.shapes) for scene in scenes[split]} == set(rules.counts)
-        assert {(scene.width, scene.height) for scene in scenes[split]} == set(rules.picture_sizes)
+        assert {(scene.width, scene.height) for scene in scenes[split]} == set(rules.image_sizes)
     assert {count for rules in RULES.values() for count in rules.counts} == set(range(3, 11))
 
 
@@ -39,9 +39,7 @@ def test_what_test_b_shows_no_other_split_does():
     shown = RULES["train"]
     assert RULES["val"] == shown
     assert not set(RULES["testB"].counts) & set(shown.counts)
-    aspects = [
-        {round(width / height, 2) for width, height in RULES[name].picture_sizes} for name in ("testB", "train")
-    ]
+    aspects = [{round(width / height, 2) for width, height in RULES[name].image_sizes} for name in ("testB", "train")]
     assert not aspects[0] & aspects[1]
     assert not set(NEW) & set(KNOWN)
 
@@ -72,7 +70,7 @@ def test_every_shape_colour_and_fill_is_in_training_with_most_others(scenes):
         assert sum(has_held_out_pair(name, "none", texture) for texture in TEXTURES) <= 1
 
 
-def test_of_each_shape_enough_is_seen_and_all_is_in_the_picture(scenes):
+def test_of_each_shape_enough_is_seen_and_all_is_in_the_image(scenes):
     covered = 0
     for scene in sum(scenes.values(), []):
         for position, shape in enumerate(scene.shapes):
@@ -173,14 +171,14 @@ def test_colours_and_backgrounds_are_well_apart(scenes):
 
 def a_photograph(path, size=(200, 150), orientation=None):
     gradient = np.linspace(0, 255, size[0], dtype=np.uint8)
-    picture = Image.fromarray(np.broadcast_to(gradient[None, :, None], (size[1], size[0], 3)).copy())
+    image = Image.fromarray(np.broadcast_to(gradient[None, :, None], (size[1], size[0], 3)).copy())
     exif = Image.Exif()
     if orientation:
         exif[0x0112] = orientation
-    picture.save(path, exif=exif)
+    image.save(path, exif=exif)
 
 
-def test_photographs_stand_behind_half_of_the_pictures_and_every_fifth_is_for_test_b_alone():
+def test_photographs_stand_behind_half_of_the_images_and_every_fifth_is_for_test_b_alone():
     rng = random.Random(0)
     for new in (False, True):
         chosen = [choose_background(rng, new, photographs=10) for _ in range(300)]
@@ -189,10 +187,10 @@ def test_photographs_stand_behind_half_of_the_pictures_and_every_fifth_is_for_te
         assert 0.4 < np.mean([background.pattern == PHOTOGRAPH for background in chosen]) < 0.6
 
 
-def test_a_part_of_a_photograph_fills_the_picture(tmp_path):
+def test_a_part_of_a_photograph_fills_the_image(tmp_path):
     a_photograph(tmp_path / "b.JPG")
     a_photograph(tmp_path / "a.jpg", orientation=6)  # stands on its side
-    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("no image")
     upright, lying = find_photographs(tmp_path)[::-1]
     assert (upright.name, lying.name) == ("b.JPG", "a.jpg")
     background = Background(PHOTOGRAPH, ((0, 0, 0), (0, 0, 0)), 3, photograph=0)
@@ -204,16 +202,16 @@ def test_a_part_of_a_photograph_fills_the_picture(tmp_path):
 
 
 def test_a_folder_without_photographs_is_an_error(tmp_path):
-    with pytest.raises(FileNotFoundError, match="has no picture"):
+    with pytest.raises(FileNotFoundError, match="has no image"):
         find_photographs(tmp_path)
     with pytest.raises(FileNotFoundError, match="is no folder"):
         find_photographs(tmp_path / "nowhere")
     (tmp_path / "a_folder.jpg").mkdir()
-    with pytest.raises(FileNotFoundError, match="has no picture"):
+    with pytest.raises(FileNotFoundError, match="has no image"):
         find_photographs(tmp_path)
 
 
-@pytest.mark.parametrize("broken", [lambda content: content[: len(content) // 2], lambda content: b"no picture"])
+@pytest.mark.parametrize("broken", [lambda content: content[: len(content) // 2], lambda content: b"no image"])
 def test_a_photograph_that_cannot_be_read_is_named(broken, tmp_path):
     for name in ("a.jpg", "b.jpg"):
         a_photograph(tmp_path / name)

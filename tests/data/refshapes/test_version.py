@@ -1,4 +1,4 @@
-"""A set of version 2 stays as it is: what was measured on one is measured on the same pictures and expressions.
+"""A set of version 2 stays as it is: what was measured on one is measured on the same images and expressions.
 
 A change of what is drawn or said needs another VERSION and other records, which
 `python tests/data/refshapes/test_version.py` writes.
@@ -18,14 +18,14 @@ from plvl.data.refshapes.drawing import draw_scene
 from plvl.data.refshapes.refer_set import annotation_of
 
 RECORDS = Path(__file__).with_name(f"version_{VERSION}.json")
-PICTURES, DRAWN = 300, 40
+IMAGES, DRAWN = 300, 40
 SETS = {"plain": {}, "photographs": {"photographs": 3}, "hourglass": {"new_shape": "hourglass"}}
 
 
 def said_of(options) -> str:
     """A digest of scenes, of what is said about them, and of the first boxes."""
     digest = hashlib.sha256()
-    for index in range(PICTURES):
+    for index in range(IMAGES):
         referred = make_referred_scene(11, index, typo_rate=0.05, **options)
         digest.update(repr(referred).encode("utf-8"))
         if index < DRAWN:
@@ -35,15 +35,15 @@ def said_of(options) -> str:
 
 
 def seen_of(options, folder) -> list[list[int]]:
-    """Of each picture the brightness, 0 to 255, and the contrast of six patches: what no library's version changes."""
+    """Of each image the brightness, 0 to 255, and the contrast of six patches: what no library's version changes."""
     ramp = np.linspace(0, 255, 90 * 70 * 3).reshape(70, 90, 3)
     for number in range(3):
         Image.fromarray(np.roll(ramp, 40 * number, number % 2).astype(np.uint8)).save(folder / f"{number}.png")
     photographs = find_photographs(folder)[: options.get("photographs", 0)]
     seen = []
     for index in range(DRAWN):
-        picture = draw_scene(make_referred_scene(11, index, **options).scene, photographs).convert("L")
-        columns = np.array_split(np.asarray(picture, float), 3, axis=1)
+        image = draw_scene(make_referred_scene(11, index, **options).scene, photographs).convert("L")
+        columns = np.array_split(np.asarray(image, float), 3, axis=1)
         patches = [patch for column in columns for patch in np.array_split(column, 2)]
         seen.append([round(measure(patch)) for patch in patches for measure in (np.mean, np.std)])
     return seen

@@ -26,7 +26,7 @@ STAR, RING = Description(name="star"), Description(name="ring")
 
 @pytest.fixture(scope="module")
 def said():
-    """(scene, expression) of 300 pictures, without typing errors."""
+    """(scene, expression) of 300 images, without typing errors."""
     referred = [make_referred_scene(seed=11, index=index, typo_rate=0.0) for index in range(300)]
     return [(each.scene, e) for each in referred for _, expressions in each.references for e in expressions]
 

@@ -26,7 +26,7 @@ def small_measurement(monkeypatch):
         monkeypatch.setattr(module, "in_own_process", lambda function, *arguments: function(*arguments))
         monkeypatch.setattr(module, "GPU_BATCH", 2)
     monkeypatch.setattr(torch, "compile", lambda network, **modes: network)
-    return Namespace(device="cpu", threads=None, turns=1, model=None, random_model=None, pictures=None)
+    return Namespace(device="cpu", threads=None, turns=1, model=None, random_model=None, images=None)
 
 
 def test_the_growth_of_memory_is_that_of_tensors_over_that_of_tokens():
@@ -103,29 +103,27 @@ def test_a_missing_onnx_library_is_named(small_measurement, monkeypatch):
 
 def test_the_boxes_of_the_trained_and_of_the_random_model_are_figures_of_their_own(small_measurement, monkeypatch):
     monkeypatch.setattr(benchmark_model, "measure_on_cpu", lambda *_: ([], {}))
-    monkeypatch.setattr(
-        benchmark_model, "compare_boxes", lambda folder, pictures, _: (folder, f"{folder} on {pictures}")
-    )
-    small_measurement.model, small_measurement.random_model, small_measurement.pictures = "trained", "new", "pictures"
+    monkeypatch.setattr(benchmark_model, "compare_boxes", lambda folder, images, _: (folder, f"{folder} on {images}"))
+    small_measurement.model, small_measurement.random_model, small_measurement.images = "trained", "new", "images"
     numbers = benchmark_model.measure(small_measurement)
     assert numbers["figures"] == {"bfloat16_box_iou": "trained", "random_box_iou": "new"}
-    assert numbers["notes"] == ["trained on pictures", "new on pictures"]
+    assert numbers["notes"] == ["trained on images", "new on images"]
 
 
-@pytest.mark.parametrize("given", ["model", "random_model", "pictures"])
-def test_a_model_without_pictures_and_pictures_without_a_model_are_refused(small_measurement, given):
+@pytest.mark.parametrize("given", ["model", "random_model", "images"])
+def test_a_model_without_images_and_images_without_a_model_are_refused(small_measurement, given):
     setattr(small_measurement, given, "folder")
     with pytest.raises(SystemExit, match="goes together"):
         benchmark_model.measure(small_measurement)
 
 
 def test_boxes_of_bfloat16_are_near_those_of_float32(model_folder, mini_refer):
-    pictures = mini_refer["image_root"].parent
-    overlaps = box_agreement(model_folder, pictures, torch.device("cpu"))
+    images = mini_refer["image_root"].parent
+    overlaps = box_agreement(model_folder, images, torch.device("cpu"))
     assert len(overlaps) == 20
     assert all(0 <= overlap <= 1 for overlap in overlaps)
     assert 0.5 < sum(overlaps) / len(overlaps) < 1
-    mean, note = benchmark_model.compare_boxes(model_folder, pictures, torch.device("cpu"))
+    mean, note = benchmark_model.compare_boxes(model_folder, images, torch.device("cpu"))
     assert mean == sum(overlaps) / len(overlaps)
     assert f"mean {mean:.4f}" in note
 
@@ -166,7 +164,7 @@ def test_without_its_random_changes_the_plain_way_gives_the_batch_of_the_collato
     assert batch["labels"]["masks"].flatten(1).any(1).all()
 
 
-def test_the_plain_way_crops_and_mirrors_box_and_mask_with_the_picture(roots, processor, monkeypatch):
+def test_the_plain_way_crops_and_mirrors_box_and_mask_with_the_image(roots, processor, monkeypatch):
     monkeypatch.setattr(random, "random", lambda: 0.1)  # every change is made
     rows = list(unopened_rows("refshapes", "train", **roots)[0].take(10))
     labels = plain_data.plain_batch(rows, processor.tokenizer, size=224, text_length=40)["labels"]

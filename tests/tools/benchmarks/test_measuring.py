@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from benchmarks import measuring
+from benchmarks.benchmarked_models import BenchmarkedModel, plain_flops, random_inputs, random_labels
 from benchmarks.comparisons import compare, memory_ratio, speed, table
-from benchmarks.contestants import Contestant, plain_flops, random_inputs, random_labels
 from benchmarks.measuring import describe_machine, take_turns
 from benchmarks.peak_memory import held_memory, in_own_process, peak_memory, tensor_memory
 
@@ -110,7 +110,7 @@ def test_the_tensors_of_a_way_are_counted_while_they_live():
 
 
 def test_contestants_have_the_same_weights(config):
-    networks = [Contestant(plain=plain).network(config, CPU) for plain in (True, False)]
+    networks = [BenchmarkedModel(plain=plain).network(config, CPU) for plain in (True, False)]
     tables = [[*network.parameters()] for network in networks]
     assert sum(map(torch.numel, tables[0])) == sum(map(torch.numel, tables[1]))
     plain, plvl = networks
@@ -121,11 +121,11 @@ def test_contestants_have_the_same_weights(config):
 @pytest.mark.parametrize("plain", [True, False])
 def test_a_step_trains(config, plain, monkeypatch):
     inputs = random_inputs(config, 2, CPU) | {"labels": random_labels(config, 2, CPU)}
-    contestant = Contestant(plain=plain)
-    network = contestant.network(config, CPU)
+    model = BenchmarkedModel(plain=plain)
+    network = model.network(config, CPU)
     before = [parameter.detach().clone() for parameter in network.parameters()]
-    monkeypatch.setattr(Contestant, "network", lambda *_: network)
-    contestant.training_step(config, CPU)(**inputs)
+    monkeypatch.setattr(BenchmarkedModel, "network", lambda *_: network)
+    model.training_step(config, CPU)(**inputs)
     changed = [not torch.equal(*pair) for pair in zip(before, network.parameters(), strict=True)]
     assert all(changed)
 

@@ -1,6 +1,6 @@
 """What happens to a row that is not as it should be: it is righted, skipped and counted, or stops the run.
 
-Every loader's rows pass through `RowCheck` before anyone sees them, so each rule stands here once. What
+Every loader's rows pass through `SampleValidator` before anyone sees them, so each rule stands here once. What
 labels as a whole can get wrong (a pickle that would run code, a file cut in half, an unknown split) stops
 the run in the readers, which know the file.
 """
@@ -13,7 +13,8 @@ from numbers import Real
 
 import torch
 
-from plvl.data.pictures import PictureError, open_picture
+from plvl.configuration.earlier_names import DEFECTS
+from plvl.data.image_files import ImageFileError, open_image
 from plvl.processing.expression_words import is_text
 
 logger = logging.getLogger(__name__)
@@ -22,16 +23,16 @@ MAX_SKIPPED = 0.01
 
 # The defects that make a row be skipped; docs/data.md lists these and those that are righted or stop.
 SKIPPED = (
-    "annotation without a picture",
-    "picture missing",
-    "picture unreadable",
-    "picture too large",
-    "picture of another size",
+    "annotation without an image",
+    "image missing",
+    "image unreadable",
+    "image too large",
+    "image of another size",
     "expression empty",
     "expression unreadable",
     "box missing or not finite",
     "box empty",
-    "box outside the picture",
+    "box outside the image",
 )
 _COUNTED = ("seen", *SKIPPED)
 _READERS = 256  # slots for the main process and its DataLoader workers
@@ -41,7 +42,7 @@ class TooManySkippedError(RuntimeError):
     """More rows of a split were skipped than the run allows."""
 
 
-class RowDefect(Exception):
+class SampleDefect(Exception):
     """One of SKIPPED, with what was found."""
 
     def __init__(self, defect, detail):
@@ -49,7 +50,7 @@ class RowDefect(Exception):
         self.defect = defect
 
 
-class RowCheck:
+class SampleValidator:
     """Rights or skips rows, counts what it skips, and stops the run at more than `max_skipped` of a set.
 
     The counts lie in shared memory with a slot for each DataLoader worker and set, so that the
@@ -67,22 +68,22 @@ class RowCheck:
         self.warned_of_shares = False
         self.counts = torch.zeros(_READERS, len(sizes), len(_COUNTED), dtype=torch.int64).share_memory_()
 
-    def __call__(self, row, picture=None):
-        """The row with its picture opened (PIL, RGB, upright) and its box inside, or None to skip it.
+    def __call__(self, row, image=None):
+        """The row with its image opened (PIL, RGB, upright) and its box inside, or None to skip it.
 
         Args:
             row: as the labels have it.
-            picture: the row's picture where it is open already.
+            image: the row's image where it is open already.
         """
         # Parquet's rows keep the name of the set they were written from.
         name = row["dataset"] if row["dataset"] in self.sizes else "parquet"
         slot = self.counts[_reader_number(), list(self.sizes).index(name)]
         slot[0] += 1
         try:
-            checked = righted_row(row, picture)
+            checked = sanitize_sample(row, image)
             self._warn_of_shares(name, row)
             return checked
-        except RowDefect as error:
+        except SampleDefect as error:
             slot[_COUNTED.index(error.defect)] += 1
             self._warn_or_stop(name, row, error)
             return None
@@ -124,7 +125,8 @@ class RowCheck:
         """Count on from a `state_dict`."""
         self.counts.zero_()
         for number, name in enumerate(self.sizes):
-            self.counts[0, number] = torch.tensor([state[name][column] for column in _COUNTED])
+            counted = [state[name].get(column, state[name].get(DEFECTS.get(column), 0)) for column in _COUNTED]
+            self.counts[0, number] = torch.tensor(counted)
 
     def _warn_or_stop(self, name, row, error):
         counts = self.counts[:, list(self.sizes).index(name)].sum(dim=0)
@@ -157,29 +159,29 @@ def _reader_number():
     return 0 if worker is None else 1 + worker.id % (_READERS - 1)
 
 
-def righted_row(row, picture=None):
-    """The row with its picture open, its size filled in and its box cut to the picture.
+def sanitize_sample(row, image=None):
+    """The row with its image open, its size filled in and its box cut to the image.
 
     Raises:
-        RowDefect: the row must be skipped.
+        SampleDefect: the row must be skipped.
     """
     text = (row["text"] or "").strip()
     if not text:
-        raise RowDefect("expression empty", repr(row["text"]))
+        raise SampleDefect("expression empty", repr(row["text"]))
     if not is_text(text):
-        raise RowDefect("expression unreadable", f"{text!a} has half of a character")
+        raise SampleDefect("expression unreadable", f"{text!a} has half of a character")
     box = row["bbox"]
     if not _is_box(box):
-        raise RowDefect("box missing or not finite", f"[x, y, w, h] = {box}")
+        raise SampleDefect("box missing or not finite", f"[x, y, w, h] = {box}")
     box = [float(number) for number in box]
     if box[2] <= 0 or box[3] <= 0:
-        raise RowDefect("box empty", f"[x, y, w, h] = {box}")
+        raise SampleDefect("box empty", f"[x, y, w, h] = {box}")
     if row["image"] is None:
-        raise RowDefect("annotation without a picture", f"image {row['image_id']} is not in the labels")
+        raise SampleDefect("annotation without an image", f"image {row['image_id']} is not in the labels")
     try:
-        image = open_picture(row["image"], *labelled_size(row)) if picture is None else picture
-    except PictureError as error:
-        raise RowDefect(error.defect, str(error)) from error
+        image = open_image(row["image"], *labelled_size(row)) if image is None else image
+    except ImageFileError as error:
+        raise SampleDefect(error.defect, str(error)) from error
     box = _inside(box, image.width, image.height)
     return row | {"image": image, "text": text, "bbox": box, "height": image.height, "width": image.width}
 
@@ -199,7 +201,7 @@ def _inside(box, width, height):
     left, top = max(box[0], 0.0), max(box[1], 0.0)
     right, bottom = min(box[0] + box[2], width), min(box[1] + box[3], height)
     if right <= left or bottom <= top:
-        raise RowDefect("box outside the picture", f"[x, y, w, h] = {box}, the picture has {width} x {height}")
+        raise SampleDefect("box outside the image", f"[x, y, w, h] = {box}, the image has {width} x {height}")
     if [left, top] == box[:2] and right - left >= box[2] and bottom - top >= box[3]:
         return box
     return [left, top, right - left, bottom - top]

@@ -87,18 +87,18 @@ def test_referit_has_corners(roots):
 
 
 @pytest.mark.parametrize(
-    ("name", "picture", "box"),
+    ("name", "image", "box"),
     [
         ("unc", COCO.format(101), [4, 6, 10, 20]),
         ("gref_umd", COCO.format(101), [4, 6, 10, 20]),
         ("referit", "99.jpg", [4, 6, 14, 26]),
     ],
 )
-def test_a_masks_file_name_in_the_sources_place_leads_to_the_sets_own_folder(roots, name, picture, box):
-    entry = (picture, "225429.pth", box, "man on right", [("r1", ["man"])])
+def test_a_masks_file_name_in_the_sources_place_leads_to_the_sets_own_folder(roots, name, image, box):
+    entry = (image, "225429.pth", box, "man on right", [("r1", ["man"])])
     save(roots, name, "val", [entry], _use_new_zipfile_serialization=False)
     (row,) = load(roots, name, "val")
-    assert (row["bbox"], row["file_name"].rpartition("/")[2]) == ([4, 6, 10, 20], picture)
+    assert (row["bbox"], row["file_name"].rpartition("/")[2]) == ([4, 6, 10, 20], image)
 
 
 PHOTOS = Path(__file__).parents[2] / "../shared/photos"
@@ -112,11 +112,11 @@ def test_packs_as_they_are_in_the_field_are_read_whole(tmp_path, name, rows):
     stream, sources = unopened_rows(name, "val", tmp_path, PHOTOS / "packs")
     boxes = np.array([row["bbox"] for row in stream])
     assert len(boxes) == rows == sources[name].num_rows
-    # Corners taken for sizes would reach far beyond such pictures, or turn inside out.
+    # Corners taken for sizes would reach far beyond such images, or turn inside out.
     assert (boxes[:, 2:] > 0).all() and (boxes[:, :2] + boxes[:, 2:]).max() <= 641
 
 
-def test_the_source_of_a_mixed_pack_says_where_its_picture_is(roots):
+def test_the_source_of_a_mixed_pack_says_where_its_image_is(roots):
     entries = [
         (COCO.format(101), "coco", [4, 6, 10, 20], "the board", []),
         ("1001.jpg", "flickr", [4, 6, 10, 20], "a boy", []),

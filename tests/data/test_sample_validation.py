@@ -10,14 +10,14 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from plvl.data import load_grounding_dataset, refer
-from plvl.data.pictures import open_picture
-from plvl.data.row_rules import SKIPPED, RowCheck, RowDefect, TooManySkippedError, righted_row
+from plvl.data.image_files import open_image
 from plvl.data.row_streams import checked_stream, unopened_stream
+from plvl.data.sample_validation import SKIPPED, SampleDefect, SampleValidator, TooManySkippedError, sanitize_sample
 
 
 @pytest.fixture
 def row(tmp_path):
-    path = tmp_path / "picture.jpg"
+    path = tmp_path / "image.jpg"
     Image.new("RGB", (40, 30), "red").save(path)
     return {
         "image": {"path": str(path), "bytes": None},
@@ -32,7 +32,7 @@ def row(tmp_path):
         "category": None,
         "dataset": "refcoco",
         "split": "val",
-        "file_name": "picture.jpg",
+        "file_name": "image.jpg",
     }
 
 
@@ -41,19 +41,19 @@ def damage(row, defect, tmp_path):
     path = tmp_path / "damaged.png"
     noise = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
     Image.fromarray(noise).save(path)
-    if defect == "picture unreadable":
+    if defect == "image unreadable":
         path.write_bytes(path.read_bytes()[:-500])
     damages = {
-        "annotation without a picture": {"image": None, "height": None, "width": None, "file_name": None},
-        "picture missing": {"image": {"path": str(tmp_path / "nowhere.jpg"), "bytes": None}},
-        "picture unreadable": {"image": {"path": str(path), "bytes": None}},
-        "picture too large": {},
-        "picture of another size": {"height": 60, "width": 80},
+        "annotation without an image": {"image": None, "height": None, "width": None, "file_name": None},
+        "image missing": {"image": {"path": str(tmp_path / "nowhere.jpg"), "bytes": None}},
+        "image unreadable": {"image": {"path": str(path), "bytes": None}},
+        "image too large": {},
+        "image of another size": {"height": 60, "width": 80},
         "expression empty": {"text": "  "},
         "expression unreadable": {"text": "a cup \ud83d"},
         "box missing or not finite": {"bbox": [4.0, float("nan"), 10.0, 20.0]},
         "box empty": {"bbox": [4.0, 6.0, 0.0, 20.0]},
-        "box outside the picture": {"bbox": [50.0, 6.0, 10.0, 20.0]},
+        "box outside the image": {"bbox": [50.0, 6.0, 10.0, 20.0]},
     }
     return row | damages[defect]
 
@@ -72,12 +72,12 @@ def damage(row, defect, tmp_path):
     ],
 )
 def test_a_box_is_cut_at_each_edge_and_skipped_beyond_it(row, box, inside):
-    checked = RowCheck({"refcoco": 1000})(row | {"bbox": box})
+    checked = SampleValidator({"refcoco": 1000})(row | {"bbox": box})
     assert (checked and checked["bbox"]) == inside
 
 
 def test_boxes_as_shares_of_the_image_are_warned_of_once(row, caplog):
-    check = RowCheck({"refcoco": 1000})
+    check = SampleValidator({"refcoco": 1000})
     with caplog.at_level(logging.WARNING):
         check(row)
         assert "within one pixel" not in caplog.text
@@ -89,9 +89,9 @@ def test_boxes_as_shares_of_the_image_are_warned_of_once(row, caplog):
 
 @pytest.mark.parametrize("defect", SKIPPED)
 def test_each_defect_is_skipped_counted_and_warned_of(row, defect, tmp_path, monkeypatch, caplog):
-    if defect == "picture too large":
+    if defect == "image too large":
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    check = RowCheck({"refcoco": 1000})
+    check = SampleValidator({"refcoco": 1000})
     with caplog.at_level(logging.WARNING):
         assert check(damage(row, defect, tmp_path)) is None
     assert check.skipped == {defect: 1}
@@ -107,14 +107,14 @@ def test_each_defect_is_listed_in_the_documentation(defect):
 
 @pytest.mark.parametrize("box", [None, [1.0, 2.0, 3.0], [1.0, None, 3.0, 4.0], [1, 2, "3", 4]])
 def test_what_is_no_box_is_a_missing_one(row, box):
-    with pytest.raises(RowDefect, match="box missing"):
-        righted_row(row | {"bbox": box})
+    with pytest.raises(SampleDefect, match="box missing"):
+        sanitize_sample(row | {"bbox": box})
 
 
 def test_a_decompression_bomb_by_pillows_own_error_is_too_large(row, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(RowDefect, match="picture too large"):
-        righted_row(row)
+    with pytest.raises(SampleDefect, match="image too large"):
+        sanitize_sample(row)
 
 
 def test_a_truncated_jpeg_is_unreadable(row):
@@ -122,39 +122,39 @@ def test_a_truncated_jpeg_is_unreadable(row):
     noise = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
     Image.fromarray(noise).save(path)
     path.write_bytes(path.read_bytes()[:-300])
-    with pytest.raises(RowDefect, match="picture unreadable.*picture.jpg"):
-        righted_row(row)
+    with pytest.raises(SampleDefect, match="image unreadable.*image.jpg"):
+        sanitize_sample(row)
 
 
-def test_a_box_that_leaves_the_picture_is_cut_to_it(row):
-    righted = righted_row(row | {"bbox": [-5, 10, 20, 100]})
+def test_a_box_that_leaves_the_image_is_cut_to_it(row):
+    righted = sanitize_sample(row | {"bbox": [-5, 10, 20, 100]})
     assert righted["bbox"] == [0.0, 10.0, 15.0, 20.0]
-    assert righted_row(row)["bbox"] == [4.0, 6.0, 10.0, 20.0]
+    assert sanitize_sample(row)["bbox"] == [4.0, 6.0, 10.0, 20.0]
 
 
 def test_the_size_is_filled_in_where_the_labels_do_not_say(row):
-    righted = righted_row(row | {"height": None, "width": None})
+    righted = sanitize_sample(row | {"height": None, "width": None})
     assert (righted["height"], righted["width"]) == (30, 40)
 
 
 def test_white_space_around_an_expression_goes(row):
-    assert righted_row(row | {"text": " the board\n"})["text"] == "the board"
+    assert sanitize_sample(row | {"text": " the board\n"})["text"] == "the board"
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK", "P", "RGBA", "1", "LA"])
-def test_pictures_of_other_modes_become_rgb(tmp_path, mode):
-    path = tmp_path / ("picture.tif" if mode == "CMYK" else "picture.png")
+def test_images_of_other_modes_become_rgb(tmp_path, mode):
+    path = tmp_path / ("image.tif" if mode == "CMYK" else "image.png")
     Image.new("RGB", (8, 6), "white").convert(mode).save(path)
-    picture = open_picture({"path": str(path), "bytes": None})
-    assert picture.mode == "RGB"
-    assert np.asarray(picture).min() >= 250
+    image = open_image({"path": str(path), "bytes": None})
+    assert image.mode == "RGB"
+    assert np.asarray(image).min() >= 250
 
 
 def test_sixteen_bits_become_eight_by_their_upper_half(tmp_path):
-    path = tmp_path / "picture.png"
+    path = tmp_path / "image.png"
     Image.fromarray(np.array([[0, 255, 256, 32768, 65535]], dtype=np.uint16)).save(path)
-    picture = open_picture({"path": str(path), "bytes": None})
-    assert np.asarray(picture)[0, :, 0].tolist() == [0, 0, 1, 128, 255]
+    image = open_image({"path": str(path), "bytes": None})
+    assert np.asarray(image)[0, :, 0].tolist() == [0, 0, 1, 128, 255]
 
 
 def rotated_jpeg(path):
@@ -166,25 +166,25 @@ def rotated_jpeg(path):
     image.save(path, exif=exif, quality=95)
 
 
-def test_a_picture_with_an_exif_rotation_is_turned_upright(tmp_path):
-    path = tmp_path / "picture.jpg"
+def test_an_image_with_an_exif_rotation_is_turned_upright(tmp_path):
+    path = tmp_path / "image.jpg"
     rotated_jpeg(path)
     for labelled in [(None, None), (40, 30)]:
-        picture = open_picture({"path": str(path), "bytes": None}, *labelled)
-        assert picture.size == (30, 40)
-        red, _, blue = picture.getpixel((15, 2))
-        assert red > 200 and blue < 60, "the left edge of the stored picture is not on top"
+        image = open_image({"path": str(path), "bytes": None}, *labelled)
+        assert image.size == (30, 40)
+        red, _, blue = image.getpixel((15, 2))
+        assert red > 200 and blue < 60, "the left edge of the stored image is not on top"
 
 
-def test_a_picture_labelled_as_it_is_stored_is_not_turned(tmp_path):
-    path = tmp_path / "picture.jpg"
+def test_an_image_labelled_as_it_is_stored_is_not_turned(tmp_path):
+    path = tmp_path / "image.jpg"
     rotated_jpeg(path)
-    assert open_picture({"path": str(path), "bytes": None}, height=30, width=40).size == (40, 30)
+    assert open_image({"path": str(path), "bytes": None}, height=30, width=40).size == (40, 30)
 
 
 @pytest.mark.parametrize("streaming", [True, False])
-def test_streamed_and_cached_pictures_are_righted_alike(refer_set, streaming):
-    first, second = sorted(refer_set.pictures.iterdir())[4:]
+def test_streamed_and_cached_images_are_righted_alike(refer_set, streaming):
+    first, second = sorted(refer_set.image_folder.iterdir())[4:]
     rotated_jpeg(first)
     Image.fromarray(np.full((30, 40), 256 * 200, dtype=np.uint16)).save(second, format="PNG")
     dataset = load_grounding_dataset("refcoco", "val", streaming=streaming, **refer_set.roots)
@@ -222,18 +222,18 @@ def test_more_than_one_percent_stops_the_run_unless_told_otherwise(refer_set, st
 
 
 def test_the_workers_of_one_process_are_counted_together(refer_set):
-    for picture in sorted(refer_set.pictures.iterdir())[:2]:
-        picture.write_bytes(b"no picture")
+    for image in sorted(refer_set.image_folder.iterdir())[:2]:
+        image.write_bytes(b"no image")
     source = refer.open_split("refcoco", "train", **refer_set.roots)
-    check = RowCheck({"refcoco": source.num_rows}, max_skipped=0.5)
+    check = SampleValidator({"refcoco": source.num_rows}, max_skipped=0.5)
     stream = checked_stream(unopened_stream(source, "train"), check).select_columns(["text"])
     assert len(list(DataLoader(stream, batch_size=None, num_workers=2))) == 4
-    # Pictures 1 and 2, and so these rows, were given to different workers.
-    assert check.skipped == {"picture unreadable": 4}
+    # Images 1 and 2, and so these rows, were given to different workers.
+    assert check.skipped == {"image unreadable": 4}
 
 
 def test_a_small_set_is_not_lost_in_a_large_one(row):
-    check = RowCheck({"refcoco": 100, "visual_genome": 100_000})
+    check = SampleValidator({"refcoco": 100, "visual_genome": 100_000})
     empty = row | {"text": ""}
     assert [check(empty | {"dataset": "visual_genome"}) for _ in range(3)] == [None] * 3
     assert check(empty) is None
@@ -242,7 +242,7 @@ def test_a_small_set_is_not_lost_in_a_large_one(row):
 
 
 def test_rows_of_parquet_are_counted_together_whatever_set_they_were_written_from(row):
-    check = RowCheck({"parquet": 100, "refcoco": 10_000})
+    check = SampleValidator({"parquet": 100, "refcoco": 10_000})
     empty = row | {"text": ""}
     assert check(empty | {"dataset": "visual_genome"}) is check(empty) is None
     with pytest.raises(TooManySkippedError, match="2 of 2 rows read of parquet"):
@@ -250,7 +250,7 @@ def test_rows_of_parquet_are_counted_together_whatever_set_they_were_written_fro
 
 
 def test_counts_are_taken_up_again(row):
-    first, second = RowCheck({"refcoco": 200}), RowCheck({"refcoco": 200})
+    first, second = SampleValidator({"refcoco": 200}), SampleValidator({"refcoco": 200})
     for text in ("x", "", ""):
         first(row | {"text": text})
     second.load_state_dict(json.loads(json.dumps(first.state_dict())))
@@ -262,7 +262,7 @@ def test_counts_are_taken_up_again(row):
 @pytest.mark.parametrize("processes", [1, 2])
 def test_each_of_several_processes_is_judged_on_its_share(row, processes, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", str(processes))
-    check = RowCheck({"refcoco": 400})
+    check = SampleValidator({"refcoco": 400})
     empty = row | {"text": ""}
     allowed = 4 // processes
     assert [check(empty) for _ in range(allowed)] == [None] * allowed
@@ -270,7 +270,7 @@ def test_each_of_several_processes_is_judged_on_its_share(row, processes, monkey
         check(empty)
 
 
-def test_a_reference_whose_annotation_or_picture_is_not_in_the_labels_is_skipped(refer_set):
+def test_a_reference_whose_annotation_or_image_is_not_in_the_labels_is_skipped(refer_set):
     refer_set.references[4]["ann_id"] = 999
     refer_set.references[5]["image_id"] = 999
     refer_set.write()

@@ -1,4 +1,4 @@
-"""Opening a row's picture: RGB, upright, of the size its labels speak of, or an error that says why not."""
+"""Opening a row's image: RGB, upright, of the size its labels speak of, or an error that says why not."""
 
 import os
 import re
@@ -12,18 +12,18 @@ from plvl.processing.image_input import eight_bit, has_orientation, is_wide, lie
 _COCO_NAME = re.compile(r"COCO_(?:train|val|test)20\d\d_(\d{12})|(?:^|[/\\])(\d{12})\.\w+$")
 
 
-class PictureError(Exception):
-    """A picture that cannot be used; `defect` is one of plvl.data.row_rules.SKIPPED."""
+class ImageFileError(Exception):
+    """An image that cannot be used; `defect` is one of plvl.data.sample_validation.SKIPPED."""
 
     def __init__(self, defect, detail):
         super().__init__(detail)
         self.defect = defect
 
 
-def open_picture(source, height=None, width=None):
-    """Read a picture.
+def open_image(source, height=None, width=None):
+    """Read an image.
 
-    A picture with an EXIF rotation is turned upright, unless it is the picture as stored that has the size
+    An image with an EXIF rotation is turned upright, unless it is the image as stored that has the size
     the labels speak of. Greyscale, palette and CMYK become RGB; of 16 bits and of floats plvl.processing.image_input
     makes 8 bits.
 
@@ -35,45 +35,45 @@ def open_picture(source, height=None, width=None):
         PIL image, mode RGB.
 
     Raises:
-        PictureError: missing, unreadable (truncated or no picture), too large (a decompression bomb by
+        ImageFileError: missing, unreadable (truncated or no image), too large (a decompression bomb by
             Pillow's limit), or of another size than the labels say.
     """
     path = source.get("path")
     if source.get("bytes") is None and not os.path.isfile(path):
-        raise PictureError("picture missing", str(path))
+        raise ImageFileError("image missing", str(path))
     try:
-        with Image.open(path if source.get("bytes") is None else BytesIO(source["bytes"])) as image:
-            _refuse_bomb(image, path)
-            image.load()
-            picture = _upright(image, height, width)
-            picture = eight_bit(picture)
-            picture = picture if picture.mode == "RGB" else picture.convert("RGB")  # which would copy it
+        with Image.open(path if source.get("bytes") is None else BytesIO(source["bytes"])) as stored:
+            _refuse_bomb(stored, path)
+            stored.load()
+            image = _upright(stored, height, width)
+            image = eight_bit(image)
+            image = image if image.mode == "RGB" else image.convert("RGB")  # which would copy it
     except Image.DecompressionBombError as error:
-        raise PictureError("picture too large", f"{path}: {error}") from error
+        raise ImageFileError("image too large", f"{path}: {error}") from error
     # Pillow's readers raise these for files that are cut short or broken inside.
     except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise PictureError("picture unreadable", f"{path}: {error}") from error
-    if height is not None and picture.size != (width, height):
-        raise PictureError(
-            "picture of another size",
-            f"{path} has {picture.width} x {picture.height}, its labels say {width} x {height}",
+        raise ImageFileError("image unreadable", f"{path}: {error}") from error
+    if height is not None and image.size != (width, height):
+        raise ImageFileError(
+            "image of another size",
+            f"{path} has {image.width} x {image.height}, its labels say {width} x {height}",
         )
-    return picture
+    return image
 
 
-def needs_righting(source, picture):
-    """Whether a plain reader (the Image feature of datasets) would give something else than `picture`.
+def needs_conversion(source, image):
+    """Whether a plain reader (the Image feature of datasets) would give something else than `image`.
 
     Args:
-        source, picture: argument and result of `open_picture`.
+        source, image: argument and result of `open_image`.
     """
-    with Image.open(source["path"] if source.get("bytes") is None else BytesIO(source["bytes"])) as image:
-        turned_size = image.size[::-1] if lies_on_its_side(image) else image.size
-        return is_wide(image) or turned_size != picture.size
+    with Image.open(source["path"] if source.get("bytes") is None else BytesIO(source["bytes"])) as stored:
+        turned_size = stored.size[::-1] if lies_on_its_side(stored) else stored.size
+        return is_wide(stored) or turned_size != image.size
 
 
 def coco_number(file_name):
-    """The number of a COCO picture, the same in every year, from its name, path or URL; None for other pictures."""
+    """The number of a COCO image, the same in every year, from its name, path or URL; None for other images."""
     match = _COCO_NAME.search(file_name or "")
     return int(match[1] or match[2]) if match else None
 
@@ -81,8 +81,8 @@ def coco_number(file_name):
 def _refuse_bomb(image, path):
     """Pillow warns at its limit and refuses at twice that; here the limit is the limit."""
     if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
-        raise PictureError(
-            "picture too large",
+        raise ImageFileError(
+            "image too large",
             f"{path}: {image.width} x {image.height} pixels, the limit is {Image.MAX_IMAGE_PIXELS}",
         )
 

@@ -3,7 +3,7 @@
 from torch.optim import Optimizer
 
 
-class JointOptimizer(Optimizer):
+class CombinedOptimizer(Optimizer):
     """
     Several optimizers, each with parameters of its own, in the place of one: their groups one after another, a step
     of each. A schedule scales the learning rate of every group.
@@ -24,7 +24,7 @@ class JointOptimizer(Optimizer):
 
     def step(self, closure=None):
         if closure is not None:
-            raise ValueError("JointOptimizer takes no closure: it would be evaluated for each optimizer")
+            raise ValueError("CombinedOptimizer takes no closure: it would be evaluated for each optimizer")
         for optimizer in self.optimizers.values():
             optimizer.step()
 

@@ -19,7 +19,7 @@ LOSS_SCALE = 256.0
 
 
 @dataclass(frozen=True)
-class Contestant:
+class BenchmarkedModel:
     """
     Args:
         plain: the plain network, or this project's.
@@ -41,7 +41,7 @@ class Contestant:
         return ", ".join(parts)
 
     def network(self, config: PLVLConfig, device: torch.device) -> torch.nn.Module:
-        """With random weights, the same for every contestant."""
+        """With random weights, the same for every model."""
         torch.manual_seed(0)
         network = PLVLModel(copy.deepcopy(config))
         if self.plain:
@@ -91,10 +91,10 @@ class Contestant:
 
 def random_inputs(config: PLVLConfig, batch_size: int, device: torch.device, scale: int = 1) -> dict:
     """
-    Pictures of noise, and expressions of 3 to 12 tokens padded as the processor pads them.
+    Images of noise, and expressions of 3 to 12 tokens padded as the processor pads them.
 
     Args:
-        scale: how many times the configuration's side the pictures' sides are.
+        scale: how many times the configuration's side the images' sides are.
     """
     generator = torch.Generator().manual_seed(1)
     vision, text = config.vision_config, config.text_config
@@ -116,7 +116,7 @@ def plain_flops(config: PLVLConfig, batch_size: int, scale: int = 1, training: b
     """
     device = torch.device("meta")
     with device:
-        network = Contestant(plain=True).network(config, device).train(training)
+        network = BenchmarkedModel(plain=True).network(config, device).train(training)
     inputs = random_inputs(config, batch_size, device, scale)
     inputs.pop("attention_mask")  # makes no difference to the count, and its values cannot be read here
     with FlopCounterMode(display=False) as counter:
@@ -127,7 +127,7 @@ def plain_flops(config: PLVLConfig, batch_size: int, scale: int = 1, training: b
 
 
 def random_labels(config: PLVLConfig, batch_size: int, device: torch.device) -> dict:
-    """Boxes inside the picture and rectangles that fill them as masks."""
+    """Boxes inside the image and rectangles that fill them as masks."""
     generator = torch.Generator().manual_seed(2)
     side = config.vision_config.image_size
     sizes = 0.1 + 0.4 * torch.rand(batch_size, 2, generator=generator)

@@ -2,11 +2,11 @@ import pytest
 from datasets import IterableDataset
 
 from plvl.data.training_rows import TrainingRows
-from plvl.training.feed import FeedPosition, TrainingFeed, batches_in_epoch, row_name
+from plvl.training.resumable_batches import BatchesPosition, ResumableBatches, batches_in_epoch, row_name
 
 
 def feed(rows, batch_size=5, num_batches=2, process=0, num_processes=1, start=None):
-    return TrainingFeed(rows, batch_size, num_batches, process, num_processes, 0, seed=3, start=start)
+    return ResumableBatches(rows, batch_size, num_batches, process, num_processes, 0, seed=3, start=start)
 
 
 def numbers(batches):
@@ -16,7 +16,7 @@ def numbers(batches):
 def rows_with_every_third_defective(count=30):
     groups = [{"rows": [{"sent_id": number}]} for number in range(count)]
     stream = IterableDataset.from_generator(lambda: iter(groups))
-    return TrainingRows(stream, lambda row, picture: None if row["sent_id"] % 3 == 0 else row, count)
+    return TrainingRows(stream, lambda row, image: None if row["sent_id"] % 3 == 0 else row, count)
 
 
 def test_an_epoch_of_two_processes_has_each_row_once_and_the_next_another_order():
@@ -37,14 +37,14 @@ def test_batches_are_full_although_rows_are_defective():
     assert [batch.rows_read for batch in batches] == [8, 15, 23, 30]
 
 
-def test_rows_about_one_picture_come_together():
+def test_rows_about_one_image_come_together():
     groups = [{"rows": [{"sent_id": number}, {"sent_id": number + 1}]} for number in range(0, 12, 2)]
     stream = IterableDataset.from_generator(lambda: iter(groups))
-    rows = TrainingRows(stream, lambda row, picture: row | {"image": None}, 12, expressions_per_picture=2)
+    rows = TrainingRows(stream, lambda row, image: row | {"image": None}, 12, expressions_per_image=2)
     batches = list(feed(rows, batch_size=4))
     assert numbers(batches) == [[0, 1, 2, 3], [4, 5, 6, 7]]
     assert [batch.rows_read for batch in batches] == [2, 4]
-    again = list(feed(rows, batch_size=4, start=FeedPosition(0, 1, [2])))
+    again = list(feed(rows, batch_size=4, start=BatchesPosition(0, 1, [2])))
     assert again == [None, batches[1]]
     with pytest.raises(ValueError, match="a batch of 5 expressions in each process .* 2 expressions each"):
         feed(rows, batch_size=5)
@@ -58,15 +58,15 @@ def test_a_feed_goes_on_after_a_position_with_the_batch_that_comes_next():
     whole = list(feed(rows_with_every_third_defective(), num_batches=4))
     rows, opened = rows_with_every_third_defective(), []
     check = rows.check
-    rows.check = lambda row, picture: opened.append(row["sent_id"]) or check(row, picture)
-    again = list(feed(rows, num_batches=4, start=FeedPosition(0, 2, [15])))
+    rows.check = lambda row, image: opened.append(row["sent_id"]) or check(row, image)
+    again = list(feed(rows, num_batches=4, start=BatchesPosition(0, 2, [15])))
     assert again[:2] == [None, None]
     assert again[2:] == whole[2:]
     assert min(opened) == 15
 
 
 def test_a_position_in_another_epoch_says_nothing_about_this_one():
-    assert None not in list(feed(rows_with_every_third_defective(), start=FeedPosition(4, 2, [15])))
+    assert None not in list(feed(rows_with_every_third_defective(), start=BatchesPosition(4, 2, [15])))
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """How rows reach training: each process its own, in an order that a stopped run finds again.
 
 A batch depends on the seed, the epoch, the process and its number alone. So a run that starts again in mid-epoch
-passes over the rows it has seen without opening a picture, and goes on with the batch that would have come next.
+passes over the rows it has seen without opening an image, and goes on with the batch that would have come next.
 """
 
 import json
@@ -23,13 +23,13 @@ MOST_DEFECTIVE_GROUPS = 10_000
 
 
 @dataclass
-class FeedPosition:
+class BatchesPosition:
     """
     How far the rows of one process have been used.
 
     Args:
         epoch, batches: the epoch, and how many of its batches are used.
-        rows_read (`list[int]`): rows, or groups of rows about one picture, that each DataLoader worker has read for
+        rows_read (`list[int]`): rows, or groups of rows about one image, that each DataLoader worker has read for
             them, defective ones included.
     """
 
@@ -45,7 +45,7 @@ class FeedPosition:
         self.file(checkpoint, process).write_text(json.dumps(asdict(self)), encoding="utf-8")
 
     @classmethod
-    def load(cls, checkpoint, process: int) -> "FeedPosition":
+    def load(cls, checkpoint, process: int) -> "BatchesPosition":
         """
         Raises:
             ValueError: the checkpoint has no position of this process.
@@ -58,7 +58,7 @@ class FeedPosition:
 
 
 @dataclass
-class FeedBatch:
+class BatchOfRows:
     """Rows of one batch; `worker` has read `rows_read` rows or groups of the epoch up to its end."""
 
     rows: list[dict]
@@ -67,30 +67,30 @@ class FeedBatch:
     rows_read: int
 
 
-class TrainingFeed(torch.utils.data.IterableDataset):
+class ResumableBatches(torch.utils.data.IterableDataset):
     """
-    The batches of one process, `FeedBatch`es: the same number in every process, all of the full size.
+    The batches of one process, `BatchOfRows`es: the same number in every process, all of the full size.
 
     An epoch has as many as it takes to use the rows of the split once. A process whose share is a little smaller
     begins it again, and one whose share is larger leaves the rest for another epoch's order.
 
     Args:
         rows ([`TrainingRows`], or a sequence or dataset of rows): what to train on. Sequences are shuffled.
-        batch_size (`int`): rows of one process, as many about each picture as `rows` has in its groups.
+        batch_size (`int`): rows of one process, as many about each image as `rows` has in its groups.
         num_batches (`int`): in an epoch, of one process.
         process, num_processes (`int`): which share of the rows this is.
         num_workers (`int`): of the DataLoader that reads the feed.
         seed (`int`): of the order and of what is drawn at random in a batch.
-        start ([`FeedPosition`], *optional*): the batches up to it are passed over: `None` comes in their places.
+        start ([`BatchesPosition`], *optional*): the batches up to it are passed over: `None` comes in their places.
     """
 
     def __init__(self, rows, batch_size, num_batches, process, num_processes, num_workers, seed, start=None):
         self.rows = rows
-        self.expressions_per_picture = expressions_per_picture(rows)
-        if batch_size % self.expressions_per_picture:
+        self.expressions_per_image = expressions_per_image(rows)
+        if batch_size % self.expressions_per_image:
             raise ValueError(
-                f"a batch of {batch_size} expressions in each process cannot be about whole pictures with "
-                f"{self.expressions_per_picture} expressions each: change the batch size or expressions_per_picture"
+                f"a batch of {batch_size} expressions in each process cannot be about whole images with "
+                f"{self.expressions_per_image} expressions each: change the batch size or expressions_per_image"
             )
         self.batch_size, self.num_batches = batch_size, num_batches
         self.process, self.num_processes = process, num_processes
@@ -109,15 +109,15 @@ class TrainingFeed(torch.utils.data.IterableDataset):
     def set_epoch(self, epoch: int):
         self.epoch = epoch
 
-    def position_after(self, batch: FeedBatch, before: FeedPosition | None) -> FeedPosition:
+    def position_after(self, batch: BatchOfRows, before: BatchesPosition | None) -> BatchesPosition:
         """Where the run is when it has used `batch`, having been at `before`."""
         goes_on = before is not None and before.epoch == self.epoch
         rows_read = list(before.rows_read) if goes_on else [0] * max(self.num_workers, 1)
         rows_read[batch.worker] = batch.rows_read
         used = before.batches if goes_on else 0
-        return FeedPosition(self.epoch, used + 1, rows_read)
+        return BatchesPosition(self.epoch, used + 1, rows_read)
 
-    def __iter__(self) -> Iterator[FeedBatch | None]:
+    def __iter__(self) -> Iterator[BatchOfRows | None]:
         info = torch.utils.data.get_worker_info()
         worker, num_workers = (0, 1) if info is None else (info.id, info.num_workers)
         goes_on = self.start is not None and self.start.epoch == self.epoch
@@ -127,9 +127,9 @@ class TrainingFeed(torch.utils.data.IterableDataset):
             if batch < used:
                 yield None
                 continue
-            numbers, rows = zip(*islice(groups, self.batch_size // self.expressions_per_picture), strict=True)
+            numbers, rows = zip(*islice(groups, self.batch_size // self.expressions_per_image), strict=True)
             seed = crc32(f"{self.seed} {self.epoch} {self.process} {batch}".encode())
-            yield FeedBatch(list(chain.from_iterable(rows)), seed, worker, numbers[-1])
+            yield BatchOfRows(list(chain.from_iterable(rows)), seed, worker, numbers[-1])
 
     def _endless_groups(self, worker: int, num_workers: int, rows_read: int):
         """(groups read so far, rows) of the epoch, over and over; the first `rows_read` are not looked at."""
@@ -160,9 +160,9 @@ class TrainingFeed(torch.utils.data.IterableDataset):
         return lambda: order, lambda number: [self.rows[number]]
 
 
-def expressions_per_picture(rows) -> int:
-    """Rows about one picture that come together."""
-    return rows.expressions_per_picture if isinstance(rows, TrainingRows) else 1
+def expressions_per_image(rows) -> int:
+    """Rows about one image that come together."""
+    return rows.expressions_per_image if isinstance(rows, TrainingRows) else 1
 
 
 def number_of_rows(rows) -> int | None:
@@ -184,15 +184,16 @@ def most_workers(rows, num_processes: int, num_workers: int) -> int:
 
 
 @dataclass
-class FeedCollator:
+class SeededCollator:
     """
-    Makes `FeedBatch`es into batches for the network. What `collator` draws at random it draws from the batch's seed.
-    The batch also has `feed`, the [`FeedBatch`] without its rows, and `row_names`, which say what they were.
+    Makes `BatchOfRows`es into batches for the network. What `collator` draws at random it draws from the batch's seed.
+    The batch also has `batch_of_rows`, the [`BatchOfRows`] without its rows, and `row_names`, which say what they
+    were.
     """
 
     collator: Callable
 
-    def __call__(self, batch: FeedBatch | None) -> dict | None:
+    def __call__(self, batch: BatchOfRows | None) -> dict | None:
         if batch is None:
             return None
         states = random.getstate(), np.random.get_state(), torch.get_rng_state()
@@ -205,7 +206,7 @@ class FeedCollator:
             random.setstate(states[0])
             np.random.set_state(states[1])
             torch.set_rng_state(states[2])
-        return inputs | {"feed": replace(batch, rows=[]), "row_names": [row_name(row) for row in batch.rows]}
+        return inputs | {"batch_of_rows": replace(batch, rows=[]), "row_names": [row_name(row) for row in batch.rows]}
 
 
 def row_name(row: dict) -> str:

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from plvl.training.joint_optimizer import JointOptimizer
+from plvl.training.combined_optimizer import CombinedOptimizer
 
 
-def make(model: nn.Linear) -> JointOptimizer:
-    return JointOptimizer(
+def make(model: nn.Linear) -> CombinedOptimizer:
+    return CombinedOptimizer(
         matrices=torch.optim.Muon([model.weight], lr=0.1), others=torch.optim.AdamW([model.bias], lr=0.01)
     )
 

@@ -1,4 +1,4 @@
-"""Rows about one picture in groups of one size, and what becomes of them where rows are defective."""
+"""Rows about one image in groups of one size, and what becomes of them where rows are defective."""
 
 import json
 import shutil
@@ -6,19 +6,19 @@ import shutil
 import pytest
 from datasets.distributed import split_dataset_by_node
 
-from plvl.data.picture_groups import groups_of_picture
+from plvl.data.image_groups import groups_of_image
 from plvl.data.training_rows import load_training_rows
 
 
 @pytest.fixture
 def training_rows(refer_set):
-    """Loads the small set, whose picture 1 has five expressions in training and whose others have two."""
+    """Loads the small set, whose image 1 has five expressions in training and whose others have two."""
     refer_set.references[0]["sentences"] += [{"sent_id": number, "sent": f"board {number}"} for number in (91, 92, 93)]
     refer_set.write()
 
     def load(size, **how):
         how = {"shuffle_buffer": 0} | how
-        return load_training_rows("refcoco", "train", **refer_set.roots, expressions_per_picture=size, **how)
+        return load_training_rows("refcoco", "train", **refer_set.roots, expressions_per_image=size, **how)
 
     return load
 
@@ -36,11 +36,11 @@ def sentences(groups):
         (1, 3, [[0]]),
     ],
 )
-def test_each_row_is_in_one_group_with_rows_from_all_over_the_picture(count, size, groups):
-    assert groups_of_picture(list(range(count)), size) == groups
+def test_each_row_is_in_one_group_with_rows_from_all_over_the_image(count, size, groups):
+    assert groups_of_image(list(range(count)), size) == groups
 
 
-def test_a_group_is_about_one_picture(training_rows):
+def test_a_group_is_about_one_image(training_rows):
     groups = list(training_rows(2).stream)
     assert sentences(groups) == [[10, 92], [11, 93], [91], [20, 21], [30, 31], [40, 41]]
     assert all(len({row["image_id"] for row in group["rows"]}) == 1 for group in groups)
@@ -51,7 +51,7 @@ def test_a_pass_has_as_many_rows_as_are_counted_and_each_of_the_labels(training_
     opened = [row["sent_id"] for group in rows.stream for row in rows.open(group)]
     assert len(rows) == len(opened) == 12
     assert sorted(opened) == [10, 11, 20, 21, 30, 31, 40, 41, 91, 91, 92, 93]
-    assert "refcoco: 6 groups of 2 rows about one picture; 9 rows in 100 come again" in caplog.text
+    assert "refcoco: 6 groups of 2 rows about one image; 9 rows in 100 come again" in caplog.text
     assert rows.check.seen == 11
     assert len(training_rows(1)) == 11
 
@@ -59,9 +59,9 @@ def test_a_pass_has_as_many_rows_as_are_counted_and_each_of_the_labels(training_
 def test_of_two_sets_each_has_its_share_of_the_groups(refer_set, training_rows):
     labels = refer_set.roots["label_root"]
     shutil.copytree(labels / "refcoco", labels / "refcoco+")
-    rows = load_training_rows(["refcoco", "refcoco+"], "train", **refer_set.roots, expressions_per_picture=2)
+    rows = load_training_rows(["refcoco", "refcoco+"], "train", **refer_set.roots, expressions_per_image=2)
     names = [group["rows"][0]["dataset"] for group in rows.stream]
-    # Picture 1 is held back: it is in testA, too.
+    # Image 1 is held back: it is in testA, too.
     assert sorted(names) == ["refcoco"] * 3 + ["refcoco+"] * 3
     assert all(len({row["dataset"] for row in group["rows"]}) == 1 for group in rows.stream)
     assert len(rows) == 12
@@ -75,7 +75,7 @@ def test_groups_stay_together_however_they_are_shuffled_and_dealt_out(training_r
     assert sentences(shuffled) != in_order
 
 
-def test_the_picture_of_a_group_is_opened_once(training_rows):
+def test_the_image_of_a_group_is_opened_once(training_rows):
     rows = training_rows(2)
     first, second = rows.open(next(iter(rows.stream)))
     assert first["image"].size == (40, 30)
@@ -85,29 +85,29 @@ def test_the_picture_of_a_group_is_opened_once(training_rows):
 
 @pytest.fixture
 def own_rows(refer_set, tmp_path, monkeypatch):
-    """Loads lines of one's own about a picture, in groups of two."""
+    """Loads lines of one's own about an image, in groups of two."""
     monkeypatch.setattr("plvl.data.own_data.MAX_SHARDS", 1)
 
     def load(rows):
         (tmp_path / "own").mkdir()
         (tmp_path / "own/train.jsonl").write_text("\n".join(map(json.dumps, rows)))
-        how = {"expressions_per_picture": 2, "shuffle_buffer": 0, "max_skipped": 1.0}
-        return load_training_rows("jsonl", "train", refer_set.pictures, tmp_path / "own", **how)
+        how = {"expressions_per_image": 2, "shuffle_buffer": 0, "max_skipped": 1.0}
+        return load_training_rows("jsonl", "train", refer_set.image_folder, tmp_path / "own", **how)
 
     return load
 
 
-def test_a_row_that_gives_the_picture_another_size_is_in_no_group_with_others(own_rows):
-    picture = {"file_name": "COCO_train2014_000000000001.jpg", "height": 30, "width": 40}
-    rows = [picture | {"text": text, "bbox": [4, 6, 10, 20]} for text in ("the board", "a board", "white board")]
+def test_a_row_that_gives_the_image_another_size_is_in_no_group_with_others(own_rows):
+    image = {"file_name": "COCO_train2014_000000000001.jpg", "height": 30, "width": 40}
+    rows = [image | {"text": text, "bbox": [4, 6, 10, 20]} for text in ("the board", "a board", "white board")]
     rows[1]["height"] = 31
     rows = own_rows(rows)
     opened = [rows.open(group) for group in rows.stream]
     assert [group and group[0]["text"] for group in opened] == ["the board", None, "white board"]
-    assert rows.check.skipped == {"picture of another size": 1}
+    assert rows.check.skipped == {"image of another size": 1}
 
 
-def test_rows_of_ones_own_without_a_number_of_the_picture_are_grouped_by_its_file(own_rows):
+def test_rows_of_ones_own_without_a_number_of_the_image_are_grouped_by_its_file(own_rows):
     row = {"file_name": "COCO_train2014_000000000001.jpg", "bbox": [4, 6, 10, 20]}
     rows = own_rows([row | {"text": text} for text in ("the board", "a board")])
     assert [[row["text"] for row in group["rows"]] for group in rows.stream] == [["the board", "a board"]]
@@ -123,5 +123,5 @@ def test_in_place_of_a_defective_row_stands_another_of_its_group(training_rows):
 
 
 def test_a_group_of_nothing_is_refused(training_rows):
-    with pytest.raises(ValueError, match="expressions_per_picture must be 1 or more, got 0"):
+    with pytest.raises(ValueError, match="expressions_per_image must be 1 or more, got 0"):
         training_rows(0)

@@ -17,7 +17,9 @@ from plvl.modeling_plvl.position_plvl import position_scores, widen_key, widen_q
 SCORES_AT_ONCE = 32 * 2**20
 
 
-def attend_in_pieces(module: nn.Module, query, key, value, row_table, column_table, *, scaling: float) -> torch.Tensor:
+def chunked_attention(
+    module: nn.Module, query, key, value, row_table, column_table, *, scaling: float
+) -> torch.Tensor:
     """
     Attention with the relative positions of keys and queries, of a few samples or a few rows of one at a time.
 

@@ -6,11 +6,11 @@
     referit             (file, source, [x1, y1, x2, y2], phrase, attributes)
     all others          (file, source, [x, y, w, h], phrase, attributes)
 
-A source is coco, flickr or vg, the folder of the picture. Packs as they are in the field have the name of a mask's
-file there ("225429.pth"): with that, as with anything else, the picture lies in the set's own folder.
+A source is coco, flickr or vg, the folder of the image. Packs as they are in the field have the name of a mask's
+file there ("225429.pth"): with that, as with anything else, the image lies in the set's own folder.
 
 In the RefCOCO family the box's four numbers are followed by the polygons, in the same list or as the next
-member of the tuple. Packs do not tell the pictures' sizes; those come from the pictures.
+member of the tuple. Packs do not tell the images' sizes; those come from the images.
 """
 
 import os
@@ -23,14 +23,14 @@ from pathlib import Path
 
 import torch
 
-from plvl.data.pictures import coco_number
+from plvl.data.image_files import coco_number
 from plvl.data.row_streams import MAX_SHARDS, RowSource
 from plvl.data.safe_pickle import UnsafePickleError, read_label_pickle
 from plvl.data.schema import labelled_row
 from plvl.data.source_files import check_split, existing_folder
-from plvl.data.visual_genome import held_pictures, picture_name
+from plvl.data.visual_genome import held_images, image_name
 
-PACKS = ("unc", "unc+", "gref", "gref_umd", "referit", "flickr", "mixed_pretrain", "mixed_coco")
+PTH_SETS = ("unc", "unc+", "gref", "gref_umd", "referit", "flickr", "mixed_pretrain", "mixed_coco")
 IMAGE_FOLDERS = {
     "coco": "mscoco/images/train2014",
     "flickr": "flickr30k",
@@ -38,16 +38,16 @@ IMAGE_FOLDERS = {
     "referit": "referit/images",
 }
 _SOURCES = ("coco", "flickr", "vg")
-_OWN_FOLDERS = {"referit": "referit", "flickr": "flickr"}  # all other packs are about COCO's pictures
+_OWN_FOLDERS = {"referit": "referit", "flickr": "flickr"}  # all other packs are about COCO's images
 _CORNER_BOXES = ("referit", "flickr")
 
 
-def pack_file(name, split, label_root):
+def pth_file(name, split, label_root):
     """Where the pack of a split lies."""
     return Path(label_root) / name / f"{name}_{split}.pth"
 
 
-def pack_splits(name, label_root):
+def pth_splits(name, label_root):
     """The splits for which there is a pack."""
     return [file.stem.removeprefix(f"{name}_") for file in (Path(label_root) / name).glob(f"{name}_*.pth")]
 
@@ -55,12 +55,12 @@ def pack_splits(name, label_root):
 def open_split(name, split, image_root, label_root, hold_back=frozenset()):
     """One split of a pack as a `RowSource`; arguments and errors as in `plvl.data.refer.open_split`."""
     existing_folder(Path(label_root) / name, name)
-    check_split(split, pack_splits(name, label_root), f"the label pack {name}")
-    file = pack_file(name, split, label_root)
-    entries = read_pack(file)
+    check_split(split, pth_splits(name, label_root), f"the label pack {name}")
+    file = pth_file(name, split, label_root)
+    entries = read_pth(file)
     held_genome = frozenset()
     if any(_is_genome(entry) for entry in entries):
-        held_genome = held_pictures(label_root, hold_back)
+        held_genome = held_images(label_root, hold_back)
     held_back = sum(_is_held_back(entry, hold_back, held_genome) for entry in entries)
     num_shards = min(MAX_SHARDS, len(entries))
     where = {
@@ -77,7 +77,7 @@ def open_split(name, split, image_root, label_root, hold_back=frozenset()):
 
 def read_rows(shard, num_shards, name, split, file, image_root, hold_back, held_genome):
     """Yield the rows of the `shard`-th of `num_shards` stretches of a pack."""
-    entries = read_pack(file)
+    entries = read_pth(file)
     for number in range(len(entries) * shard // num_shards, len(entries) * (shard + 1) // num_shards):
         if not _is_held_back(entries[number], hold_back, held_genome):
             yield _row_of(entries[number], number, name, split, file, image_root)
@@ -94,12 +94,12 @@ def _is_held_back(entry, hold_back, held_genome):
 
 
 def _last_number(file_name):
-    """The last number in a picture's name, which COCO, Flickr, ReferIt and Visual Genome know it by, or None."""
+    """The last number in an image's name, which COCO, Flickr, ReferIt and Visual Genome know it by, or None."""
     numbers = re.findall(r"\d+", Path(file_name).stem)
     return int(numbers[-1]) if numbers else None
 
 
-def read_pack(file):
+def read_pth(file):
     """The list of tuples in a pack, read once per process until the file changes.
 
     Raises:
@@ -208,5 +208,5 @@ def _list_of_polygons(polygons):
 def _below_image_root(image_root, source, file_name):
     folder = IMAGE_FOLDERS[source]
     if source == "vg":
-        file_name = picture_name(os.path.join(image_root, folder), file_name)
+        file_name = image_name(os.path.join(image_root, folder), file_name)
     return f"{folder}/{file_name}"

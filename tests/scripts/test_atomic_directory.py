@@ -4,8 +4,14 @@ import os
 
 import pytest
 
+from plvl.scripts.atomic_directory import (
+    RECORD,
+    atomic_directory,
+    record_files,
+    require_new_folder,
+    require_own_folder,
+)
 from plvl.scripts.output_place import output_named, require_writable_folder
-from plvl.scripts.whole_folder import RECORD, record_files, require_new_folder, require_own_folder, whole_folder
 
 
 def contents(folder):
@@ -17,7 +23,7 @@ def contents(folder):
 
 
 def test_a_folder_gets_its_name_when_it_is_whole(tmp_path):
-    with whole_folder(tmp_path / "a" / "model") as folder:
+    with atomic_directory(tmp_path / "a" / "model") as folder:
         (folder / "config.json").write_text("{}")
         assert not (tmp_path / "a" / "model").exists()
     assert contents(tmp_path) == {"a/model/config.json": "{}"}
@@ -26,7 +32,7 @@ def test_a_folder_gets_its_name_when_it_is_whole(tmp_path):
 def test_a_folder_that_fails_is_gone_and_what_it_was_to_replace_stays(tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "old").write_text("old")
-    with pytest.raises(ValueError, match="no weights"), whole_folder(tmp_path / "model", replace=True) as folder:
+    with pytest.raises(ValueError, match="no weights"), atomic_directory(tmp_path / "model", replace=True) as folder:
         (folder / "new").write_text("new")
         raise ValueError("no weights")
     assert contents(tmp_path) == {"model/old": "old"}
@@ -35,9 +41,9 @@ def test_a_folder_that_fails_is_gone_and_what_it_was_to_replace_stays(tmp_path):
 def test_a_folder_is_replaced_only_where_it_is_asked_for(tmp_path):
     (tmp_path / "model" / "in").mkdir(parents=True)
     (tmp_path / "model" / "in" / "old").write_text("old")
-    with pytest.raises(FileExistsError, match="model is not an empty folder"), whole_folder(tmp_path / "model"):
+    with pytest.raises(FileExistsError, match="model is not an empty folder"), atomic_directory(tmp_path / "model"):
         raise AssertionError("the block was entered")
-    with whole_folder(tmp_path / "model", replace=True) as folder:
+    with atomic_directory(tmp_path / "model", replace=True) as folder:
         (folder / "new").write_text("new")
     assert contents(tmp_path) == {"model/new": "new"}
     assert [each.name for each in tmp_path.iterdir()] == ["model"]
@@ -54,7 +60,7 @@ def test_the_old_folder_comes_back_where_the_new_one_cannot_take_its_name(tmp_pa
         return rename(path, target)
 
     monkeypatch.setattr(type(tmp_path), "rename", fail)
-    with pytest.raises(OSError, match="the disk is gone"), whole_folder(tmp_path / "model", replace=True):
+    with pytest.raises(OSError, match="the disk is gone"), atomic_directory(tmp_path / "model", replace=True):
         pass
     assert contents(tmp_path) == {"model/old": "old"}
 
@@ -96,7 +102,7 @@ def test_a_place_that_is_none_is_named(tmp_path, monkeypatch):
 def test_an_error_of_writing_names_the_output_unless_it_names_a_file(tmp_path):
     with pytest.raises(OSError, match=r"^\[Errno 28\] No space left on device: 'out'$"), output_named("out"):
         raise OSError(28, "No space left on device")
-    with pytest.raises(FileNotFoundError, match=r"'picture\.jpg'$"), output_named("out"):
-        raise FileNotFoundError(2, "No such file or directory", "picture.jpg")
+    with pytest.raises(FileNotFoundError, match=r"'image\.jpg'$"), output_named("out"):
+        raise FileNotFoundError(2, "No such file or directory", "image.jpg")
     with pytest.raises(OSError, match="^it is gone$"), output_named("out"):
         raise OSError("it is gone")

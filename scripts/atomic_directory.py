@@ -51,7 +51,7 @@ def record_files(folder: Path):
 
 
 @contextmanager
-def whole_folder(output, replace: bool = False) -> Iterator[Path]:
+def atomic_directory(output, replace: bool = False) -> Iterator[Path]:
     """
     Gives a new folder, made beside `output`, that takes its name when the block ends, and is gone if the block fails.
 

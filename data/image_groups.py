@@ -1,19 +1,19 @@
-"""Rows about one picture, in groups of one size: what the picture alone decides is computed once for all of them."""
+"""Rows about one image, in groups of one size: what the image alone decides is computed once for all of them."""
 
 from itertools import cycle, groupby, islice
 
 from datasets import Features, IterableDataset
 
-from plvl.data.row_rules import labelled_size
 from plvl.data.row_streams import UNOPENED_FEATURES
+from plvl.data.sample_validation import labelled_size
 
 
 def grouped_stream(source, split, size):
     """
-    The rows of a `RowSource` as an `IterableDataset` of groups, {"rows": [row, ...]}, with pictures unopened.
+    The rows of a `RowSource` as an `IterableDataset` of groups, {"rows": [row, ...]}, with images unopened.
 
-    A group has `size` rows about one picture or, where these do not come out even, fewer. Rows are taken for one
-    picture's where they follow one another in the labels.
+    A group has `size` rows about one image or, where these do not come out even, fewer. Rows are taken for one
+    image's where they follow one another in the labels.
 
     Args:
         source: as for `plvl.data.row_streams.unopened_stream`.
@@ -32,21 +32,21 @@ def number_of_groups(source, size):
     return sum(1 for _ in _groups_of_shards(**source.reading, size=size))
 
 
-def groups_of_picture(rows, size):
-    """Deal the rows about a picture into as few groups as there can be, each with rows from the whole list."""
+def groups_of_image(rows, size):
+    """Deal the rows about an image into as few groups as there can be, each with rows from the whole list."""
     num_groups = -(-len(rows) // size)
     return [rows[first::num_groups] for first in range(num_groups)]
 
 
 def open_group(rows, size, check):
     """
-    Open the picture of a group once, and make its rows `size` in number: some come again in place of rows that are
+    Open the image of a group once, and make its rows `size` in number: some come again in place of rows that are
     defective or were not there.
 
     Args:
-        rows: of one picture, unopened.
+        rows: of one image, unopened.
         size: number of rows wanted.
-        check: `plvl.data.row_rules.RowCheck`.
+        check: `plvl.data.sample_validation.SampleValidator`.
 
     Returns:
         The rows, or None where all are defective.
@@ -61,10 +61,10 @@ def open_group(rows, size, check):
 
 def _groups_of_shards(shards, read_rows, where, size):
     for shard in shards:
-        for _, rows in groupby(read_rows(shard, **where), key=_picture_of):
-            yield from ({"rows": group} for group in groups_of_picture(list(rows), size))
+        for _, rows in groupby(read_rows(shard, **where), key=_image_of):
+            yield from ({"rows": group} for group in groups_of_image(list(rows), size))
 
 
-def _picture_of(row):
-    # Of two rows that give a picture different sizes one is wrong: each must be held against the picture.
+def _image_of(row):
+    # Of two rows that give an image different sizes one is wrong: each must be held against the image.
     return row["dataset"], row["file_name"], labelled_size(row)

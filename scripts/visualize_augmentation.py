@@ -1,7 +1,7 @@
 """Draws what the training transform does to a dataset's samples, step by step, with box and mask.
 
-python scripts/show_data.py --dataset refcoco --image_root image_data --label_root mask_data --split train \\
-    --num_samples 4 --output sheet.png
+python scripts/visualize_augmentation.py --dataset refcoco --image_root image_data --label_root mask_data \\
+    --split train --num_samples 4 --output sheet.png
 """
 
 import argparse
@@ -11,12 +11,12 @@ from PIL import Image
 from torchvision.transforms.v2 import functional as tvF
 
 from plvl.data import load_grounding_dataset
-from plvl.data.collator import picture_sample
-from plvl.data.row_rules import MAX_SKIPPED
+from plvl.data.collator import image_sample
+from plvl.data.sample_validation import MAX_SKIPPED
 from plvl.processing.augmentation import training_augmentation
 from plvl.processing.drawing import TRUE_COLOUR, contact_sheet, draw_grounding
 from plvl.scripts.program import ArgumentParser, run_as_program
-from plvl.training.gallery import one_row_per_picture
+from plvl.training.gallery import one_row_per_image
 
 
 def main(argv=None):
@@ -38,8 +38,8 @@ def main(argv=None):
     )
 
     tiles = []
-    for row in one_row_per_picture(dataset, arguments.num_samples):
-        tiles += sample_tiles(picture_sample([row]), augmentation.transforms)
+    for row in one_row_per_image(dataset, arguments.num_samples):
+        tiles += sample_tiles(image_sample([row]), augmentation.transforms)
     contact_sheet(tiles, columns=1 + len(augmentation.transforms)).save(arguments.output)
     print(f"drawn: {arguments.output}, a sample on each line; left as it is, then after each step")
     for step in augmentation.transforms:
@@ -58,29 +58,29 @@ def sample_tiles(sample, steps) -> list[Image.Image]:
 
 def draw_sample(sample, title: str) -> Image.Image:
     image = tvF.to_pil_image(sample.image)
-    (referent,), (mask,) = sample.referents, sample.draw_masks()
-    answer = {"colour": TRUE_COLOUR, "box": referent.box, "mask": mask}
-    return draw_grounding(image, f"{title} ({image.width} x {image.height}): {referent.text}", [answer])
+    (target,), (mask,) = sample.targets, sample.draw_masks()
+    answer = {"colour": TRUE_COLOUR, "box": target.box, "mask": mask}
+    return draw_grounding(image, f"{title} ({image.width} x {image.height}): {target.text}", [answer])
 
 
 def parse(argv):
     parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", required=True, help="name of the dataset, see docs/data.md")
-    parser.add_argument("--image_root", help="folder of the pictures")
+    parser.add_argument("--image_root", help="folder of the images")
     parser.add_argument("--label_root", required=True, help="folder of the labels")
     parser.add_argument("--split", default="train", help="the split (default: train)")
     parser.add_argument("--split_by", help="who split a REFER set (unc, umd, google)")
-    parser.add_argument("--num_samples", type=int, default=4, help="samples, each of another picture (default: 4)")
+    parser.add_argument("--num_samples", type=int, default=4, help="samples, each of another image (default: 4)")
     parser.add_argument("--output", default="sheet.png", help="where the sheet goes (default: sheet.png)")
     parser.add_argument("--size", type=int, default=448, help="side of the network's square (default: 448)")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other samples and draws (default: 0)")
     parser.add_argument("--shuffle_buffer", type=int, default=1000, help="rows to draw from; 0: the first ones")
     parser.add_argument("--max_skipped", type=float, default=MAX_SKIPPED, help="share of bad rows to put up with")
     switch = {"action": argparse.BooleanOptionalAction}
-    parser.add_argument("--aug_crop", default=True, **switch, help="cut every other picture to a part")
-    parser.add_argument("--aug_scale", default=True, **switch, help="draw the size pictures are resized to")
+    parser.add_argument("--aug_crop", default=True, **switch, help="cut every other image to a part")
+    parser.add_argument("--aug_scale", default=True, **switch, help="draw the size images are resized to")
     parser.add_argument("--aug_color", default=True, **switch, help="change brightness, contrast and saturation")
-    parser.add_argument("--aug_blur", default=False, **switch, help="blur every other picture")
+    parser.add_argument("--aug_blur", default=False, **switch, help="blur every other image")
     return parser.parse_args(argv)
 
 

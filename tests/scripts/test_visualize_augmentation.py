@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from plvl.data.refshapes import write_refshapes
-from plvl.scripts import show_data
+from plvl.scripts import visualize_augmentation
 
 
 @pytest.fixture
@@ -18,13 +18,15 @@ def roots(tmp_path):
 
 def test_a_sheet_has_a_line_for_each_sample_and_a_column_for_each_step(roots, tmp_path, capsys):
     output = tmp_path / "sheet.png"
-    show_data.main(["--dataset", "refshapes", *roots, "--num_samples", "2", "--output", str(output)])
+    visualize_augmentation.main(["--dataset", "refshapes", *roots, "--num_samples", "2", "--output", str(output)])
     sheet = Image.open(output)
     assert sheet.width == 6 * 320
     assert sheet.height > 2 * 300
     told = capsys.readouterr().out
     for step in ("RandomCrop", "RandomLongSide", "RandomColors", "RandomMirror", "Stretch"):
         assert f"{step}(" in told
-    show_data.main(["--dataset", "refshapes", *roots, "--num_samples", "1", "--aug_blur", "--output", str(output)])
+    visualize_augmentation.main(
+        ["--dataset", "refshapes", *roots, "--num_samples", "1", "--aug_blur", "--output", str(output)]
+    )
     assert Image.open(output).width == 7 * 320
     assert "RandomBlur" in capsys.readouterr().out

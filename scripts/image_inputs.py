@@ -42,16 +42,16 @@ def split_words(words: list[str]) -> tuple[list[str], list[str]]:
     return images, expressions
 
 
-def find_all_pictures(names: list[str]) -> tuple[bool, list[str | Path], list[str]]:
+def find_all_images(names: list[str]) -> tuple[bool, list[str | Path], list[str]]:
     """
     Whether several images are meant; the images of all names, each once; and what of folders is left out, and why.
 
     Raises:
-        ValueError: see `find_pictures`.
+        ValueError: see `find_images`.
     """
     several, images, left_out = len(names) > 1, [], []
     for name in names:
-        is_several, found = find_pictures(name)
+        is_several, found = find_images(name)
         several |= is_several
         images += found
         if not is_url(name) and Path(name).is_dir():
@@ -59,7 +59,7 @@ def find_all_pictures(names: list[str]) -> tuple[bool, list[str | Path], list[st
     return several, list(dict.fromkeys(images)), left_out
 
 
-def find_pictures(name: str) -> tuple[bool, list[str | Path]]:
+def find_images(name: str) -> tuple[bool, list[str | Path]]:
     """
     Whether `name` stands for several images, and these: a file, a URL, those that a pattern matches, or a folder's
     image files, sorted.
@@ -87,11 +87,11 @@ def find_pictures(name: str) -> tuple[bool, list[str | Path]]:
         [Path(match) for match in sorted(glob.glob(name)) if Path(match).is_file()] if glob.has_magic(name) else []
     )
     if not matches:
-        raise ValueError(f"picture missing: {name}")
+        raise ValueError(f"image missing: {name}")
     return True, matches
 
 
-def read_picture(picture: str | Path) -> Image.Image:
+def read_named_image(image: str | Path) -> Image.Image:
     """
     The image, RGB and upright.
 
@@ -100,10 +100,10 @@ def read_picture(picture: str | Path) -> Image.Image:
     """
     from plvl.processing.image_input import read_image
 
-    return read_image(picture).convert("RGB")
+    return read_image(image).convert("RGB")
 
 
-def drawing_paths(pictures: list, output: str, is_folder: bool) -> list[Path]:
+def drawing_paths(images: list, output: str, is_folder: bool) -> list[Path]:
     """
     The file of each image's drawing: `output`, or for several images a PNG of the image's name in that folder.
 
@@ -120,7 +120,7 @@ def drawing_paths(pictures: list, output: str, is_folder: bool) -> list[Path]:
     else:
         if output.exists() and not output.is_dir():
             raise ValueError(f"--output {output} is a file; for several images name a folder")
-        paths = [Path(picture) for picture in pictures]
+        paths = [Path(image) for image in images]
         stems = {path.stem for path in paths}
         names = [path.stem if len(stems) == len(paths) else path.name for path in paths]
         if len(set(names)) < len(names):
@@ -129,7 +129,7 @@ def drawing_paths(pictures: list, output: str, is_folder: bool) -> list[Path]:
     there = next(folder for folder in (drawings[0].parent, *drawings[0].absolute().parents) if folder.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
         raise ValueError(f"--output {output}: nothing can be written in {there}")
-    originals = {Path(picture).resolve() for picture in pictures if not is_url(str(picture))}
+    originals = {Path(image).resolve() for image in images if not is_url(str(image))}
     for drawing in drawings:
         if drawing.resolve() in originals:
             raise ValueError(f"--output {output}: the drawing would take the place of the image {drawing}")

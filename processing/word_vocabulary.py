@@ -10,7 +10,7 @@ from transformers import BertTokenizer
 SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
-def learn_wordpiece(expressions: Iterable[str], vocab_size: int = 8192) -> BertTokenizer:
+def build_word_vocabulary(expressions: Iterable[str], vocab_size: int = 8192) -> BertTokenizer:
     """
     A lower-cased WordPiece vocabulary: the characters seen, whole and as pieces, then the most frequent words. A word
     that is not in it is spelled out. The same expressions give the same vocabulary.

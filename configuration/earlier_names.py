@@ -1,0 +1,41 @@
+"""How earlier versions called what users' files name: such names keep working, and this is the one list of them."""
+
+# Keys of recipes and of what is stored beside checkpoints, and flags.
+ARGUMENTS = {"expressions_per_picture": "expressions_per_image"}
+
+# What is counted of skipped rows, in the manifests of Parquet sets.
+DEFECTS = {
+    "annotation without an image": "annotation without a picture",
+    "image missing": "picture missing",
+    "image unreadable": "picture unreadable",
+    "image too large": "picture too large",
+    "image of another size": "picture of another size",
+    "box outside the image": "box outside the picture",
+}
+
+# Modules, each with the names in it that are others now.
+MODULES = {
+    "plvl.data.pictures": ("plvl.data.image_files", {"open_picture": "open_image", "PictureError": "ImageFileError"}),
+    "plvl.data.row_rules": (
+        "plvl.data.sample_validation",
+        {"RowCheck": "SampleValidator", "righted_row": "sanitize_sample", "RowDefect": "SampleDefect"},
+    ),
+    "plvl.processing.wordpiece": ("plvl.processing.word_vocabulary", {"learn_wordpiece": "build_word_vocabulary"}),
+    "plvl.training.joint_optimizer": (
+        "plvl.training.combined_optimizer",
+        {"JointOptimizer": "CombinedOptimizer"},
+    ),
+    "plvl.scripts.named_pictures": (
+        "plvl.scripts.image_inputs",
+        {
+            "find_pictures": "find_images",
+            "find_all_pictures": "find_all_images",
+            "read_picture": "read_named_image",
+        },
+    ),
+}
+
+
+def current_arguments(named: dict) -> dict:
+    """A mapping by arguments' names, which may be those of an earlier version, by today's."""
+    return {ARGUMENTS.get(name, name): value for name, value in named.items()}
