@@ -62,7 +62,7 @@ def open_split(name, split, image_root, label_root, hold_back=frozenset()):
     if any(_is_genome(entry) for entry in entries):
         held_genome = held_images(label_root, hold_back)
     held_back = sum(_is_held_back(entry, hold_back, held_genome) for entry in entries)
-    num_shards = min(MAX_SHARDS, len(entries))
+    num_shards = min(MAX_SHARDS, len(_image_starts(file)))
     where = {
         "num_shards": num_shards,
         "name": name,
@@ -77,10 +77,22 @@ def open_split(name, split, image_root, label_root, hold_back=frozenset()):
 
 def read_rows(shard, num_shards, name, split, file, image_root, hold_back, held_genome):
     """Yield the rows of the `shard`-th of `num_shards` stretches of a pack."""
-    entries = read_pth(file)
-    for number in range(len(entries) * shard // num_shards, len(entries) * (shard + 1) // num_shards):
+    entries, starts = read_pth(file), _image_starts(file)
+    first, last = (len(starts) * number // num_shards for number in (shard, shard + 1))
+    for number in range(starts[first], starts[last] if last < len(starts) else len(entries)):
         if not _is_held_back(entries[number], hold_back, held_genome):
             yield _row_of(entries[number], number, name, split, file, image_root)
+
+
+def _image_starts(file):
+    """The numbers of the entries with which those about another image begin."""
+    return _starts(str(file), os.stat(file).st_mtime_ns)
+
+
+@lru_cache(maxsize=2)
+def _starts(file, _time):
+    names = [entry[0] for entry in read_pth(file)]
+    return [number for number, name in enumerate(names) if not number or name != names[number - 1]]
 
 
 def _is_genome(entry):

@@ -9,6 +9,7 @@
 JSON Lines stream at any size; a COCO-style file is held as an index.
 """
 
+import logging
 import os
 from collections import defaultdict
 from functools import lru_cache
@@ -29,6 +30,10 @@ from plvl.data.source_files import (
     read_json,
 )
 
+logger = logging.getLogger(__name__)
+
+# About one image more lines than these may be read by different workers.
+MOST_LINES_TOGETHER = 100
 _ROW = {"file_name": str | NoneType, "text": str | NoneType, "bbox": list | NoneType}
 _MORE = {
     "image_id": Integral,
@@ -67,6 +72,9 @@ def open_split(name, split, image_root, label_root, hold_back=frozenset()):
             held_back += texts
         else:
             num_rows += texts
+    silent = sum(not _texts(annotation) for annotations in index["annotations_by_image"] for annotation in annotations)
+    if silent:
+        logger.warning("%s: %d annotations have an empty list as text, and so no rows", coco_file, silent)
     num_shards = min(MAX_SHARDS, len(index["annotations_by_image"]))
     where |= {"file": str(coco_file), "num_shards": num_shards}
     return RowSource(read_annotations, list(range(num_shards)), where, num_rows, held_back, (coco_file,))
@@ -85,7 +93,7 @@ def read_lines(shard, name, split, file, image_root, hold_back):
                 where = f"{file}, line {line_number + 1}"
                 entry = _entry_of_line(line, where)
                 if coco_number(entry["file_name"]) not in hold_back:
-                    yield _row_of(entry, line_number, name, split, where, image_root)
+                    yield _row_of(entry, line_number + 1, name, split, where, image_root)
             line_number += 1
 
 
@@ -157,17 +165,22 @@ def _texts(annotation):
 
 
 def _split_lines(file, hold_back):
-    """Cut a file into stretches of whole lines; also how many rows they have and how many are held back."""
+    """Cut a file into stretches of whole lines, between images; also how many rows they have and how many are held
+    back."""
     size = os.path.getsize(file)
     length = max(size // MAX_SHARDS, 1)
-    cuts, num_lines, num_rows, held_back = [(0, 0)], 0, 0, 0
+    cuts, num_lines, num_rows, held_back, before = [(0, 0)], 0, 0, 0, b""
     with open(file, "rb") as lines:
         for line in lines:
-            if lines.tell() - cuts[-1][0] - len(line) >= length:
-                cuts.append((lines.tell() - len(line), num_lines))
+            start = lines.tell() - len(line)
+            is_due = before and start - cuts[-1][0] >= length and not line.isspace()
+            is_long = num_lines - cuts[-1][1] >= MOST_LINES_TOGETHER
+            if is_due and (is_long or _is_another_image(before, line, file, num_lines)):
+                cuts.append((start, num_lines))
             num_lines += 1
             if line.isspace():
                 continue
+            before = line
             if hold_back and coco_number(_entry_of_line(line, f"{file}, line {num_lines}")["file_name"]) in hold_back:
                 held_back += 1
             else:
@@ -175,6 +188,15 @@ def _split_lines(file, hold_back):
     ends = [start for start, _ in cuts[1:]] + [size]
     shards = [(start, end, number) for (start, number), end in zip(cuts, ends, strict=True)]
     return (shards if num_rows else []), num_rows, held_back
+
+
+def _is_another_image(before, line, file, num_lines):
+    """Rows about one image that follow one another are read together."""
+    names = [
+        _entry_of_line(each, f"{file}, line {number}")["file_name"]
+        for each, number in ((before, num_lines), (line, num_lines + 1))
+    ]
+    return names[0] != names[1]
 
 
 def _entry_of_line(line, where):

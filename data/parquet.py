@@ -133,7 +133,10 @@ def write_parquet(rows, check, folder, split, origin, shard_megabytes=256):
     if manifest_file.is_file():
         manifest = _read_manifest(str(manifest_file))
         if manifest["origin"] != origin:
-            raise ValueError(f"{manifest_file} was written from {manifest['origin']}, not from {origin}")
+            raise ValueError(
+                f"{manifest_file} was written from {manifest['origin']}, not from {origin}: remove it and the split's "
+                "shards to write them anew, or name another folder"
+            )
         _check_shards(folder, manifest)
         check.load_state_dict(manifest["checked"])
     if manifest["complete"]:

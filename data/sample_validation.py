@@ -132,7 +132,8 @@ class SampleValidator:
         counts = self.counts[:, list(self.sizes).index(name)].sum(dim=0)
         seen, by_defect = int(counts[0]), _by_defect(counts)
         skipped = sum(by_defect.values())
-        where = f"{row['dataset']} {row['split']}, expression {row['sent_id']} ({row['file_name']})"
+        named = f"reference {row['ref_id']}, expression {row['sent_id']} ({row['file_name']})"
+        where = f"{row['dataset']} {row['split']}, {named}"
         if skipped > self._allowed(seen, self.sizes[name]):
             raise TooManySkippedError(
                 f"{skipped} of {seen} rows read of {name} were skipped, more than {self.max_skipped:.1%} of the "

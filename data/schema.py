@@ -13,12 +13,16 @@ A row is one expression about one object in one image. As it leaves a dataset it
                   images (in an authors' pack below image_root)
 """
 
+import logging
+from itertools import count
 from numbers import Integral, Real
 
 from datasets import Features, Image, List, Value
 
 from plvl.data.masks import encode_segmentation
 from plvl.processing.expression_words import is_text
+
+logger = logging.getLogger(__name__)
 
 # A missing mask is None for the whole struct. Streamed rows pass through the features without Arrow and
 # keep None; in Arrow and Parquet it is a null struct, which datasets 5.0 and 5.2 give back as None too.
@@ -47,6 +51,9 @@ ROW_FEATURES = Features(
     }
 )
 
+_WARNED_OF = 5
+_boxes_that_are_none = count()  # in this process
+
 _LARGEST_SIDE = 2**31 - 1
 _LARGEST_NUMBER = 2**63 - 1
 
@@ -70,8 +77,8 @@ def labelled_row(
 ):
     """A row of what labels say, with its image unopened; every reader's rows are made here.
 
-    Numbers may be written as text. A box that is not four numbers becomes None: such a row is skipped and counted, as
-    one whose expression is missing (plvl.data.sample_validation).
+    Numbers may be written as text. A box that is not four numbers becomes None, of which the first are warned of: such
+    a row is skipped and counted, as one whose expression is missing (plvl.data.sample_validation).
 
     Args:
         where: the label file and the place in it, for the errors.
@@ -97,10 +104,13 @@ def labelled_row(
     for name, value in (("file_name", file_name), ("category", category)):
         if value is not None and not is_text(value):
             raise ValueError(f"{where}: {name} is {str(value)[:100]!a}, no text")
+    box = _four_numbers(bbox)
+    if box is None and bbox is not None and next(_boxes_that_are_none) < _WARNED_OF:
+        logger.warning("%s: the box is %s, and not four numbers x, y, width, height", where, str(bbox)[:100])
     return {
         "image": None if path is None else {"path": path, "bytes": None},
         "text": text if isinstance(text, str) else None,
-        "bbox": _four_numbers(bbox),
+        "bbox": box,
         "segmentation": mask,
         "height": height,
         "width": width,

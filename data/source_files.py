@@ -76,7 +76,13 @@ def check_entry(entry, form, where):
         if key not in entry:
             raise ValueError(f"{where}: {key!r} is missing")
         if not isinstance(entry[key], kind):
-            raise ValueError(f"{where}: {key!r} is {str(entry[key])[:100]!r}, of another type than expected")
+            raise ValueError(f"{where}: {key!r} is {entry[key]!r:.100}, {_type_names(kind)} is expected")
+
+
+def _type_names(kind):
+    names = {"Integral": "a whole number", "Real": "a number", "str": "text", "list": "a list", "dict": "an object"}
+    kinds = [each for each in getattr(kind, "__args__", (kind,)) if each.__name__ != "NoneType"]
+    return " or ".join(names.get(each.__name__, each.__name__) for each in kinds)
 
 
 def read_json(path, object_hook=None):

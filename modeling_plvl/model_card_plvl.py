@@ -32,6 +32,8 @@ PLACEHOLDER = (
 
 PAPER = "https://arxiv.org/abs/2504.16145"
 # Beside a trained model: the arguments of its training that a reader of its card wants to know.
+# Readers of anyone's data, of which a card cannot say whose they are.
+NO_DATASETS = ("jsonl", "parquet")
 SETTINGS = "training_settings.json"
 
 # How the card loads the model; a release under another name finds it by these words.
@@ -108,7 +110,8 @@ def model_card(
         repo_id (`str`): where the model is or will be, as `"lab/plvl-refcoco"`.
         config ([`PLVLConfig`]): of the model.
         metrics (`dict`, *optional*): what metrics.json holds: by `"<dataset>/<split>"` the metrics by name, in 0..1.
-        datasets (*optional*): names of what it was trained on; defaults to the datasets of `metrics`.
+        datasets (*optional*): names of what it was trained on; defaults to the datasets of `metrics`. What is
+            read of one's own files has no name.
         base_model (`str`, *optional*): Hub name of the model it was trained from.
         license (`str`, *optional*): of the weights, by the Hub's name for it, as `"apache-2.0"`; the card claims none
             unless it is given.
@@ -125,7 +128,7 @@ def model_card(
         library_name="transformers",
         pipeline_tag="image-segmentation" if "res" in config.tasks else "zero-shot-object-detection",
         tags=list(dict.fromkeys(["plvl", "visual-grounding", *map(TASK_NAMES.get, config.tasks), *_names(tags)])),
-        datasets=_names(datasets) or _datasets_of(metrics) or None,
+        datasets=[name for name in _names(datasets) or _datasets_of(metrics) if name not in NO_DATASETS] or None,
         base_model=base_model,
         metrics=list(dict.fromkeys(result.metric_type for result in eval_results)) or None,
         model_name=name if eval_results else None,

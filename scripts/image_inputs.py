@@ -87,7 +87,7 @@ def find_images(name: str) -> tuple[bool, list[str | Path]]:
         [Path(match) for match in sorted(glob.glob(name)) if Path(match).is_file()] if glob.has_magic(name) else []
     )
     if not matches:
-        raise ValueError(f"image missing: {name}")
+        raise ValueError(f"no image matches {name}" if glob.has_magic(name) else f"image missing: {name}")
     return True, matches
 
 

@@ -114,6 +114,8 @@ def mutable_nodes(node: ast.AST):
         case ast.Raise():
             yield node
             return
+        case ast.keyword(arg="strict"):  # of zip: said where it cannot matter
+            return
     if hasattr(node, "end_lineno"):
         yield node
     skipped = [getattr(node, name, None) for name in ("annotation", "returns")] + getattr(node, "decorator_list", [])

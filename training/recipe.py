@@ -186,12 +186,16 @@ def nearest(name: str, known: Iterable[str], shown: Callable[[str], str] = str) 
 
 def _read_recipe(path: Path, known: set[str], built_on_it: tuple[Path, ...] = ()) -> dict:
     """What a recipe says, on top of what its base says; `built_on_it` are the recipes that led here."""
-    if built_on_it and not path.is_file():
-        raise FileNotFoundError(f"{built_on_it[-1]} builds on {path}, but there is no such file")
+    if not path.is_file():
+        builds = f"{built_on_it[-1]} builds on {path}, but there is no such file" if built_on_it else None
+        raise FileNotFoundError(builds or f"there is no recipe {path}")
     if any(path.samefile(other) for other in built_on_it):
         circle = " -> ".join(map(str, (*built_on_it, path)))
         raise ValueError(f"recipes that build on one another in a circle: {circle}")
-    recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(recipe, dict):
         raise ValueError(f"{path} must hold a mapping of argument names to values, got {type(recipe).__name__}")
     recipe = current_arguments({str(name): value for name, value in recipe.items()})

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
-from plvl.data.loading import load_grounding_dataset, unopened_rows
+from plvl.data.loading import load_grounding_dataset, set_sizes, unopened_rows
 from plvl.data.training_rows import TrainingRows, load_training_rows
 from plvl.processing.processing_plvl import MAX_TEXT_LENGTH
 from plvl.training.arguments import PLVLTrainingArguments
@@ -15,7 +15,7 @@ from plvl.training.recipe import DataArguments
 logger = logging.getLogger(__name__)
 
 # Rows of a split whose images are looked for, and training expressions whose length is.
-IMAGES_LOOKED_FOR = 20
+IMAGES_LOOKED_FOR = 1000
 EXPRESSIONS_LOOKED_AT = 10_000
 
 
@@ -69,10 +69,20 @@ class RunData:
         return unopened_rows(self.data_args.dataset, split, **self.data_args.source)[0]
 
     def _look_for_images(self, split: str):
-        rows = islice(self._unopened(split), IMAGES_LOOKED_FOR)
-        paths = [row["image"]["path"] for row in rows if row["image"] and not row["image"]["bytes"]]
-        if paths and not any(Path(path).is_file() for path in paths):
-            raise FileNotFoundError(f"none of the first {len(paths)} images of {split} is there, such as {paths[0]}")
+        """Refuses a split of which more rows than `max_skipped` allows have no image: it would end the run later."""
+        rows, sources = unopened_rows(self.data_args.dataset, split, **self.data_args.source)
+        paths = [
+            row["image"]["path"]
+            for row in islice(rows, IMAGES_LOOKED_FOR)
+            if row["image"] and not row["image"]["bytes"]
+        ]
+        there = {path: Path(path).is_file() for path in dict.fromkeys(paths)}
+        missing = [path for path in paths if not there[path]]
+        num_rows = sum(set_sizes(sources).values())
+        if len(missing) > self.data_args.max_skipped * num_rows or (paths and len(missing) == len(paths)):
+            raise FileNotFoundError(
+                f"{len(missing)} of the first {len(paths)} rows of {split} have no image, such as {missing[0]}"
+            )
 
 
 def report_cut_expressions(processor, expressions: Iterable[str]):

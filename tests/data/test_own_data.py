@@ -1,11 +1,13 @@
 import json
+from itertools import count
 
 import numpy as np
 import pytest
 from datasets.distributed import split_dataset_by_node
 from PIL import Image
 
-from plvl.data import decode_segmentation, load_grounding_dataset
+from plvl.data import decode_segmentation, load_grounding_dataset, own_data
+from plvl.data.image_groups import number_of_groups
 from plvl.data.sample_validation import TooManySkippedError
 
 PART = [4, 6, 14, 6, 14, 16, 4, 16]
@@ -34,19 +36,20 @@ def test_a_line_is_a_row_and_what_it_leaves_out_is_filled_in(roots):
     write_lines(roots, "train", [entry("one"), "", entry("two", "inside/b.png", height=30, width=40, **full)])
     one, two = load_grounding_dataset("jsonl", "train", **roots)
     assert (one["text"], one["bbox"], one["segmentation"]) == ("one", [4, 6, 10, 20], None)
-    assert (one["height"], one["width"], one["sent_id"], one["category"]) == (30, 40, 0, None)
+    assert (one["height"], one["width"], one["sent_id"], one["category"]) == (30, 40, 1, None)
     assert {key: two[key] for key in full if key != "segmentation"} | {"segmentation": [PART]} == full
     assert two["file_name"] == "inside/b.png"
     assert decode_segmentation(two["segmentation"], 30, 40).sum() == 100
 
 
 def test_the_lines_are_dealt_out(roots):
-    write_lines(roots, "train", [entry(f"é {number}") for number in range(500)])
+    images = ("a.jpg", "inside/b.png")
+    write_lines(roots, "train", [entry(f"é {number}", images[number % 2]) for number in range(500)])
     whole = load_grounding_dataset("jsonl", "train", **roots)
     parts = [[row["text"] for row in split_dataset_by_node(whole, rank, 3)] for rank in range(3)]
     assert sorted(sum(parts, [])) == sorted(f"é {number}" for number in range(500))
     assert min(map(len, parts)) > 100
-    assert {row["sent_id"] for row in whole} == set(range(500))
+    assert {row["sent_id"] for row in whole} == set(range(1, 501))
 
 
 @pytest.mark.parametrize(
@@ -56,9 +59,9 @@ def test_the_lines_are_dealt_out(roots):
         ({"file_name": "a.jpg", "bbox": [1, 2, 3, 4]}, "'text' is missing"),
         ("[1, 2]", "an object with file_name, text, bbox is expected, this is list"),
         (entry(["a", "b"]), "'text' is "),
-        (entry("x", file_name=5), "'file_name' is '5'"),
-        (entry("x", bbox=5), "'bbox' is '5'"),
-        (entry("x", image_id="abc"), "'image_id' is 'abc'"),
+        (entry("x", file_name=5), "'file_name' is 5, text is expected"),
+        (entry("x", bbox=5), "'bbox' is 5, a list is expected"),
+        (entry("x", image_id="abc"), "'image_id' is 'abc', a whole number is expected"),
         (entry("x", segmentation=[5]), "a polygon must be"),
         (entry("x", segmentation=[[1, 2, 3, 4, 5, 6, 7]]), "a polygon must be"),
     ],
@@ -164,8 +167,40 @@ def test_two_with_one_id_are_both_named_and_one_twice_is_one(roots, part):
         list(load_grounding_dataset("jsonl", "train", **roots))
 
 
+def test_lines_about_one_image_that_follow_one_another_are_read_together(roots):
+    images = ["a.jpg"] * 3 + ["inside/b.png"] * 4
+    write_lines(roots, "train", [entry(str(number), image) for number, image in enumerate(images * 30)])
+    source = own_data.open_split("jsonl", "train", **roots)
+    assert number_of_groups(source, 4) == 60 and len(source.shards) > 30
+    write_lines(roots, "train", [entry(str(number)) for number in range(500)])
+    source = own_data.open_split("jsonl", "train", **roots)
+    assert [len(list(source.read_rows(shard, **source.where))) for shard in source.shards] == [100] * 5
+
+
+def test_annotations_without_an_expression_are_counted(roots, caplog):
+    image = {"id": 3, "file_name": "a.jpg", "height": 30, "width": 40}
+    annotations = [{"id": n, "image_id": 3, "bbox": [4, 6, 10, 20], "text": ["x"] * n} for n in (0, 1, 2)]
+    (roots["label_root"] / "train.json").write_text(json.dumps({"images": [image], "annotations": annotations}))
+    assert len(list(load_grounding_dataset("jsonl", "train", **roots))) == 3
+    assert "train.json: 1 annotations have an empty list as text, and so no rows" in caplog.text
+
+
+@pytest.mark.parametrize("box", [[80, 80, 40], [[1, 2], [3, 4]], ["a", "2", "3", "4"], "1 2 3 4"])
+def test_what_is_no_box_is_warned_of_with_its_value_and_line(roots, box, caplog, monkeypatch):
+    monkeypatch.setattr("plvl.data.schema._boxes_that_are_none", count())
+    write_lines(roots, "train", [entry("one"), *[entry("two", bbox=box)] * 7])
+    if isinstance(box, str):
+        with pytest.raises(ValueError, match="line 2: 'bbox' is '1 2 3 4', a list is expected"):
+            list(load_grounding_dataset("jsonl", "train", **roots))
+        return
+    assert len(list(load_grounding_dataset("jsonl", "train", **roots, max_skipped=1))) == 1
+    assert f"train.jsonl, line 2: the box is {box}, and not four numbers x, y, width, height" in caplog.text
+    assert caplog.text.count("and not four numbers") == 5
+
+
 def test_a_file_cut_short_while_it_is_read_is_an_error(roots):
-    write_lines(roots, "train", [entry(f"board {number}") for number in range(50)])
+    images = ("a.jpg", "inside/b.png")
+    write_lines(roots, "train", [entry(f"board {number}", images[number % 2]) for number in range(50)])
     rows = iter(load_grounding_dataset("jsonl", "train", **roots))
     next(rows)
     file = roots["label_root"] / "train.jsonl"

@@ -76,6 +76,12 @@ def test_a_box_is_cut_at_each_edge_and_skipped_beyond_it(row, box, inside):
     assert (checked and checked["bbox"]) == inside
 
 
+def test_a_box_that_lies_inside_is_given_back_to_the_last_bit(row):
+    box = [1.1, 2.7, 5.3, 0.7]
+    assert (1.1 + 5.3) - 1.1 > 5.3
+    assert sanitize_sample(row | {"bbox": box})["bbox"] == box
+
+
 def test_boxes_as_shares_of_the_image_are_warned_of_once(row, caplog):
     check = SampleValidator({"refcoco": 1000})
     with caplog.at_level(logging.WARNING):
@@ -95,7 +101,7 @@ def test_each_defect_is_skipped_counted_and_warned_of(row, defect, tmp_path, mon
     with caplog.at_level(logging.WARNING):
         assert check(damage(row, defect, tmp_path)) is None
     assert check.skipped == {defect: 1}
-    assert defect in caplog.text and "refcoco val, expression 3" in caplog.text
+    assert defect in caplog.text and "refcoco val, reference 2, expression 3 (" in caplog.text
 
 
 @pytest.mark.parametrize("defect", SKIPPED)

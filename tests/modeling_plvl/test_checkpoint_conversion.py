@@ -209,6 +209,12 @@ def test_sam_brings_a_position_table_without_a_class_position():
     torch.testing.assert_close(model.vision_encoder.embeddings.position_embeddings, timm_model.pos_embed.flatten(1, 2))
 
 
+def test_a_position_table_of_no_square_is_refused_with_its_shape():
+    checkpoint = small_samvit().state_dict() | {"pos_embed": torch.zeros(1, 5, 7, 24)}
+    with pytest.raises(CheckpointMismatchError, match=r"position_embeddings here\): \(1, 5, 7, 24\), expected"):
+        build_model([sam_weights(checkpoint, "sam.pth")], small_config())
+
+
 def test_bert_comes_without_pooler_and_pretraining_heads(bert_folder):
     weights = text_weights(bert_folder)
     model = build_model([weights], small_config(text_config={"model_type": "bert", "hidden_size": 48}))

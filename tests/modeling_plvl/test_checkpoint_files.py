@@ -107,6 +107,15 @@ def test_a_checkpoint_cut_anywhere_is_named_in_one_line(tmp_path, zipped):
         assert "\n" not in str(caught.value)
 
 
+def test_an_error_says_what_was_wrong_and_not_how_to_load_unsafely(tmp_path):
+    torch.save({"weight": torch.ones(2), "more": torch.nn.ReLU}, tmp_path / "x.pth")
+    (tmp_path / "y.pth").write_bytes((tmp_path / "x.pth").read_bytes().replace(b"torch.nn", b"torch.nm"))
+    for name in ("x.pth", "y.pth"):
+        with pytest.raises(ValueError, match=rf"{name}: ") as caught:
+            load_checkpoint(tmp_path / name)
+        assert "weights_only" not in str(caught.value) and "trust" not in str(caught.value)
+
+
 @pytest.mark.parametrize("name", ["x.pth", "x.safetensors"])
 def test_another_kind_of_file_is_named_in_one_line(tmp_path, name):
     (tmp_path / name).write_bytes(b"\x89PNG\r\n\x1a\n, an image")

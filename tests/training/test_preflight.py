@@ -1,5 +1,6 @@
 """What is in a run's way is told before its first step, all at once, each with the next thing to do."""
 
+import re
 import shutil
 import time
 from types import SimpleNamespace
@@ -8,6 +9,7 @@ import pytest
 from transformers import BertConfig
 
 from conftest import small_config
+from plvl.data.loading import unopened_rows
 from plvl.scripts import run_grounding
 from plvl.training.preflight import NotReadyError
 from plvl.training.recipe import ModelArguments
@@ -77,8 +79,20 @@ def test_a_folder_without_any_of_the_images_is_named(refshapes, tmp_path):
     (tmp_path / "mscoco/images/train2014").mkdir(parents=True)
     flags = {"image_root": tmp_path, "model_config": "{}", "do_eval": True}
     train, val = problems(refshapes, tmp_path / "out", **flags)[1:]
-    assert train.startswith("none of the first 20 images of train is there, such as ") and str(tmp_path) in train
-    assert "images of val" in val
+    assert re.match(r"(\d+) of the first \1 rows of train have no image, such as ", train) and str(tmp_path) in train
+    assert "rows of val have no image" in val
+
+
+def test_images_that_would_end_the_evaluation_are_missed_before_training(refshapes, tmp_path):
+    """One of the images of val, about whose rows the evaluation would stop after the training."""
+    images = shutil.copytree(refshapes["image_root"], tmp_path / "images")
+    row = next(iter(unopened_rows("refshapes", "val", **refshapes)[0]))
+    (images / "mscoco/images/train2014" / row["file_name"]).unlink()
+    flags = {"image_root": images, "model_config": "{}", "do_eval": True, "vision_weights": "nowhere.pkl"}
+    found = [problem for problem in problems(refshapes, tmp_path / "out", **flags) if "have no image" in problem]
+    assert len(found) == 1 and row["file_name"] in found[0] and re.match(r"\d+ of the first \d+ rows of val", found[0])
+    others = problems(refshapes, tmp_path / "out", **flags, max_skipped=0.9)
+    assert not any("have no image" in problem for problem in others)
 
 
 def test_a_run_without_any_model_asks_for_one(refshapes, tmp_path):

@@ -11,6 +11,7 @@ from transformers import TrainerCallback
 
 from plvl.data.training_rows import load_training_rows
 from plvl.processing.word_vocabulary import build_word_vocabulary
+from plvl.training import PLVLTrainer
 from plvl.training.checkpoint_manifest import write_manifest
 from plvl.training.checkpoints import (
     CheckpointNotWrittenError,
@@ -248,6 +249,13 @@ def test_only_who_writes_a_checkpoint_clears_away_what_is_unfinished(tmp_path):
         with pytest.raises(CheckpointNotWrittenError, match="-4 could not be written .*: timed out. There"), failure:
             raise OSError("timed out")
         assert part.exists() is not writes
+
+
+def test_a_machine_with_a_disk_of_its_own_keeps_its_part_of_a_checkpoint(refshapes, tmp_path, monkeypatch):
+    """Its first process is the first of the machine, and not of the run."""
+    monkeypatch.setattr(PLVLTrainer, "is_world_process_zero", lambda self: False)
+    resumable_run(refshapes, tmp_path, max_steps=4, eval_strategy="no")
+    assert (tmp_path / "checkpoint-4/model.safetensors").is_file() and not (tmp_path / "unfinished").exists()
 
 
 def test_at_the_end_of_a_run_no_place_in_the_rows_is_looked_for(refshapes, stopped):
