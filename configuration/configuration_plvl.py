@@ -158,6 +158,22 @@ class PLVLConfig(PreTrainedConfig):
         _check_layers("cross_attention_layers", self.cross_attention_layers, self.vision_config.num_hidden_layers)
 
 
+def expressions_about_each(num_images: int, num_expressions: int, given: str = "images") -> int:
+    """
+    Expressions follow one another image by image, as many about each: how many that is. `given` is what there is of
+    each image, for the error.
+
+    Raises:
+        ValueError: they do not come out even, or there is no image.
+    """
+    if num_images == 0 or num_expressions % num_images:
+        raise ValueError(
+            f"got {num_images} {given} and {num_expressions} expressions; "
+            "give each image as many expressions as the others"
+        )
+    return num_expressions // num_images
+
+
 def _check_layers(name: str, layers, num_layers: int):
     outside = [layer for layer in layers if not 0 <= layer < num_layers]
     if outside:

@@ -17,7 +17,7 @@ from transformers.processing_utils import Unpack
 from transformers.utils import ModelOutput, TransformersKwargs, logging
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
-from plvl.configuration.configuration_plvl import PLVLConfig
+from plvl.configuration.configuration_plvl import PLVLConfig, expressions_about_each
 from plvl.modeling_plvl.attention_plvl import PLVLAttention
 from plvl.modeling_plvl.loss_plvl import box_losses, mask_losses
 from plvl.modeling_plvl.model_card_plvl import ModelCardMixin
@@ -328,9 +328,9 @@ class PLVLModel(PLVLPreTrainedModel):
             self._say_what_gives_attentions()
         if image_embeddings is None:
             image_embeddings = self.get_image_embeddings(pixel_values)
-        self._check_number_of_images(image_embeddings.shape[0], input_ids.shape[0])
-        if 1 < image_embeddings.shape[0] < input_ids.shape[0]:
-            image_embeddings = image_embeddings.repeat_interleave(input_ids.shape[0] // image_embeddings.shape[0], 0)
+        about_each = expressions_about_each(image_embeddings.shape[0], input_ids.shape[0])
+        if image_embeddings.shape[0] > 1 < about_each:  # one image alone is broadcast
+            image_embeddings = image_embeddings.repeat_interleave(about_each, 0)
         rows, columns = image_embeddings.shape[1:3]
 
         if attention_mask is None:
@@ -388,14 +388,6 @@ class PLVLModel(PLVLPreTrainedModel):
             )
         if not all(side and side % patch_size == 0 for side in shape[2:]):
             raise ValueError(f"the sides of pixel_values must be multiples of {patch_size}, got {shape[2:]}")
-
-    @staticmethod
-    def _check_number_of_images(num_images: int, num_expressions: int):
-        if num_images == 0 or num_expressions % num_images:
-            raise ValueError(
-                f"got {num_images} images and {num_expressions} expressions; "
-                "give each image as many expressions as the others"
-            )
 
 
 def _label(labels: dict[str, torch.Tensor], name: str, shape) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """`pipeline("visual-grounding", model=...)`: from an image and expressions to boxes and masks, in one call."""
 
-from types import GeneratorType, SimpleNamespace
+from types import GeneratorType
 
 import torch
 from PIL import Image
@@ -12,6 +12,8 @@ from plvl.checkpoints import BUNDLED_CHECKPOINT
 from plvl.processing.image_input import read_image
 
 TASK = "visual-grounding"
+# What of the network's outputs answers are made of.
+ANSWERS = ("pred_boxes", "center_logits", "pred_masks", "last_hidden_state")
 
 
 class VisualGroundingPipeline(Pipeline):
@@ -109,41 +111,47 @@ class VisualGroundingPipeline(Pipeline):
         is_batch = isinstance(questions, list)
         questions = questions if is_batch else [questions]
         counts = [len(question["input_ids"]) for question in questions]
-
         image_embeddings = self.model.get_image_embeddings(model_inputs["pixel_values"])
-        image_of = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)).to(image_embeddings.device)
-        input_ids, attention_mask = (
-            torch.cat([question[name] for question in questions]) for name in ("input_ids", "attention_mask")
-        )
-        blocks = [
-            self.model(image_embeddings=image_embeddings[images], input_ids=ids, attention_mask=mask)
-            for images, ids, mask in zip(
-                image_of.split(expressions_at_once),
-                input_ids.split(expressions_at_once),
-                attention_mask.split(expressions_at_once),
-                strict=True,
-            )
-        ]
-        names = ("pred_boxes", "center_logits", "pred_masks", "last_hidden_state")
-        by_image = {
-            name: torch.cat([block[name] for block in blocks]).split(counts) if name in blocks[0] else None
-            for name in names
-        }
-        answers = [
-            question | {name: values and values[index] for name, values in by_image.items()}
-            for index, question in enumerate(questions)
-        ]
+        if len(set(counts)) == 1 and sum(counts) <= expressions_at_once:
+            outputs = self._ground(image_embeddings, *self._expressions(questions))
+            outputs = [[each] for each in _split_outputs(outputs, counts)]
+        else:
+            outputs = [
+                [
+                    self._ground(embedding, ids, mask)
+                    for ids, mask in zip(
+                        *(each.split(expressions_at_once) for each in self._expressions([question])), strict=True
+                    )
+                ]
+                for embedding, question in zip(image_embeddings.split(1), questions, strict=True)
+            ]
+        answers = [{**question, "outputs": of_image} for question, of_image in zip(questions, outputs, strict=True)]
         return {"answer": answers if is_batch else answers[0]}
+
+    @staticmethod
+    def _expressions(questions: list[dict]) -> list[torch.Tensor]:
+        return [torch.cat([question[name] for question in questions]) for name in ("input_ids", "attention_mask")]
+
+    def _ground(self, image_embeddings, input_ids, attention_mask) -> dict[str, torch.Tensor | None]:
+        outputs = self.model(image_embeddings=image_embeddings, input_ids=input_ids, attention_mask=attention_mask)
+        return {name: outputs.get(name) for name in ANSWERS}
 
     def postprocess(self, model_outputs, mask_threshold=0.5):
         answer = model_outputs["answer"]
         text = answer["text"]
-        found = self.processor.post_process_grounding(
-            SimpleNamespace(**answer), target_sizes=[answer["target_size"]], mask_threshold=mask_threshold
-        )
+        found = [
+            result
+            for outputs in answer["outputs"]
+            for result in self.processor.post_process_grounding(outputs, [answer["target_size"]], mask_threshold)
+        ]
         expressions = [text] if isinstance(text, str) else text
         results = [_plain_answer(*pair) for pair in zip(expressions, found, strict=True)]
         return results[0] if isinstance(text, str) else results
+
+
+def _split_outputs(outputs: dict, counts: list[int]) -> list[dict]:
+    parts = {name: None if value is None else value.split(counts) for name, value in outputs.items()}
+    return [{name: part and part[index] for name, part in parts.items()} for index in range(len(counts))]
 
 
 class _SetWithText(torch.utils.data.Dataset):

@@ -7,6 +7,7 @@ from torchvision.ops import box_convert
 from transformers.processing_utils import ImagesKwargs, ProcessingKwargs, ProcessorMixin
 from transformers.utils import logging
 
+from plvl.configuration.configuration_plvl import expressions_about_each
 from plvl.processing.expression_words import is_blank, is_text
 
 # Below Transformers' own logger, whose verbosity users set.
@@ -108,18 +109,15 @@ class PLVLProcessor(ProcessorMixin):
                 raise ValueError(f"expression {index} has half a character, which no text can hold: {expression!r}")
         super().validate_inputs(images=images, text=text, **kwargs)
         num_images = _count_images(images)
-        if text is not None and num_images is not None and (num_images == 0 or len(text) % num_images):
-            raise ValueError(
-                f"got {num_images} images and {len(text)} expressions; "
-                "give each image as many expressions as the others"
-            )
+        if text is not None and num_images is not None:
+            expressions_about_each(num_images, len(text))
 
     def post_process_grounding(self, outputs, target_sizes=None, mask_threshold: float = 0.5) -> list[dict]:
         """
         Brings the network's answers back to the images.
 
         Args:
-            outputs ([`PLVLOutput`]): what the model gave.
+            outputs ([`PLVLOutput`], or a `dict` of its fields): what the model gave.
             target_sizes (`list[tuple[int, int]]` or `torch.Tensor` of shape `(batch_size, 2)`, *optional*): height
                 and width of each image in pixels, which serves as many expressions as the others. Without it,
                 boxes are shares of the image and masks have the network's size.
@@ -130,22 +128,22 @@ class PLVLProcessor(ProcessorMixin):
             (`torch.Tensor` of shape `(4,)`: x1, y1, x2, y2, cut at the border) if the model gives boxes; `"mask"`
             (`torch.BoolTensor` of shape `(height, width)`) if it gives masks.
         """
-        num_expressions = len(outputs.last_hidden_state)
+        num_expressions = len(outputs["last_hidden_state"])
         sizes = [None] * num_expressions if target_sizes is None else [tuple(map(int, size)) for size in target_sizes]
-        if not sizes or num_expressions % len(sizes):
-            raise ValueError(f"got {len(sizes)} target_sizes for {num_expressions} expressions")
-        sizes = [size for size in sizes for _ in range(num_expressions // len(sizes))]
+        about_each = expressions_about_each(len(sizes), num_expressions, "target_sizes")
+        sizes = [size for size in sizes for _ in range(about_each)]
 
         results = [{} for _ in sizes]
-        if outputs.pred_boxes is not None:
-            scores = outputs.center_logits.float().sigmoid().flatten(1).amax(1).tolist()
-            boxes = box_convert(outputs.pred_boxes.float(), "cxcywh", "xyxy").clamp(0, 1)
+        pred_boxes, pred_masks = outputs.get("pred_boxes"), outputs.get("pred_masks")
+        if pred_boxes is not None:
+            scores = outputs["center_logits"].float().sigmoid().flatten(1).amax(1).tolist()
+            boxes = box_convert(pred_boxes.float(), "cxcywh", "xyxy").clamp(0, 1)
             for result, score, box, size in zip(results, scores, boxes, sizes, strict=True):
                 height, width = size or (1, 1)
                 result["score"] = score
                 result["box"] = box * box.new_tensor([width, height, width, height])
-        if outputs.pred_masks is not None:
-            for result, logits, size in zip(results, outputs.pred_masks.float(), sizes, strict=True):
+        if pred_masks is not None:
+            for result, logits, size in zip(results, pred_masks.float(), sizes, strict=True):
                 probability = logits.sigmoid()[None, None]
                 if size is not None:
                     probability = F.interpolate(probability, size=size, mode="bilinear", align_corners=False)

@@ -8,7 +8,8 @@ import json
 import math
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from itertools import chain, islice, repeat
 from pathlib import Path
 from zlib import crc32
@@ -57,25 +58,27 @@ class BatchesPosition:
         return cls(stored["epoch"], stored["batches"], stored["rows_read"])
 
 
-@dataclass
-class BatchOfRows:
-    """Rows of one batch; `worker` has read `rows_read` rows or groups of the epoch up to its end."""
+@dataclass(frozen=True)
+class BatchOrigin:
+    """Where a batch is from: `worker` has read `rows_read` rows or groups of the epoch up to its end."""
 
-    rows: list[dict]
-    seed: int
     worker: int
     rows_read: int
+    row_names: list[str]
 
 
 class ResumableBatches(torch.utils.data.IterableDataset):
     """
-    The batches of one process, `BatchOfRows`es: the same number in every process, all of the full size.
+    The batches of one process, as its model takes them: the same number in every process, all of the full size. Each
+    also has `origin`, a [`BatchOrigin`].
 
     An epoch has as many as it takes to use the rows of the split once. A process whose share is a little smaller
     begins it again, and one whose share is larger leaves the rest for another epoch's order.
 
     Args:
         rows ([`TrainingRows`], or a sequence or dataset of rows): what to train on. Sequences are shuffled.
+        collator (`Callable`): makes a batch, a dict, of a list of rows. What it draws at random follows from the
+            batch's seed.
         batch_size (`int`): rows of one process, as many about each image as `rows` has in its groups.
         num_batches (`int`): in an epoch, of one process.
         process, num_processes (`int`): which share of the rows this is.
@@ -84,8 +87,8 @@ class ResumableBatches(torch.utils.data.IterableDataset):
         start ([`BatchesPosition`], *optional*): the batches up to it are passed over: `None` comes in their places.
     """
 
-    def __init__(self, rows, batch_size, num_batches, process, num_processes, num_workers, seed, start=None):
-        self.rows = rows
+    def __init__(self, rows, collator, batch_size, num_batches, process, num_processes, num_workers, seed, start=None):
+        self.rows, self.collator = rows, collator
         self.expressions_per_image = expressions_per_image(rows)
         if batch_size % self.expressions_per_image:
             raise ValueError(
@@ -109,15 +112,15 @@ class ResumableBatches(torch.utils.data.IterableDataset):
     def set_epoch(self, epoch: int):
         self.epoch = epoch
 
-    def position_after(self, batch: BatchOfRows, before: BatchesPosition | None) -> BatchesPosition:
-        """Where the run is when it has used `batch`, having been at `before`."""
+    def position_after(self, origin: BatchOrigin, before: BatchesPosition | None) -> BatchesPosition:
+        """Where the run is when it has used the batch of `origin`, having been at `before`."""
         goes_on = before is not None and before.epoch == self.epoch
         rows_read = list(before.rows_read) if goes_on else [0] * max(self.num_workers, 1)
-        rows_read[batch.worker] = batch.rows_read
+        rows_read[origin.worker] = origin.rows_read
         used = before.batches if goes_on else 0
         return BatchesPosition(self.epoch, used + 1, rows_read)
 
-    def __iter__(self) -> Iterator[BatchOfRows | None]:
+    def __iter__(self) -> Iterator[dict | None]:
         info = torch.utils.data.get_worker_info()
         worker, num_workers = (0, 1) if info is None else (info.id, info.num_workers)
         goes_on = self.start is not None and self.start.epoch == self.epoch
@@ -127,9 +130,11 @@ class ResumableBatches(torch.utils.data.IterableDataset):
             if batch < used:
                 yield None
                 continue
-            numbers, rows = zip(*islice(groups, self.batch_size // self.expressions_per_image), strict=True)
-            seed = crc32(f"{self.seed} {self.epoch} {self.process} {batch}".encode())
-            yield BatchOfRows(list(chain.from_iterable(rows)), seed, worker, numbers[-1])
+            numbers, of_groups = zip(*islice(groups, self.batch_size // self.expressions_per_image), strict=True)
+            rows = list(chain.from_iterable(of_groups))
+            with seeded(crc32(f"{self.seed} {self.epoch} {self.process} {batch}".encode())):
+                inputs = self.collator(rows)
+            yield inputs | {"origin": BatchOrigin(worker, numbers[-1], list(map(row_name, rows)))}
 
     def _endless_groups(self, worker: int, num_workers: int, rows_read: int):
         """(groups read so far, rows) of the epoch, over and over; the first `rows_read` are not looked at."""
@@ -183,30 +188,19 @@ def most_workers(rows, num_processes: int, num_workers: int) -> int:
     return min(num_workers, max(len(rows) // num_processes, 1))
 
 
-@dataclass
-class SeededCollator:
-    """
-    Makes `BatchOfRows`es into batches for the network. What `collator` draws at random it draws from the batch's seed.
-    The batch also has `batch_of_rows`, the [`BatchOfRows`] without its rows, and `row_names`, which say what they
-    were.
-    """
-
-    collator: Callable
-
-    def __call__(self, batch: BatchOfRows | None) -> dict | None:
-        if batch is None:
-            return None
-        states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-        random.seed(batch.seed)
-        np.random.seed(batch.seed)
-        torch.default_generator.manual_seed(batch.seed)
-        try:
-            inputs = self.collator(batch.rows)
-        finally:
-            random.setstate(states[0])
-            np.random.set_state(states[1])
-            torch.set_rng_state(states[2])
-        return inputs | {"batch_of_rows": replace(batch, rows=[]), "row_names": [row_name(row) for row in batch.rows]}
+@contextmanager
+def seeded(seed: int):
+    """What is drawn at random within, by whichever generator, follows from the seed; what comes after does not."""
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
 
 
 def row_name(row: dict) -> str:

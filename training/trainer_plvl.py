@@ -45,7 +45,6 @@ from plvl.training.optimization import epoch_factor, freeze_encoders, linear_wei
 from plvl.training.resumable_batches import (
     BatchesPosition,
     ResumableBatches,
-    SeededCollator,
     batches_in_epoch,
     expressions_per_image,
     most_workers,
@@ -234,6 +233,7 @@ class PLVLTrainer(Trainer):
         seed = args.seed if args.data_seed is None else args.data_seed
         self._batches = ResumableBatches(
             rows,
+            self.data_collator,
             batch_size,
             num_batches,
             args.process_index,
@@ -242,11 +242,11 @@ class PLVLTrainer(Trainer):
             seed,
             start=self._start,
         )
-        # What accelerate makes of a DataLoader, but the feed has dealt out the rows already.
+        # What accelerate makes of a DataLoader, but the rows are dealt out already, and the batches are whole.
         return DataLoaderShard(
             self._batches,
             batch_size=None,
-            collate_fn=SeededCollator(self.data_collator),
+            collate_fn=_as_it_is,
             num_workers=num_workers,
             pin_memory=args.dataloader_pin_memory,
             prefetch_factor=args.dataloader_prefetch_factor if num_workers else None,
@@ -256,10 +256,10 @@ class PLVLTrainer(Trainer):
         )
 
     def num_examples(self, dataloader):
-        feed = dataloader.dataset
-        if not isinstance(feed, ResumableBatches):
+        batches = dataloader.dataset
+        if not isinstance(batches, ResumableBatches):
             return super().num_examples(dataloader)
-        return len(feed) * feed.batch_size * feed.num_processes
+        return len(batches) * batches.batch_size * batches.num_processes
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         try:
@@ -330,15 +330,16 @@ class PLVLTrainer(Trainer):
         return (outputs.loss, outputs) if return_outputs else outputs.loss
 
     def training_step(self, model, inputs, num_items_in_batch=None):
-        batch, names = inputs.pop("batch_of_rows", None), inputs.pop("row_names", ["that were given"])
+        origin = inputs.pop("origin", None)  # there is none of another loader than get_train_dataloader's
         # Running means and variances have seen a batch before its loss is known.
         buffers = [(each, each.clone()) for each in model.buffers()] if self.args.max_skipped_steps else []
         loss = super().training_step(model, inputs, num_items_in_batch)
-        if batch is not None:  # not of get_train_dataloader
-            self._position = self._batches.position_after(batch, self._position)
+        if origin is not None:
+            self._position = self._batches.position_after(origin, self._position)
         here = not torch.isfinite(loss).item()
         anywhere, self._on_signal.agreed = self._anyone(here, self._on_signal.received)
         if anywhere:
+            names = ["that were given"] if origin is None else origin.row_names
             self._skip_or_stop(names if here else None)
             self._losses.skip()
             for buffer, value in buffers:
@@ -593,3 +594,7 @@ class PLVLTrainer(Trainer):
             base_model=finetuned_from,
             datasets=dataset_tags or dataset,
         )
+
+
+def _as_it_is(batch):
+    return batch

@@ -117,7 +117,10 @@ def test_no_more_expressions_than_the_batch_size_go_through_the_network_at_once(
     rows = []
     pipe.model.decoder.register_forward_hook(lambda module, args, output: rows.append(len(output)))
     pipe([(make_image(0), EXPRESSIONS), (make_image(1), EXPRESSIONS)], batch_size=2)
-    assert rows == [2, 2, 2]
+    assert rows == [2, 1, 2, 1]
+    rows.clear()
+    pipe([(make_image(seed), "the cup") for seed in range(5)], batch_size=2)
+    assert rows == [2, 2, 1], "one expression about each of several images"
 
 
 def test_a_generator_is_answered_as_it_goes(pipe):

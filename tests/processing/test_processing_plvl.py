@@ -139,5 +139,5 @@ def test_the_size_of_an_image_serves_all_expressions_about_it(model, processor, 
 
 
 def test_a_wrong_number_of_sizes_is_refused(processor):
-    with pytest.raises(ValueError, match="got 2 target_sizes for 1 expressions"):
+    with pytest.raises(ValueError, match="got 2 target_sizes and 1 expressions"):
         processor.post_process_grounding(outputs_with_one_answer(), target_sizes=[(4, 4), (5, 5)])

@@ -56,14 +56,16 @@ def test_the_order_is_that_of_data_seed_and_without_one_that_of_seed(train):
 
 def test_what_is_drawn_in_a_batch_hangs_on_run_epoch_process_and_batch():
     rows = [{"sent_id": number} for number in range(20)]
-    seeds = []
+    drawn = []
     for seed in (3, 4):
         for epoch in range(2):
             for process in range(2):
-                each = ResumableBatches(rows, 5, 2, process, 2, num_workers=0, seed=seed)
-                each.set_epoch(epoch)
-                seeds += [batch.seed for batch in each]
-    assert len(set(seeds)) == len(seeds) == 16
+                batches = ResumableBatches(
+                    rows, lambda rows: {"drawn": torch.rand(1).item()}, 5, 2, process, 2, num_workers=0, seed=seed
+                )
+                batches.set_epoch(epoch)
+                drawn += [batch["drawn"] for batch in batches]
+    assert len(set(drawn)) == len(drawn) == 16
 
 
 def test_the_oldest_checkpoints_go_and_the_step_of_each_is_its_names(train, tmp_path):
