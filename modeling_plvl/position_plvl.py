@@ -1,14 +1,10 @@
 """
-Positions in PLVL's vision encoder: tables, resized to the grid of the image and kept while they stay true, and what
-the relative ones add to attention.
+Positions in PLVL's vision encoder: tables, resized to the grid of the image, and what the relative ones add to
+attention.
 """
-
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-
-SIZES_KEPT = 4
 
 
 def absolute_position_table(table: torch.Tensor, size: int, rows: int, columns: int) -> torch.Tensor:
@@ -83,39 +79,3 @@ def widen_key(key, rows: int, columns: int) -> torch.Tensor:
 def in_graph_or_training() -> bool:
     """Whether PyTorch traces a graph, of whatever size, or keeps what a backward pass needs."""
     return torch.compiler.is_compiling() or torch.is_grad_enabled()
-
-
-class TableCache:
-    """
-    Keeps tables made from a weight for the last few grids, so that evaluation makes them once.
-
-    A change of the weight drops them, be it made in place, by loading, or by moving to another device or dtype. In
-    place edits of `weight.data` go unseen by PyTorch: the owner forgets the tables when its mode is set
-    (`train()`, `eval()`). Where gradients are wanted and in graphs that PyTorch traces, tables are made anew.
-    """
-
-    def __init__(self):
-        self.forget()
-
-    def forget(self):
-        self._weight, self._version, self._tables = None, None, {}
-
-    def __call__(self, make: Callable, weight: torch.Tensor, *grid: int) -> torch.Tensor:
-        """`make(weight, *grid)`, or what it gave before."""
-        if in_graph_or_training() or weight.is_meta or weight.is_inference():
-            return make(weight, *grid)
-        # An alias of the weight: it keeps the memory, so that no later weight can be at the same place.
-        if self._weight is None or not self._weight.is_set_to(weight) or self._version != weight._version:
-            self.forget()
-            self._weight, self._version = weight.detach(), weight._version
-        if grid not in self._tables:
-            if len(self._tables) == SIZES_KEPT:
-                self._tables.clear()
-            self._tables[grid] = make(weight, *grid)
-        return self._tables[grid]
-
-    def __deepcopy__(self, memo):
-        return type(self)()
-
-    def __reduce__(self):
-        return type(self), ()

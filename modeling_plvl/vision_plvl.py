@@ -11,7 +11,6 @@ from plvl.configuration.configuration_plvl import PLVLConfig, PLVLVisionConfig
 from plvl.modeling_plvl.attention_plvl import PLVLAttention, attend
 from plvl.modeling_plvl.chunked_attention_plvl import chunked_attention
 from plvl.modeling_plvl.position_plvl import (
-    TableCache,
     absolute_position_table,
     in_graph_or_training,
     relative_position_table,
@@ -43,12 +42,6 @@ class PLVLVisionAttention(nn.Module):
         self.proj = nn.Linear(vision_config.hidden_size, vision_config.hidden_size)
         self.rel_pos_h = nn.Parameter(torch.zeros(2 * relative_grid_size - 1, self.head_dim))
         self.rel_pos_w = nn.Parameter(torch.zeros(2 * relative_grid_size - 1, self.head_dim))
-        self.row_tables, self.column_tables = TableCache(), TableCache()
-
-    def train(self, mode: bool = True):
-        self.row_tables.forget()
-        self.column_tables.forget()
-        return super().train(mode)
 
     def forward(self, hidden_states, rows: int, columns: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         """`hidden_states`: `(batch_size, rows * columns, hidden_size)`, the output too."""
@@ -56,8 +49,8 @@ class PLVLVisionAttention(nn.Module):
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
         query = query.unflatten(2, (rows, columns))
         tables = (
-            self.row_tables(relative_position_table, self.rel_pos_h, rows),
-            self.column_tables(relative_position_table, self.rel_pos_w, columns),
+            relative_position_table(self.rel_pos_h, rows),
+            relative_position_table(self.rel_pos_w, columns),
         )
         uses_sdpa = self.config._attn_implementation == "sdpa"
         if uses_sdpa and query.device.type == "cpu" and not in_graph_or_training():
@@ -80,21 +73,14 @@ class PLVLVisionEmbeddings(nn.Module):
         )
         num_positions = config.position_grid_size**2 + config.has_class_position
         self.position_embeddings = nn.Parameter(torch.zeros(1, num_positions, config.hidden_size))
-        self.tables = TableCache()
-
-    def train(self, mode: bool = True):
-        self.tables.forget()
-        return super().train(mode)
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         patches = self.projection(pixel_values).permute(0, 2, 3, 1)
-        table = self.tables(self.resized_table, self.position_embeddings, *patches.shape[1:3])
+        rows, columns = patches.shape[1:3]
+        table = self.position_embeddings[:, int(self.has_class_position) :]
+        table = absolute_position_table(table, self.position_grid_size, rows, columns).unflatten(1, (rows, columns))
         # Channels last in memory, too: every later block adds to these tokens.
         return patches.contiguous() + table
-
-    def resized_table(self, position_embeddings, rows: int, columns: int):
-        table = position_embeddings[:, int(self.has_class_position) :]
-        return absolute_position_table(table, self.position_grid_size, rows, columns).unflatten(1, (rows, columns))
 
 
 def image_token_norm(config: PLVLConfig) -> nn.Module:
