@@ -21,13 +21,17 @@ IMAGES ?= $(wildcard ../shared/mini_refer)
 MODEL ?= checkpoints/plvl-tiny-refshapes
 RANDOM_MODEL := $(BENCHMARKS)/reference_model
 
-.PHONY: help install demo reproduce-tiny benchmark test test-transformers test-demo fuzz mutants lint format clean
+.PHONY: help install demo reproduce-tiny benchmark test test-lowest test-transformers test-demo coverage docs fuzz \
+	mutants lint format clean
 
 help:
 	@echo "make demo    install, teach the bundled checkpoint a new shape, say what that changed (minutes on 2 cores)"
 	@echo "make benchmark  measure speed and memory, write docs/performance.md (about 15 minutes on 2 cores)"
 	@echo "make reproduce-tiny  make the set, train the checkpoint that the project carries, evaluate and bundle it (hours)"
-	@echo "make test    install, check the style, run the tests"
+	@echo "make test    install, check style and types, run the tests"
+	@echo "make coverage  the tests, and how much of each room they run"
+	@echo "make test-lowest  the tests with the lowest versions that setup.cfg admits, in an environment of their own"
+	@echo "make docs    build the pages and the API reference into outputs/site"
 	@echo "make mutants break the product at random places and see which breaks no test notices (see CONTRIBUTING.md)"
 	@echo "make test-transformers  run Transformers' own tests of models, configurations and processors on PLVL"
 	@echo "make test-demo  run the page of plvl demo in Chromium (Debian: chromium and chromium-driver)"
@@ -101,12 +105,30 @@ $(BENCHMARKS)/refshapes: | install
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 # As where text files are ASCII unless a program says otherwise: every open() of text names its encoding.
 ASCII := LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0
 
 test: lint
 	$(ASCII) OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+coverage: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --cov=plvl --cov-report=term:skip-covered
+
+LOWEST := .venv-lowest
+test-lowest:
+	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
+	$(PYTHON) tests/lowest_versions.py > $(LOWEST)/constraints.txt
+	$(LOWEST)/bin/python -m pip install --quiet --editable '.[dev]' --constraint $(LOWEST)/constraints.txt
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest --numprocesses 2 --dist loadfile
+
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --editable '.[dev,docs]'
+	touch $@
 
 # What tests/mutants.py takes: files or folders, --number, --seed, --without.
 MUTANTS ?= --number 40 --seed 0

@@ -93,6 +93,26 @@ class PLVLConfig(PreTrainedConfig):
         loss_alpha (`float`, defaults to 0.1): weight of the three box losses beside the two mask losses.
         mask_focal_input (`str`, defaults to `"probability"`): what the mask's focal loss takes for a logit.
             `"probability"` is what the authors trained with, `"logit"` is the loss as it was meant.
+
+    Example:
+
+    ```python
+    >>> from plvl import PLVLConfig, PLVLModel
+
+    >>> # A small model of boxes alone: four blocks, cross-attention to the text in the last two.
+    >>> config = PLVLConfig(
+    ...     vision_config={"hidden_size": 48, "num_hidden_layers": 4, "num_attention_heads": 4, "image_size": 64,
+    ...                    "global_attention_layers": [1, 3], "window_size": 2},
+    ...     text_config={"model_type": "bert", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+    ...                  "intermediate_size": 64, "vocab_size": 100},
+    ...     cross_attention_layers=[2, 3],
+    ...     tasks=["rec"],
+    ... )
+    >>> model = PLVLModel(config)
+    >>> model.config.cross_attention_layers
+    [2, 3]
+
+    ```
     """
 
     model_type = "plvl"

@@ -17,6 +17,7 @@ import os
 import re
 import zipfile
 import zlib
+from collections.abc import Iterator
 from functools import lru_cache
 from numbers import Real
 from pathlib import Path
@@ -26,7 +27,7 @@ import torch
 from plvl.data.image_files import coco_number
 from plvl.data.row_streams import MAX_SHARDS, RowSource
 from plvl.data.safe_pickle import UnsafePickleError, read_label_pickle
-from plvl.data.schema import labelled_row
+from plvl.data.schema import Row, labelled_row
 from plvl.data.source_files import check_split, existing_folder
 from plvl.data.visual_genome import held_images, image_name
 
@@ -42,23 +43,25 @@ _OWN_FOLDERS = {"referit": "referit", "flickr": "flickr"}  # all other packs are
 _CORNER_BOXES = ("referit", "flickr")
 
 
-def pth_file(name, split, label_root):
+def pth_file(name: str, split: str, label_root: str | Path) -> Path:
     """Where the pack of a split lies."""
     return Path(label_root) / name / f"{name}_{split}.pth"
 
 
-def pth_splits(name, label_root):
+def pth_splits(name: str, label_root: str | Path) -> list[str]:
     """The splits for which there is a pack."""
     return [file.stem.removeprefix(f"{name}_") for file in (Path(label_root) / name).glob(f"{name}_*.pth")]
 
 
-def open_split(name, split, image_root, label_root, hold_back=frozenset()):
+def open_split(
+    name: str, split: str, image_root: str | Path, label_root: str | Path, hold_back: frozenset[int] = frozenset()
+) -> RowSource:
     """One split of a pack as a `RowSource`; arguments and errors as in `plvl.data.refer.open_split`."""
     existing_folder(Path(label_root) / name, name)
     check_split(split, pth_splits(name, label_root), f"the label pack {name}")
     file = pth_file(name, split, label_root)
     entries = read_pth(file)
-    held_genome = frozenset()
+    held_genome: frozenset[int] = frozenset()
     if any(_is_genome(entry) for entry in entries):
         held_genome = held_images(label_root, hold_back)
     held_back = sum(_is_held_back(entry, hold_back, held_genome) for entry in entries)
@@ -75,7 +78,16 @@ def open_split(name, split, image_root, label_root, hold_back=frozenset()):
     return RowSource(read_rows, list(range(num_shards)), where, len(entries) - held_back, held_back, (file,))
 
 
-def read_rows(shard, num_shards, name, split, file, image_root, hold_back, held_genome):
+def read_rows(
+    shard: int,
+    num_shards: int,
+    name: str,
+    split: str,
+    file: str | Path,
+    image_root: str | Path,
+    hold_back: frozenset[int],
+    held_genome: frozenset[int],
+) -> Iterator[Row]:
     """Yield the rows of the `shard`-th of `num_shards` stretches of a pack."""
     entries, starts = read_pth(file), _image_starts(file)
     first, last = (len(starts) * number // num_shards for number in (shard, shard + 1))
@@ -111,7 +123,7 @@ def _last_number(file_name):
     return int(numbers[-1]) if numbers else None
 
 
-def read_pth(file):
+def read_pth(file: str | Path) -> list:
     """The list of tuples in a pack, read once per process until the file changes.
 
     Raises:

@@ -11,11 +11,13 @@ A row is a phrase whose entity has a box; several boxes of one entity become the
 import re
 import xml.etree.ElementTree as ElementTree
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from plvl.data.row_streams import MAX_SHARDS, RowSource
-from plvl.data.schema import labelled_row
+from plvl.data.schema import Row, labelled_row
 from plvl.data.source_files import check_split, existing_folder
 
 _SAMPLE = 100
@@ -31,7 +33,9 @@ class ImageAnnotation:
     boxes: dict
 
 
-def open_split(name, split, image_root, label_root, hold_back=frozenset()):
+def open_split(
+    name: str, split: str, image_root: str | Path, label_root: str | Path, hold_back: frozenset[int] = frozenset()
+) -> RowSource:
     """One split as a `RowSource`; arguments and errors as in `plvl.data.refer.open_split`.
 
     Flickr's images are none of COCO's, so `hold_back` holds none of them back.
@@ -53,7 +57,7 @@ def open_split(name, split, image_root, label_root, hold_back=frozenset()):
     return RowSource(read_rows, shards, where, num_rows, label_files=label_files)
 
 
-def read_rows(shard, name, split, folder, image_folder):
+def read_rows(shard: Any, name: str, split: str, folder: str | Path, image_folder: str | Path) -> Iterator[Row]:
     """Yield the rows of the images whose numbers `shard` lists, parted by blanks."""
     for number in shard.split():
         annotation = read_annotation(Path(folder) / "Annotations" / f"{number}.xml")
@@ -90,7 +94,7 @@ def _about_how_many_rows(images, where):
     return round(sum(1 for _ in read_rows(" ".join(sample), **where)) * len(images) / len(sample))
 
 
-def read_annotation(path):
+def read_annotation(path: str | Path) -> ImageAnnotation:
     """The `ImageAnnotation` of an XML file; ValueError names a file that is cut short or incomplete."""
     try:
         root = ElementTree.parse(path).getroot()
@@ -99,11 +103,11 @@ def read_annotation(path):
             box = thing.find("bndbox")
             if box is None:  # <nobndbox> or <scene>: the entity is not to be seen in one place
                 continue
-            corners = [float(box.find(corner).text) for corner in ("xmin", "ymin", "xmax", "ymax")]
+            corners = [float(box.findtext(corner)) for corner in ("xmin", "ymin", "xmax", "ymax")]  # type: ignore
             for entity in thing.iter("name"):
                 boxes[entity.text].append(corners)
         size = root.find("size")
-        height, width = int(size.find("height").text), int(size.find("width").text)
+        height, width = int(size.findtext("height")), int(size.findtext("width"))  # type: ignore
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} is missing: the split lists image {Path(path).stem}") from None
     # An unknown encoding in the XML's first line is a LookupError.

@@ -15,12 +15,12 @@ _COCO_NAME = re.compile(r"COCO_(?:train|val|test)20\d\d_(\d{12})|(?:^|[/\\])(\d{
 class ImageFileError(Exception):
     """An image that cannot be used; `defect` is one of plvl.data.sample_validation.SKIPPED."""
 
-    def __init__(self, defect, detail):
+    def __init__(self, defect: str, detail: str):
         super().__init__(detail)
         self.defect = defect
 
 
-def open_image(source, height=None, width=None):
+def open_image(source: dict, height: int | None = None, width: int | None = None) -> Image.Image:
     """Read an image.
 
     An image with an EXIF rotation is turned upright, unless it is the image as stored that has the size
@@ -38,7 +38,7 @@ def open_image(source, height=None, width=None):
         ImageFileError: missing, unreadable (truncated or no image), too large (a decompression bomb by
             Pillow's limit), or of another size than the labels say.
     """
-    path = source.get("path")
+    path = source.get("path") or ""
     if source.get("bytes") is None and not os.path.isfile(path):
         raise ImageFileError("image missing", str(path))
     try:
@@ -61,7 +61,7 @@ def open_image(source, height=None, width=None):
     return image
 
 
-def needs_conversion(source, image):
+def needs_conversion(source: dict, image: Image.Image) -> bool:
     """Whether a plain reader (the Image feature of datasets) would give something else than `image`.
 
     Args:
@@ -72,7 +72,7 @@ def needs_conversion(source, image):
         return is_wide(stored) or turned_size != image.size
 
 
-def coco_number(file_name):
+def coco_number(file_name: str | None) -> int | None:
     """The number of a COCO image, the same in every year, from its name, path or URL; None for other images."""
     match = _COCO_NAME.search(file_name or "")
     return int(match[1] or match[2]) if match else None

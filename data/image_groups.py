@@ -1,14 +1,16 @@
 """Rows about one image, in groups of one size: what the image alone decides is computed once for all of them."""
 
+from collections.abc import Iterable
 from itertools import cycle, groupby, islice
 
 from datasets import Features, IterableDataset
 
-from plvl.data.row_streams import UNOPENED_FEATURES
-from plvl.data.sample_validation import labelled_size
+from plvl.data.row_streams import UNOPENED_FEATURES, RowSource
+from plvl.data.sample_validation import SampleValidator, labelled_size
+from plvl.data.schema import Row
 
 
-def grouped_stream(source, split, size):
+def grouped_stream(source: RowSource, split: str, size: int) -> IterableDataset:
     """
     The rows of a `RowSource` as an `IterableDataset` of groups, {"rows": [row, ...]}, with images unopened.
 
@@ -25,20 +27,20 @@ def grouped_stream(source, split, size):
     return IterableDataset.from_generator(_groups_of_shards, features=features, gen_kwargs=arguments, split=split)
 
 
-def number_of_groups(source, size):
+def number_of_groups(source: RowSource, size: int) -> int:
     """How many groups `grouped_stream` has: about, where rows are alone; else counted, in one pass over the labels."""
     if size == 1:
         return source.num_rows
     return sum(1 for _ in _groups_of_shards(**source.reading, size=size))
 
 
-def groups_of_image(rows, size):
+def groups_of_image(rows: list[Row], size: int) -> list[list[Row]]:
     """Deal the rows about an image into as few groups as there can be, each with rows from the whole list."""
     num_groups = -(-len(rows) // size)
     return [rows[first::num_groups] for first in range(num_groups)]
 
 
-def open_group(rows, size, check):
+def open_group(rows: Iterable[Row], size: int, check: SampleValidator) -> list[Row] | None:
     """
     Open the image of a group once, and make its rows `size` in number: some come again in place of rows that are
     defective or were not there.
@@ -51,11 +53,11 @@ def open_group(rows, size, check):
     Returns:
         The rows, or None where all are defective.
     """
-    opened = []
+    opened: list[Row] = []
     for row in rows:
-        row = check(row, opened[0]["image"] if opened else None)
-        if row is not None:
-            opened.append(row)
+        checked = check(row, opened[0]["image"] if opened else None)
+        if checked is not None:
+            opened.append(checked)
     return list(islice(cycle(opened), size)) or None
 
 

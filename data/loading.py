@@ -1,9 +1,15 @@
 """One call for every source: names, a split and two folders give a dataset of grounding rows."""
 
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, IterableDataset
+
 from plvl.data import authors_pth, flickr30k, own_data, parquet, refer, visual_genome
 from plvl.data.mixtures import (
     MIXTURES,
     OWN_DATA,
+    Names,
     chain,
     held_out_images,
     is_benchmark,
@@ -13,7 +19,7 @@ from plvl.data.mixtures import (
     set_options,
     weights,
 )
-from plvl.data.row_streams import cached_rows, checked_stream, unopened_stream
+from plvl.data.row_streams import RowSource, cached_rows, checked_stream, unopened_stream
 from plvl.data.sample_validation import MAX_SKIPPED, SampleValidator
 
 _OPENERS = {
@@ -27,16 +33,16 @@ _OPENERS = {
 
 
 def load_grounding_dataset(
-    name,
-    split,
-    image_root=None,
-    label_root=None,
-    streaming=True,
-    split_by=None,
-    shuffle_buffer=0,
-    seed=0,
-    max_skipped=MAX_SKIPPED,
-):
+    name: Names,
+    split: str,
+    image_root: str | Path | None = None,
+    label_root: str | Path | None = None,
+    streaming: bool = True,
+    split_by: str | None = None,
+    shuffle_buffer: int = 0,
+    seed: int = 0,
+    max_skipped: float = MAX_SKIPPED,
+) -> IterableDataset | Dataset:
     """Load one split of a grounding dataset or of several at once. docs/data.md has the layout of each.
 
     Where several sets are mixed for training, images of any RefCOCO, RefCOCO+ or RefCOCOg validation or
@@ -79,12 +85,19 @@ def load_grounding_dataset(
     return joined(parts, list(set_sizes(sources).values()), name, split, seed)
 
 
-def set_sizes(sources):
+def set_sizes(sources: dict[str, RowSource]) -> dict[str, int]:
     """{set: its number of rows, about} of {set: RowSource}."""
     return {name: source.num_rows for name, source in sources.items()}
 
 
-def unopened_rows(name, split, image_root=None, label_root=None, split_by=None, seed=0):
+def unopened_rows(
+    name: Names,
+    split: str,
+    image_root: str | Path | None = None,
+    label_root: str | Path | None = None,
+    split_by: str | None = None,
+    seed: int = 0,
+) -> tuple[IterableDataset, dict[str, RowSource]]:
     """The rows as the labels have them: no rule applied, images as {"path", "bytes"}.
 
     Args, errors: as in `load_grounding_dataset`.
@@ -97,14 +110,16 @@ def unopened_rows(name, split, image_root=None, label_root=None, split_by=None, 
     return joined(parts, list(set_sizes(sources).values()), name, split, seed), sources
 
 
-def joined(parts, sizes, name, split, seed):
+def joined(parts: list, sizes: list[int], name: Names, split: str, seed: int) -> IterableDataset | Dataset:
     """The datasets that `name` stands for, of `sizes`, as one: mixed for training, else one after the other."""
     if split != "train":
         return chain(parts)
     return mix(parts, sizes, weights(set_options(name)), seed)
 
 
-def open_sources(name, split, image_root, label_root, split_by):
+def open_sources(
+    name: Names, split: str, image_root: str | Path | None, label_root: str | Path | None, split_by: str | None
+) -> dict[str, RowSource]:
     """{set: its `plvl.data.row_streams.RowSource`} of every set that `name` stands for.
 
     Args, errors: as in `load_grounding_dataset`.
@@ -113,7 +128,9 @@ def open_sources(name, split, image_root, label_root, split_by):
     names = _set_names(name, split, label_root, options)
     if split_by is not None and not set(names) & set(refer.IMAGE_FOLDERS):
         raise ValueError(f"split_by={split_by!r} is for REFER sets, {name!r} is none")
-    images, labels, choices = {}, {}, {}
+    images: dict[str, Any] = {}
+    labels: dict[str, Any] = {}
+    choices: dict[str, dict] = {}
     for one in names:
         own = options.get(one, {})
         images[one], labels[one] = own.get("image_root", image_root), own.get("label_root", label_root)
@@ -124,7 +141,7 @@ def open_sources(name, split, image_root, label_root, split_by):
         split_one_by = own.get("split_by", split_by)
         choices[one] = {"split_by": split_one_by} if split_one_by and one in refer.IMAGE_FOLDERS else {}
     guarded = split == "train" and not is_benchmark(names)
-    hold_back = frozenset()
+    hold_back: frozenset[int] = frozenset()
     if guarded:
         hold_back = held_out_images(*dict.fromkeys(labels.values()), may_be_none=set(names) <= OWN_DATA)
     sources = {}

@@ -7,6 +7,7 @@ In a row a mask is {"polygons": [[x, y, x, y, ...], ...], "size": None, "counts"
 import logging
 from array import array
 from numbers import Real
+from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco_mask
@@ -17,8 +18,11 @@ logger = logging.getLogger(__name__)
 _MOST_PIXELS = 2**31 - 1
 _FARTHEST = 1e6
 
+# {"polygons", "size", "counts"}, as the features of a row have it.
+Segmentation = dict[str, Any]
 
-def encode_segmentation(segmentation, height, width):
+
+def encode_segmentation(segmentation: Any, height: int | None, width: int | None) -> Segmentation | None:
     """Turn an annotation's `segmentation` into the form of a row.
 
     Args:
@@ -58,7 +62,7 @@ def encode_segmentation(segmentation, height, width):
     return {"polygons": polygons, "size": None, "counts": None}
 
 
-def decode_segmentation(segmentation, height, width):
+def decode_segmentation(segmentation: Segmentation | None, height: int, width: int) -> np.ndarray | None:
     """Draw a mask.
 
     Args:
@@ -85,7 +89,7 @@ def decode_segmentation(segmentation, height, width):
     return mask if mask.any() else None
 
 
-def encode_mask(mask):
+def encode_mask(mask: np.ndarray) -> dict[str, Any]:
     """A mask of pixels as the compressed RLE that JSON takes.
 
     Args:

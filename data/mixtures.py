@@ -2,21 +2,27 @@
 
 import logging
 import math
+from collections.abc import Sequence
 from itertools import product
 from numbers import Real
 from pathlib import Path
+from typing import Any
 
 from datasets import concatenate_datasets, interleave_datasets
 
 from plvl.data import authors_pth
 from plvl.data.image_files import coco_number
 from plvl.data.refer import read_references
+from plvl.data.row_streams import RowSource
 from plvl.data.source_files import check_split
 
 logger = logging.getLogger(__name__)
 
+# A set, several, or {set: its weight, or its options}.
+Names = str | Sequence[str] | dict[str, Any]
+
 REFCOCO_FAMILY = ("refcoco", "refcoco+", "refcocog")
-MIXTURES = {
+MIXTURES: dict[str, dict[str, tuple[str, ...]]] = {
     "mixed_coco": {"train": REFCOCO_FAMILY, "val": REFCOCO_FAMILY},
     "mixed_pretrain": {
         "train": (*REFCOCO_FAMILY, "flickr30k", "visual_genome"),
@@ -30,7 +36,7 @@ _NO_BENCHMARK = {*OWN_DATA, "visual_genome"}
 _REFCOCO_PTH_SETS = ("unc", "unc+", "gref", "gref_umd")
 
 
-def members(name, split, label_root):
+def members(name: str, split: str, label_root: str | Path) -> tuple[str, ...]:
     """The sets behind a mixture: the authors' pack of the split where there is one, else the official."""
     if authors_pth.pth_file(name, split, label_root).is_file():
         return (name,)
@@ -38,7 +44,7 @@ def members(name, split, label_root):
     return MIXTURES[name][split]
 
 
-def set_options(name):
+def set_options(name: Names) -> dict[str, dict]:
     """What {name: weight or options} says of each set: {name: {"weight", "image_root", "label_root", "split_by"}}.
 
     Each as far as it is given; empty where sets have no options.
@@ -53,15 +59,15 @@ def set_options(name):
         unknown = [option for option in said if option not in SET_OPTIONS]
         if unknown:
             raise ValueError(f"{one} has options {', '.join(SET_OPTIONS)}, not {', '.join(map(str, unknown))}")
-        weight = said.get("weight", 1)
-        if isinstance(weight, bool) or not isinstance(weight, Real) or not 0 < weight < math.inf:
+        weight: Any = said.get("weight", 1)
+        if isinstance(weight, bool) or not isinstance(weight, Real) or not 0 < float(weight) < math.inf:
             raise ValueError(f"the weight of {one} must be a number above 0, got {weight!r}")
     if 0 < len(_weighted(options)) < len(options):
         raise ValueError(f"{', '.join(_weighted(options))} has a weight, so give each of {', '.join(options)} one")
     return options
 
 
-def weights(options):
+def weights(options: dict[str, dict]) -> list[float] | None:
     """How often each set is drawn from, of `set_options`; None where none says."""
     return [said["weight"] for said in options.values()] if _weighted(options) else None
 
@@ -70,12 +76,12 @@ def _weighted(options):
     return [one for one, said in options.items() if "weight" in said]
 
 
-def is_benchmark(names):
+def is_benchmark(names: Sequence[str]) -> bool:
     """Whether they are one set with a protocol of its own: its training split is used as it is."""
     return len(names) == 1 and names[0] not in (*MIXTURES, *_NO_BENCHMARK)
 
 
-def held_out_images(*label_roots, may_be_none=False):
+def held_out_images(*label_roots: str | Path, may_be_none: bool = False) -> frozenset[int]:
     """Numbers of the COCO images in any validation or test split of RefCOCO, RefCOCO+ and RefCOCOg.
 
     Args:
@@ -85,7 +91,8 @@ def held_out_images(*label_roots, may_be_none=False):
     Returns:
         frozenset of COCO image numbers; empty when none of the labels are there.
     """
-    images, files = set(), []
+    images: set[int | None] = set()
+    files: list[Path] = []
     for label_root, name in product(label_roots, REFCOCO_FAMILY):
         for file in sorted((Path(label_root) / name).glob("refs(*).p")):
             files.append(file)
@@ -102,10 +109,10 @@ def held_out_images(*label_roots, may_be_none=False):
             "splits can be held back from training",
             ", ".join(map(str, label_roots)),
         )
-    return frozenset(images - {None})
+    return frozenset(number for number in images if number is not None)
 
 
-def report_held_back(sources):
+def report_held_back(sources: dict[str, RowSource]) -> None:
     """Say how many rows the guard left out; `sources` is {name: RowSource}."""
     total = sum(source.held_back for source in sources.values())
     if not total and set(sources) <= OWN_DATA:
@@ -118,7 +125,7 @@ def report_held_back(sources):
     )
 
 
-def mix(parts, sizes, weights, seed):
+def mix(parts: list, sizes: list[int], weights: list[float] | None, seed: int) -> Any:
     """Datasets (all streams or all cached) as one for training.
 
     Args:
@@ -141,6 +148,6 @@ def mix(parts, sizes, weights, seed):
     )
 
 
-def chain(parts):
+def chain(parts: list) -> Any:
     """Datasets as one for evaluation, one after the other."""
     return parts[0] if len(parts) == 1 else concatenate_datasets(parts)

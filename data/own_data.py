@@ -12,14 +12,16 @@ JSON Lines stream at any size; a COCO-style file is held as an index.
 import logging
 import os
 from collections import defaultdict
+from collections.abc import Iterator
 from functools import lru_cache
 from numbers import Integral
 from pathlib import Path
 from types import NoneType
+from typing import Any
 
 from plvl.data.image_files import coco_number
 from plvl.data.row_streams import MAX_SHARDS, RowSource
-from plvl.data.schema import labelled_row
+from plvl.data.schema import Row, labelled_row
 from plvl.data.source_files import (
     check_entries,
     check_entry,
@@ -48,11 +50,13 @@ _COCO = {
 }
 
 
-def open_split(name, split, image_root, label_root, hold_back=frozenset()):
+def open_split(
+    name: str, split: str, image_root: str | Path, label_root: str | Path, hold_back: frozenset[int] = frozenset()
+) -> RowSource:
     """One split as a `RowSource`; arguments and errors as in `plvl.data.refer.open_split`."""
     folder = existing_folder(label_root, name)
     check_split(split, {file.stem for file in folder.glob("*.json*")}, f"{name} in {folder}")
-    where = {
+    where: dict[str, Any] = {
         "name": name,
         "split": split,
         "image_root": str(existing_folder(image_root, name)),
@@ -80,7 +84,14 @@ def open_split(name, split, image_root, label_root, hold_back=frozenset()):
     return RowSource(read_annotations, list(range(num_shards)), where, num_rows, held_back, (coco_file,))
 
 
-def read_lines(shard, name, split, file, image_root, hold_back):
+def read_lines(
+    shard: tuple[int, int, int],
+    name: str,
+    split: str,
+    file: str | Path,
+    image_root: str | Path,
+    hold_back: frozenset[int],
+) -> Iterator[Row]:
     """Yield the rows of a stretch of lines, (first byte, last byte + 1, number of its first line)."""
     start, end, line_number = shard
     with open(file, "rb") as lines:
@@ -97,7 +108,15 @@ def read_lines(shard, name, split, file, image_root, hold_back):
             line_number += 1
 
 
-def read_annotations(shard, num_shards, name, split, file, image_root, hold_back):
+def read_annotations(
+    shard: int,
+    num_shards: int,
+    name: str,
+    split: str,
+    file: str | Path,
+    image_root: str | Path,
+    hold_back: frozenset[int],
+) -> Iterator[Row]:
     """Yield the rows of every `num_shards`-th image of a COCO-style file, starting with number `shard`."""
     index = read_coco(file)
     for annotations in index["annotations_by_image"][shard::num_shards]:
@@ -123,7 +142,7 @@ def _coco_number_of(image):
     return next((number for number in numbers if number is not None), None)
 
 
-def read_coco(file):
+def read_coco(file: str | Path) -> dict:
     """The index of a COCO-style file, {"images", "categories", "annotations_by_image"}, read once until it changes."""
     return _read_coco(str(file), os.stat(file).st_mtime_ns)
 

@@ -14,8 +14,10 @@ import json
 import os
 import re
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pyarrow
@@ -26,7 +28,8 @@ from tqdm.auto import tqdm
 from plvl.data.authors_pth import IMAGE_FOLDERS
 from plvl.data.image_files import coco_number
 from plvl.data.row_streams import RowSource
-from plvl.data.schema import ROW_FEATURES
+from plvl.data.sample_validation import SampleValidator
+from plvl.data.schema import ROW_FEATURES, Row
 from plvl.data.source_files import check_entries, check_entry
 from plvl.data.visual_genome import held_images
 
@@ -37,7 +40,9 @@ _IMAGE_COLUMNS = ("dataset", "file_name", "image_id")  # what tells whether an i
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-def open_split(name, split, image_root, label_root, hold_back=frozenset()):
+def open_split(
+    name: str, split: str, image_root: str | Path, label_root: str | Path, hold_back: frozenset[int] = frozenset()
+) -> RowSource:
     """One split of a folder, a URL or a Hub repository (`user/set`) as a `RowSource`.
 
     Raises:
@@ -60,24 +65,25 @@ def open_split(name, split, image_root, label_root, hold_back=frozenset()):
         raise ValueError(f"{manifest_file}: not all shards are written; run prepare_data.py again")
     shards = [f"{base}/{shard['file']}" for shard in manifest["shards"]]
     num_rows = sum(shard["rows"] for shard in manifest["shards"])
-    held_back, held_genome = 0, frozenset()
+    held_back = 0
+    held_genome: frozenset[int] = frozenset()
     if hold_back:
-        names = Counter(name for shard in shards for name in _image_names(shard))
+        names: Counter[Any] = Counter(name for shard in shards for name in _image_names(shard))
         if any(_is_genome(*name) for name in names):
             held_genome = held_images(label_root, hold_back)
-        held_back = sum(count for name, count in names.items() if _is_held_back(*name, hold_back, held_genome))
+        held_back = sum(count for name, count in names.items() if _is_held_back(name, hold_back, held_genome))
     where = {"split": split, "hold_back": hold_back, "held_genome": held_genome}
     # The manifest has the shards' sha256 sums, so it changes with them.
     return RowSource(read_rows, shards, where, num_rows - held_back, held_back, (manifest_file,))
 
 
-def read_rows(shard, split, hold_back, held_genome):
+def read_rows(shard: str, split: str, hold_back: frozenset[int], held_genome: frozenset[int]) -> Iterator[Row]:
     """Yield the rows of one Parquet file."""
     with _naming(shard), fsspec.open(shard, "rb") as file:
         for group in parquet.ParquetFile(file).iter_batches(batch_size=_GROUP_ROWS):
             for row in group.to_pylist():
-                image = (row[column] for column in _IMAGE_COLUMNS)
-                if not _is_held_back(*image, hold_back, held_genome):
+                image = tuple(row[column] for column in _IMAGE_COLUMNS)
+                if not _is_held_back(image, hold_back, held_genome):
                     yield row | {"split": split}
 
 
@@ -90,8 +96,9 @@ def _naming(shard):
         raise ValueError(f"{shard}: missing, cut short or not written by prepare_data.py ({error})") from error
 
 
-def _is_held_back(dataset, file_name, image_id, hold_back, held_genome):
-    if _is_genome(dataset, file_name, image_id):
+def _is_held_back(image: tuple, hold_back: frozenset[int], held_genome: frozenset[int]) -> bool:
+    _, file_name, image_id = image
+    if _is_genome(*image):
         return image_id in held_genome
     return coco_number(file_name) in hold_back
 
@@ -107,7 +114,14 @@ def _image_names(shard):
     return zip(*(table[column].to_pylist() for column in _IMAGE_COLUMNS), strict=True)
 
 
-def write_parquet(rows, check, folder, split, origin, shard_megabytes=256):
+def write_parquet(
+    rows: Iterable[Row],
+    check: SampleValidator,
+    folder: str | Path,
+    split: str,
+    origin: dict,
+    shard_megabytes: float = 256,
+) -> dict:
     """Write rows as Parquet shards, going on where an earlier run was interrupted.
 
     Args:
@@ -129,7 +143,7 @@ def write_parquet(rows, check, folder, split, origin, shard_megabytes=256):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     manifest_file = folder / f"{split}.manifest.json"
-    manifest = {"split": split, "origin": origin, "complete": False, "checked": {}, "shards": []}
+    manifest: dict[str, Any] = {"split": split, "origin": origin, "complete": False, "checked": {}, "shards": []}
     if manifest_file.is_file():
         manifest = _read_manifest(str(manifest_file))
         if manifest["origin"] != origin:

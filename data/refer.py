@@ -7,6 +7,7 @@
 
 from array import array
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from numbers import Integral
@@ -15,7 +16,7 @@ from pathlib import Path
 from plvl.data.image_files import coco_number
 from plvl.data.row_streams import MAX_SHARDS, RowSource
 from plvl.data.safe_pickle import load_label_pickle
-from plvl.data.schema import labelled_row
+from plvl.data.schema import Row, labelled_row
 from plvl.data.source_files import (
     check_entries,
     check_entry,
@@ -71,13 +72,13 @@ class ReferIndex:
     references: dict
 
 
-def label_files(name, label_root, split_by):
+def label_files(name: str, label_root: str | Path, split_by: str | None) -> list[Path]:
     """The two label files of a set; FileNotFoundError says which is missing and what is expected."""
     folder = Path(label_root) / name
     return existing_files(folder, [f"refs({split_by}).p", "instances.json"], name)
 
 
-def read_index(refs_file, instances_file):
+def read_index(refs_file: str | Path, instances_file: str | Path) -> ReferIndex:
     """The `ReferIndex` of two label files, read once per process until one of them changes."""
     times = Path(refs_file).stat().st_mtime_ns, Path(instances_file).stat().st_mtime_ns
     return _read_index(str(refs_file), str(instances_file), times)
@@ -103,13 +104,13 @@ def _read_index(refs_file, instances_file, _times):
     )
 
 
-def read_references(refs_file):
+def read_references(refs_file: str | Path) -> list[dict]:
     """The list of references in refs(*).p; ValueError names file and reference where one is of another form."""
     references = load_label_pickle(refs_file)
     check_entries(references, _REFERENCE, refs_file)
     for reference in references:
         check_entries(reference["sentences"], _SENTENCE, f"{refs_file}, reference {reference['ref_id']}, sentences")
-    index_by_id(references, refs_file, "sentences", key="ref_id")
+    index_by_id(references, str(refs_file), "sentences", key="ref_id")
     sentences = (sentence for reference in references for sentence in reference["sentences"])
     index_by_id(sentences, f"{refs_file}, sentences", "sent", key="sent_id")
     return references
@@ -139,7 +140,14 @@ def _numbers(part):
         return part
 
 
-def open_split(name, split, image_root, label_root, split_by=None, hold_back=frozenset()):
+def open_split(
+    name: str,
+    split: str,
+    image_root: str | Path,
+    label_root: str | Path,
+    split_by: str | None = None,
+    hold_back: frozenset[int] = frozenset(),
+) -> RowSource:
     """One split of a REFER set as a `RowSource`.
 
     Args:
@@ -177,7 +185,16 @@ def open_split(name, split, image_root, label_root, split_by=None, hold_back=fro
     return RowSource(read_rows, list(range(num_shards)), where, rows, held_back, (refs_file, instances_file))
 
 
-def read_rows(shard, num_shards, name, split, refs_file, instances_file, image_folder, hold_back):
+def read_rows(
+    shard: int,
+    num_shards: int,
+    name: str,
+    split: str,
+    refs_file: str | Path,
+    instances_file: str | Path,
+    image_folder: str | Path,
+    hold_back: frozenset[int],
+) -> Iterator[Row]:
     """Yield the rows of every `num_shards`-th image of a split, starting with number `shard`."""
     index = read_index(refs_file, instances_file)
     for references in index.references[split][shard::num_shards]:

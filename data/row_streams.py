@@ -8,6 +8,7 @@ have no rows in common, and where the labels allow it no image either.
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
+from typing import Any
 
 from datasets import Dataset, Features, Image, IterableDataset
 from datasets.exceptions import DatasetGenerationError
@@ -45,19 +46,19 @@ class RowSource:
     label_files: tuple = ()
 
     @property
-    def reading(self):
+    def reading(self) -> dict[str, Any]:
         """What a generator over shards is called with."""
         return {"shards": self.shards, "read_rows": self.read_rows, "where": self.where}
 
 
-def unopened_stream(source, split):
+def unopened_stream(source: RowSource, split: str) -> IterableDataset:
     """The rows of a `RowSource` as an `IterableDataset` whose images are {"path", "bytes"} dicts."""
     return IterableDataset.from_generator(
         _rows_of_shards, features=UNOPENED_FEATURES, gen_kwargs=source.reading, split=split
     )
 
 
-def checked_stream(stream, check):
+def checked_stream(stream: IterableDataset, check: SampleValidator) -> IterableDataset:
     """A stream of unopened rows with images opened and every rule of plvl.data.sample_validation applied."""
     # Not a function of batches, which could leave rows out itself: of these `datasets` keeps the position before the
     # last batch, and a shuffle buffer that is filled again would give other rows from there.
@@ -65,7 +66,7 @@ def checked_stream(stream, check):
     return checked.filter(_has_image)
 
 
-def cached_rows(name, source, split, max_skipped):
+def cached_rows(name: str, source: RowSource, split: str, max_skipped: float) -> Dataset:
     """The rows of the set `name` as a `Dataset` in the Arrow cache; every image is opened once to check it.
 
     The cache holds paths of images, and a PNG of those that a plain reader would get wrong.

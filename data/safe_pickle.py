@@ -7,6 +7,8 @@ builds plain containers, strings, numbers and NumPy arrays, and refuses everythi
 import pickle
 import re
 from collections import OrderedDict
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -114,14 +116,14 @@ def _refuse_call(name):
 
 
 class _LabelUnpickler(pickle.Unpickler):
-    def find_class(self, module, name):
+    def find_class(self, module: str, name: str) -> Any:
         module = "builtins" if module == "__builtin__" else module  # of Python 2
         if (module, name) not in _ALLOWED:
             raise UnsafePickleError(f"{module}.{name}")
         return _Constructor(_ALLOWED[module, name])
 
 
-def load_label_pickle(path):
+def load_label_pickle(path: str | Path) -> Any:
     """Read a pickle of plain containers, strings, numbers and NumPy arrays (Python 2's too).
 
     Args:
@@ -159,7 +161,7 @@ def _in_utf8(value):
     return value
 
 
-def read_label_pickle(file, path):
+def read_label_pickle(file: Any, path: str | Path) -> Any:
     """The same for an open binary file; `path` is for the messages."""
     try:
         # Arrays that Python 2 has written need Latin-1, byte for byte; its sentences are put right afterwards.

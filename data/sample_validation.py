@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from numbers import Real
 
 import torch
+from PIL import Image
 
 from plvl.configuration.earlier_names import DEFECTS
 from plvl.data.image_files import ImageFileError, open_image
+from plvl.data.schema import Row
 from plvl.processing.expression_words import is_text
 
 logger = logging.getLogger(__name__)
@@ -45,7 +47,7 @@ class TooManySkippedError(RuntimeError):
 class SampleDefect(Exception):
     """One of SKIPPED, with what was found."""
 
-    def __init__(self, defect, detail):
+    def __init__(self, defect: str, detail: str):
         super().__init__(f"{defect}: {detail}")
         self.defect = defect
 
@@ -62,13 +64,13 @@ class SampleValidator:
         max_skipped: share of a set's rows that may be skipped, 0 to 1.
     """
 
-    def __init__(self, sizes, max_skipped=MAX_SKIPPED):
+    def __init__(self, sizes: dict[str, int], max_skipped: float = MAX_SKIPPED):
         self.sizes = {name: max(num_rows, 1) for name, num_rows in sizes.items()}
         self.max_skipped = max_skipped
         self.warned_of_shares = False
         self.counts = torch.zeros(_READERS, len(sizes), len(_COUNTED), dtype=torch.int64).share_memory_()
 
-    def __call__(self, row, image=None):
+    def __call__(self, row: Row, image: Image.Image | None = None) -> Row | None:
         """The row with its image opened (PIL, RGB, upright) and its box inside, or None to skip it.
 
         Args:
@@ -102,30 +104,30 @@ class SampleValidator:
             )
 
     @property
-    def num_rows(self):
+    def num_rows(self) -> int:
         """Rows of all sets, about."""
         return sum(self.sizes.values())
 
     @property
-    def seen(self):
+    def seen(self) -> int:
         """Rows seen so far, those skipped among them."""
         return int(self.counts[..., 0].sum())
 
     @property
-    def skipped(self):
+    def skipped(self) -> dict[str, int]:
         """Rows skipped so far, by defect (those that occurred)."""
         return _by_defect(self.counts.sum(dim=(0, 1)))
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, dict[str, int]]:
         """What was counted, as plain values: {set: {"seen": rows, defect of SKIPPED: rows, ...}}."""
         totals = self.counts.sum(dim=0).tolist()
         return {name: dict(zip(_COUNTED, row, strict=True)) for name, row in zip(self.sizes, totals, strict=True)}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: dict[str, dict[str, int]]) -> None:
         """Count on from a `state_dict`."""
         self.counts.zero_()
         for number, name in enumerate(self.sizes):
-            counted = [state[name].get(column, state[name].get(DEFECTS.get(column), 0)) for column in _COUNTED]
+            counted = [state[name].get(column, state[name].get(DEFECTS.get(column, column), 0)) for column in _COUNTED]
             self.counts[0, number] = torch.tensor(counted)
 
     def _warn_or_stop(self, name, row, error):
@@ -160,7 +162,7 @@ def _reader_number():
     return 0 if worker is None else 1 + worker.id % (_READERS - 1)
 
 
-def sanitize_sample(row, image=None):
+def sanitize_sample(row: Row, image: Image.Image | None = None) -> Row:
     """The row with its image open, its size filled in and its box cut to the image.
 
     Raises:
@@ -191,7 +193,7 @@ def _is_box(box):
     return isinstance(box, Sequence) and len(box) == 4 and all(isinstance(n, Real) and math.isfinite(n) for n in box)
 
 
-def labelled_size(row):
+def labelled_size(row: Row) -> tuple[int | None, int | None]:
     """(height, width) the labels speak of: their own, else that of an RLE, else None."""
     if row["height"] is None and row["segmentation"] and row["segmentation"]["size"]:
         return tuple(row["segmentation"]["size"])

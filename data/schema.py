@@ -16,6 +16,7 @@ A row is one expression about one object in one image. As it leaves a dataset it
 import logging
 from itertools import count
 from numbers import Integral, Real
+from typing import Any
 
 from datasets import Features, Image, List, Value
 
@@ -23,6 +24,8 @@ from plvl.data.masks import encode_segmentation
 from plvl.processing.expression_words import is_text
 
 logger = logging.getLogger(__name__)
+
+Row = dict[str, Any]
 
 # A missing mask is None for the whole struct. Streamed rows pass through the features without Arrow and
 # keep None; in Arrow and Parquet it is a null struct, which datasets 5.0 and 5.2 give back as None too.
@@ -59,22 +62,22 @@ _LARGEST_NUMBER = 2**63 - 1
 
 
 def labelled_row(
-    where,
+    where: Any,
     *,
-    path,
-    text,
-    bbox,
-    segmentation,
-    height,
-    width,
-    image_id,
-    ref_id,
-    sent_id,
-    category,
-    dataset,
-    split,
-    file_name,
-):
+    path: Any,
+    text: Any,
+    bbox: Any,
+    segmentation: Any,
+    height: Any,
+    width: Any,
+    image_id: Any,
+    ref_id: Any,
+    sent_id: Any,
+    category: Any,
+    dataset: str,
+    split: str,
+    file_name: Any,
+) -> Row:
     """A row of what labels say, with its image unopened; every reader's rows are made here.
 
     Numbers may be written as text. A box that is not four numbers becomes None, of which the first are warned of: such
@@ -97,9 +100,9 @@ def labelled_row(
         mask = encode_segmentation(segmentation, height, width)
     except (ValueError, TypeError, OverflowError, AttributeError, KeyError) as error:
         raise ValueError(f"{where}: {error}") from error
-    numbers = {"image_id": image_id, "ref_id": ref_id, "sent_id": sent_id}
+    numbers: dict[str, Any] = {"image_id": image_id, "ref_id": ref_id, "sent_id": sent_id}
     for name, number in numbers.items():
-        if not isinstance(number, Integral) or abs(number) > _LARGEST_NUMBER:
+        if not isinstance(number, Integral) or abs(int(number)) > _LARGEST_NUMBER:
             raise ValueError(f"{where}: {name} is {str(number)[:100]}, no whole number of 64 bits")
     for name, value in (("file_name", file_name), ("category", category)):
         if value is not None and not is_text(value):
@@ -122,7 +125,7 @@ def labelled_row(
     }
 
 
-def as_number(value):
+def as_number(value: Any) -> float | None:
     """A number, or one written as text, as `float`; None for anything else, and where `float` does not reach it."""
     if isinstance(value, bool) or not isinstance(value, Real | str):
         return None

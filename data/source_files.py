@@ -3,20 +3,22 @@
 import hashlib
 import json
 import os
+from collections.abc import Callable, Iterable
 from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 import fsspec
 
 
-def existing_folder(folder, name):
+def existing_folder(folder: str | Path, name: str) -> Path:
     """`folder`, which must be there: it holds files of the set `name`."""
     if not Path(folder).is_dir():
         raise FileNotFoundError(f"{folder} is missing: the files of {name} belong there")
     return Path(folder).absolute()
 
 
-def existing_files(folder, file_names, name):
+def existing_files(folder: str | Path, file_names: Iterable[str], name: str) -> list[Path]:
     """The files of the set `name` in `folder`; the error for a missing one tells all that are expected."""
     folder = Path(folder)
     for file_name in file_names:
@@ -31,7 +33,7 @@ def existing_files(folder, file_names, name):
     return [folder / file_name for file_name in file_names]
 
 
-def content_digest(paths):
+def content_digest(paths: Iterable[Path]) -> str:
     """The sha256 of label files' names and contents.
 
     Args:
@@ -48,13 +50,13 @@ def content_digest(paths):
     return digest.hexdigest()
 
 
-def check_split(split, splits, name):
+def check_split(split: str, splits: Iterable[str], name: str) -> None:
     """Raise ValueError listing the splits there are unless `split` is one of them."""
     if split not in splits:
         raise ValueError(f"{name} has no split {split!r}; it has {', '.join(sorted(splits)) or 'none'}")
 
 
-def check_entries(entries, form, where):
+def check_entries(entries: Any, form: dict[str, Any], where: str | Path) -> None:
     """Raise ValueError with `where` and the entry's place unless `entries` is a list of dicts of one form.
 
     Args:
@@ -68,7 +70,7 @@ def check_entries(entries, form, where):
         check_entry(entry, form, f"{where}, entry {place}")
 
 
-def check_entry(entry, form, where):
+def check_entry(entry: Any, form: dict[str, Any], where: str | Path) -> None:
     """The same for one dict."""
     if not isinstance(entry, dict):
         raise ValueError(f"{where}: an object with {', '.join(form)} is expected, this is {type(entry).__name__}")
@@ -85,13 +87,13 @@ def _type_names(kind):
     return " or ".join(names.get(each.__name__, each.__name__) for each in kinds)
 
 
-def read_json(path, object_hook=None):
+def read_json(path: str | Path, object_hook: Callable | None = None) -> Any:
     """A whole JSON file, with a byte order mark or without; ValueError names a file that cannot be read.
     `object_hook` is that of `json.load`."""
     return parse_json(Path(path).read_bytes(), path, object_hook)
 
 
-def parse_json(text, where, object_hook=None):
+def parse_json(text: bytes, where: str | Path, object_hook: Callable | None = None) -> Any:
     """JSON of `text` (bytes); ValueError begins with `where`, the file and the place in it."""
     try:
         return json.loads(text, object_hook=object_hook)
@@ -100,7 +102,7 @@ def parse_json(text, where, object_hook=None):
         raise ValueError(f"{where}: cut short or no JSON of its kind ({error})") from error
 
 
-def index_by_id(entries, where, name=None, key="id"):
+def index_by_id(entries: Iterable, where: str, name: str | None = None, key: str = "id") -> dict:
     """{id: entry} of a list of dicts; ValueError names both where two have one id.
 
     Args:
@@ -109,7 +111,7 @@ def index_by_id(entries, where, name=None, key="id"):
         name: the key of what a person knows an entry by, for the error.
         key: the key of the id.
     """
-    index = {}
+    index: dict = {}
     for entry in entries:
         if not isinstance(entry, dict) or not isinstance(entry.get(key), Integral | str):
             raise ValueError(f"{where}: an object with the {key} is expected, got {str(entry)[:100]!a}")

@@ -2,11 +2,14 @@
 
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 
 from datasets import IterableDataset
 
 from plvl.data.image_groups import grouped_stream, number_of_groups, open_group
 from plvl.data.loading import joined, open_sources, set_sizes
+from plvl.data.mixtures import Names
+from plvl.data.row_streams import RowSource
 from plvl.data.sample_validation import MAX_SKIPPED, SampleValidator
 
 logger = logging.getLogger(__name__)
@@ -34,24 +37,24 @@ class TrainingRows:
     shuffle_buffer: int = 0
     seed: int = 0
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.num_rows
 
-    def open(self, group) -> list[dict] | None:
+    def open(self, group: dict) -> list[dict] | None:
         """The rows of a group of `stream`, to be trained on; None where all are defective."""
         return open_group(group["rows"], self.expressions_per_image, self.check)
 
 
 def load_training_rows(
-    name,
-    split="train",
-    image_root=None,
-    label_root=None,
-    split_by=None,
-    shuffle_buffer=1000,
-    seed=0,
-    max_skipped=MAX_SKIPPED,
-    expressions_per_image=1,
+    name: Names,
+    split: str = "train",
+    image_root: str | Path | None = None,
+    label_root: str | Path | None = None,
+    split_by: str | None = None,
+    shuffle_buffer: int = 1000,
+    seed: int = 0,
+    max_skipped: float = MAX_SKIPPED,
+    expressions_per_image: int = 1,
 ) -> TrainingRows:
     """Open one split of a grounding dataset, or of several, to train on.
 
@@ -77,7 +80,7 @@ def load_training_rows(
     return TrainingRows(stream, check, size * sum(num_groups.values()), size, shuffle_buffer, seed)
 
 
-def report_repeated(sources, num_groups, size):
+def report_repeated(sources: dict[str, RowSource], num_groups: dict[str, int], size: int) -> None:
     """Say how many rows of each set come again to fill their group; arguments by the set's name."""
     for name, source in sources.items():
         repeated = num_groups[name] * size - source.num_rows

@@ -11,13 +11,15 @@ import logging
 import os
 import re
 from collections import Counter
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from types import NoneType
+from typing import Any
 
 from plvl.data.json_arrays import read_array, split_array
 from plvl.data.row_streams import MAX_SHARDS, RowSource
-from plvl.data.schema import labelled_row
+from plvl.data.schema import Row, labelled_row
 from plvl.data.source_files import (
     check_entries,
     check_entry,
@@ -36,7 +38,9 @@ _REGION = {"region_id": int, "phrase": str, **dict.fromkeys(("x", "y", "width", 
 _BLOCK = 1 << 22
 
 
-def open_split(name, split, image_root, label_root, hold_back=frozenset()):
+def open_split(
+    name: str, split: str, image_root: str | Path, label_root: str | Path, hold_back: frozenset[int] = frozenset()
+) -> RowSource:
     """The regions as a `RowSource`; arguments and errors as in `plvl.data.refer.open_split`."""
     check_split(split, ["train"], name)
     folder = Path(label_root) / "visual-genome"
@@ -57,7 +61,14 @@ def open_split(name, split, image_root, label_root, hold_back=frozenset()):
     return RowSource(read_rows, shards, where, num_rows, held_back, (regions_file, images_file))
 
 
-def read_rows(shard, name, regions_file, images_file, image_folder, held):
+def read_rows(
+    shard: Any,
+    name: str,
+    regions_file: str | Path,
+    images_file: str | Path,
+    image_folder: str | Path,
+    held: frozenset[int],
+) -> Iterator[Row]:
     """Yield the rows of the images between two byte offsets of the regions file."""
     images = read_images(images_file)
     for entry in read_array(regions_file, *shard):
@@ -68,7 +79,7 @@ def read_rows(shard, name, regions_file, images_file, image_folder, held):
             yield from _rows_of(entry, images, name, regions_file, image_folder)
 
 
-def held_images(label_root, hold_back):
+def held_images(label_root: str | Path, hold_back: frozenset[int]) -> frozenset[int]:
     """Numbers of Visual Genome's images that are COCO's images `hold_back`, by coco_id in image_data.json.
 
     Args:
@@ -89,7 +100,7 @@ def held_images(label_root, hold_back):
     return frozenset(number for number, (_, _, coco_id) in images.items() if coco_id in hold_back)
 
 
-def read_images(images_file):
+def read_images(images_file: str | Path) -> dict[int, tuple]:
     """{image_id: (height, width, coco_id or None)}, read once per process until the file changes."""
     return _read_images(str(images_file), os.stat(images_file).st_mtime_ns)
 
@@ -106,9 +117,10 @@ def _read_images(images_file, _time):
     return {number: (image["height"], image["width"], image.get("coco_id")) for number, image in index.items()}
 
 
-def count_regions(regions_file):
+def count_regions(regions_file: str | Path) -> dict[int, int]:
     """How many regions each image has, {image_id: count}, found by a search that decodes nothing."""
-    regions, rest = Counter(), b""
+    regions: Counter[int] = Counter()
+    rest = b""
     with open(regions_file, "rb") as file:
         while block := file.read(_BLOCK):
             block = rest + block
@@ -144,7 +156,7 @@ def _rows_of(entry, images, name, regions_file, image_folder):
         )
 
 
-def image_name(image_folder, file_name):
+def image_name(image_folder: str | Path, file_name: str) -> str:
     """The name with the folder it is in, such as VG_100K/1.jpg; as it is where it is in none of them."""
     names = [os.path.join(folder, file_name) for folder in _IMAGE_FOLDERS]
     return next((name for name in names if os.path.isfile(os.path.join(image_folder, name))), names[-1])

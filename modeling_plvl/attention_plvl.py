@@ -53,7 +53,7 @@ def attend(
         The output, `(batch_size, queries, heads, width of the value)`, and the weights where the implementation
         makes them.
     """
-    implementation = module.config._attn_implementation
+    implementation = str(module.config._attn_implementation)
     function: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)
     width, widening = value.shape[-1], query.shape[-1] - value.shape[-1]
     if widening:

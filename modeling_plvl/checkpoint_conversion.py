@@ -185,7 +185,7 @@ def _renamed_weights(state_dict: dict, origin: str, keys: list, part: str) -> Fo
     names = sort_names(state_dict, keys)
     # What is dropped is not looked at: it may be anything.
     taken = _tensors({name: state_dict[name] for name in (*names.here, *names.unknown)}, origin)
-    tensors = {}
+    tensors: dict[str, torch.Tensor] = {}
     for name, name_here in names.here.items():
         tensors |= split_stacked_projection(name_here, taken[name])
     vision_settings = {}

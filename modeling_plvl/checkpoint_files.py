@@ -4,6 +4,7 @@ import argparse
 import pickle
 import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ class _NotRead:
 
 
 # Beside tensors and plain containers: the arguments of a training run; its best scores, which nobody asks for.
-_ALLOWED = [
+_ALLOWED: list[Callable | tuple[Callable, str]] = [
     argparse.Namespace,
     (_NotRead, "numpy.dtype"),
     *((_NotRead, f"numpy.dtypes.{type(np.dtype(kind)).__name__}") for kind in ("f4", "f8", "i8", "?")),

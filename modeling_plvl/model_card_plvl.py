@@ -127,7 +127,9 @@ def model_card(
         license=license,
         library_name="transformers",
         pipeline_tag="image-segmentation" if "res" in config.tasks else "zero-shot-object-detection",
-        tags=list(dict.fromkeys(["plvl", "visual-grounding", *map(TASK_NAMES.get, config.tasks), *_names(tags)])),
+        tags=list(
+            dict.fromkeys(["plvl", "visual-grounding", *map(TASK_NAMES.__getitem__, config.tasks), *_names(tags)])
+        ),
         datasets=[name for name in _names(datasets) or _datasets_of(metrics) if name not in NO_DATASETS] or None,
         base_model=base_model,
         metrics=list(dict.fromkeys(result.metric_type for result in eval_results)) or None,
@@ -256,7 +258,10 @@ def somebody_wrote(text: str) -> bool:
 
 def is_placeholder(card: ModelCard) -> bool:
     """Whether nobody has written a word of this card: its text is Transformers' own."""
-    return card.text.strip() == ModelCard.from_template(card.data, model_description=PLACEHOLDER).text.strip()
+    return (
+        card.text.strip()
+        == ModelCard.from_template(ModelCardData(**card.data.to_dict()), model_description=PLACEHOLDER).text.strip()
+    )
 
 
 class ModelCardMixin:
@@ -341,7 +346,7 @@ def _project() -> tuple[str, str]:
     urls = dict(entry.split(", ", 1) for entry in about.get_all("Project-URL", []))
     if "Source" in urls:
         return urls["Source"], FROM_SOURCE.format(source=urls["Source"])
-    return about.get("Home-page", PAPER), FROM_CHECKOUT
+    return about["Home-page"] or PAPER, FROM_CHECKOUT
 
 
 __all__ = [

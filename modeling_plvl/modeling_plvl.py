@@ -202,7 +202,7 @@ class PLVLPreTrainedModel(ModelCardMixin, PreTrainedModel):
     config: PLVLConfig
     base_model_prefix = "plvl"
     main_input_name = "pixel_values"
-    input_modalities = ("image", "text")
+    input_modalities = ["image", "text"]
     supports_gradient_checkpointing = True
     _no_split_modules = ["PLVLVisionEmbeddings", "PLVLVisionLayer", "PLVLDecoderLayer", "PLVLHead"]
     _supports_sdpa = True
@@ -255,6 +255,29 @@ class PLVLModel(PLVLPreTrainedModel):
     The text encoder reads the expression, the vision encoder lets it in block by block, the decoder and the head
     give box and mask. What comes before language first enters a block, that block's self-attention included, depends
     on the image alone: `get_image_embeddings` runs it once for many expressions.
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> import plvl
+    >>> from PIL import Image
+    >>> from transformers import AutoModel, AutoProcessor
+
+    >>> folder = "checkpoints/plvl-tiny-refshapes"
+    >>> model, processor = AutoModel.from_pretrained(folder).eval(), AutoProcessor.from_pretrained(folder)
+    >>> image = Image.open(f"{folder}/examples/val_refshapes_000004.jpg")
+    >>> expressions = ["the blue moon", "the star on the left"]
+    >>> inputs = processor(images=image, text=expressions, return_tensors="pt")
+    >>> with torch.no_grad():
+    ...     embeddings = model.get_image_embeddings(inputs.pixel_values)  # once, for any number of expressions
+    ...     outputs = model(
+    ...         image_embeddings=embeddings, input_ids=inputs.input_ids, attention_mask=inputs.attention_mask
+    ...     )
+    >>> outputs.pred_boxes.shape, outputs.pred_masks.shape
+    (torch.Size([2, 4]), torch.Size([2, 160, 160]))
+
+    ```
     """
 
     def __init__(self, config: PLVLConfig):
@@ -319,11 +342,11 @@ class PLVLModel(PLVLPreTrainedModel):
                 "res"; `"has_mask"` of shape `(batch_size,)`, *optional*: samples without one count only for boxes.
         """
         if (pixel_values is None) == (image_embeddings is None):
-            given = "neither" if pixel_values is None else "both"
-            raise ValueError(f"Give one of pixel_values and image_embeddings, got {given}")
+            which = "neither" if pixel_values is None else "both"
+            raise ValueError(f"Give one of pixel_values and image_embeddings, got {which}")
         if input_ids is None or input_ids.ndim != 2:
-            given = None if input_ids is None else tuple(input_ids.shape)
-            raise ValueError(f"input_ids must have the shape (batch_size, sequence_length), got {given}")
+            shape = None if input_ids is None else tuple(input_ids.shape)
+            raise ValueError(f"input_ids must have the shape (batch_size, sequence_length), got {shape}")
         if kwargs.get("output_attentions", self.config.output_attentions):
             self._say_what_gives_attentions()
         if image_embeddings is None:
@@ -363,7 +386,7 @@ class PLVLModel(PLVLPreTrainedModel):
 
     def compute_losses(self, outputs, labels: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """The weighted losses of the model's tasks by name; `labels` as in `forward`."""
-        losses = {}
+        losses: dict[str, torch.Tensor] = {}
         if self.head.has_boxes:
             boxes = _label(labels, "boxes", outputs["pred_boxes"].shape)
             center_probability = clamped_sigmoid(outputs["center_logits"])

@@ -65,7 +65,8 @@ def fit_text(text: str, font: ImageFont.FreeTypeFont, width: float, max_lines: i
     The text in lines of at most `width` pixels, broken between words where it can be; what `max_lines` cannot hold
     is left out, with "…" in its place.
     """
-    lines, rest = [], " ".join(text.split())
+    lines: list[str] = []
+    rest = " ".join(text.split())
     while rest and len(lines) < max_lines:
         line = _longest_start(rest, font, width)
         rest = rest[len(line) :].lstrip()

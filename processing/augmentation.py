@@ -237,7 +237,7 @@ def _random() -> float:
 
 def _random_integer(low: int, high: int) -> int:
     """From low to high, both included."""
-    return torch.randint(low, high + 1, ()).item()
+    return int(torch.randint(low, high + 1, ()))
 
 
 def _choice(values: tuple):

@@ -71,15 +71,15 @@ def draw_mask(image: Image.Image, mask: np.ndarray, colour) -> Image.Image:
         return drawn
     border = max(min(image.size) // 400, 2)
     # Neighbours of the object's box count, those of the image's edge do not.
-    around = [max(place[0] - border, 0), max(place[1] - border, 0), place[2] + border, place[3] + border]
-    around[2:] = min(around[2], image.width), min(around[3], image.height)
+    left, top = max(place[0] - border, 0), max(place[1] - border, 0)
+    around = left, top, min(place[2] + border, image.width), min(place[3] + border, image.height)
     whole, part = whole.crop(around), drawn.crop(around)
     # The mean of a window is all white where all of it is inside.
     inside = whole.filter(ImageFilter.BoxBlur(border)).point(lambda value: 255 * (value == 255))
     full = Image.new("RGB", part.size, tuple(colour))
     part.paste(full, mask=ImageChops.subtract(whole, inside))
     part.paste(Image.blend(part, full, MASK_OPACITY), mask=inside)
-    drawn.paste(part, around[:2])
+    drawn.paste(part, (left, top))
     return drawn
 
 

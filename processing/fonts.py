@@ -15,7 +15,10 @@ _SYSTEM_FONTS = ("Arial Unicode.ttf", "NotoSansCJK-Regular.ttc", "DejaVuSans.ttf
 _NO_CHARACTER = "\U0010fffe"
 
 
-def font_for(text: str, size: int) -> ImageFont.FreeTypeFont:
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+def font_for(text: str, size: int) -> Font:
     """
     Args:
         text: what is to be written.
@@ -39,12 +42,12 @@ def font_for(text: str, size: int) -> ImageFont.FreeTypeFont:
     return own
 
 
-def _lacking(text: str, font: ImageFont.FreeTypeFont) -> set[str]:
+def _lacking(text: str, font: Font) -> set[str]:
     nothing = _image_of(_NO_CHARACTER, font)
     return {character for character in set(text) if not character.isspace() and _image_of(character, font) == nothing}
 
 
-def _image_of(character: str, font: ImageFont.FreeTypeFont) -> bytes:
+def _image_of(character: str, font: Font) -> bytes:
     mask = font.getmask(character)
     return bytes(mask) + bytes(str(mask.size), "ascii")
 

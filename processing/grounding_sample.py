@@ -99,7 +99,7 @@ class GroundingSample:
     def draw_masks(self) -> list[np.ndarray | None]:
         """Of each target a uint8 array of the image's `(height, width)`, 1 on the object, or None."""
         size = self.image.shape[-2:]
-        return [target.mask and target.mask.draw(*size) for target in self.targets]
+        return [None if target.mask is None else target.mask.draw(*size) for target in self.targets]
 
 
 def _middles(first: float, last: float, count: int) -> np.ndarray:

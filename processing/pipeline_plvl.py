@@ -32,6 +32,20 @@ class VisualGroundingPipeline(Pipeline):
     `"xmax"`, `"ymax"`, whole pixels of the image) and `"mask"` (a `PIL.Image` of mode L and the image's size, 255
     on the object and 0 elsewhere). A model without the task "rec" gives no box and a score of `None`, one without
     "res" no mask. An image that carries an EXIF orientation is turned upright first.
+
+    Example:
+
+    ```python
+    >>> import plvl
+    >>> from transformers import pipeline
+
+    >>> folder = "checkpoints/plvl-tiny-refshapes"
+    >>> ground = pipeline("visual-grounding", model=folder, device="cpu")
+    >>> answer = ground(f"{folder}/examples/val_refshapes_000004.jpg", "the blue moon")
+    >>> sorted(answer), sorted(answer["box"]), answer["mask"].mode
+    (['box', 'label', 'mask', 'score'], ['xmax', 'xmin', 'ymax', 'ymin'], 'L')
+
+    ```
     """
 
     _load_processor = True

@@ -42,6 +42,23 @@ class PLVLProcessor(ProcessorMixin):
     40 tokens (`max_length`); a model whose vision blocks attend to the padding, as the authors' do
     (`mask_text_padding_in_vision`), answers otherwise at another length, of which a warning tells once. With `boxes`
     and `masks` (as in [`PLVLImageProcessor`]) it gives `labels` too.
+
+    Example:
+
+    ```python
+    >>> import plvl
+    >>> from PIL import Image
+    >>> from transformers import AutoProcessor
+
+    >>> processor = AutoProcessor.from_pretrained("checkpoints/plvl-tiny-refshapes")
+    >>> image = Image.new("RGB", (320, 214))
+    >>> inputs = processor(images=image, text="the blue moon", boxes=[(32, 0, 96, 107)], return_tensors="pt")
+    >>> inputs.pixel_values.shape, inputs.input_ids.shape
+    (torch.Size([1, 3, 160, 160]), torch.Size([1, 40]))
+    >>> inputs["labels"]["boxes"]  # cx, cy, w, h as shares of the image
+    tensor([[0.2000, 0.2500, 0.2000, 0.5000]])
+
+    ```
     """
 
     valid_processor_kwargs = PLVLProcessorKwargs
@@ -129,11 +146,11 @@ class PLVLProcessor(ProcessorMixin):
             (`torch.BoolTensor` of shape `(height, width)`) if it gives masks.
         """
         num_expressions = len(outputs["last_hidden_state"])
-        sizes = [None] * num_expressions if target_sizes is None else [tuple(map(int, size)) for size in target_sizes]
-        about_each = expressions_about_each(len(sizes), num_expressions, "target_sizes")
-        sizes = [size for size in sizes for _ in range(about_each)]
+        given = [None] * num_expressions if target_sizes is None else [tuple(map(int, size)) for size in target_sizes]
+        about_each = expressions_about_each(len(given), num_expressions, "target_sizes")
+        sizes = [size for size in given for _ in range(about_each)]
 
-        results = [{} for _ in sizes]
+        results: list[dict] = [{} for _ in sizes]
         pred_boxes, pred_masks = outputs.get("pred_boxes"), outputs.get("pred_masks")
         if pred_boxes is not None:
             scores = outputs["center_logits"].float().sigmoid().flatten(1).amax(1).tolist()

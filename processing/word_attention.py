@@ -36,7 +36,7 @@ def word_attention(outputs, processor, expression: str) -> WordAttention | None:
     rows, columns = _grid(outputs)
     weights = torch.stack([block[0].float().mean(0) for block in outputs.cross_attentions]).cpu()
     tokens = processor.tokenizer(expression.lower(), truncation=True, max_length=weights.shape[-1])
-    places = {}
+    places: dict[int, list[int]] = {}
     for place, word in enumerate(tokens.word_ids()):
         if word is not None:
             places.setdefault(word, []).append(place)

@@ -20,7 +20,7 @@ def build_word_vocabulary(expressions: Iterable[str], vocab_size: int = 8192) ->
         vocab_size (`int`, defaults to 8192): entries at most; the characters are kept in any case.
     """
     normalizer, pre_tokenizer = BertNormalizer(lowercase=True), BertPreTokenizer()
-    words = Counter()
+    words: Counter[str] = Counter()
     for expression in expressions:
         words.update(word for word, _ in pre_tokenizer.pre_tokenize_str(normalizer.normalize_str(expression)))
     characters = sorted(set("".join(words)))

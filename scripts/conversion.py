@@ -19,7 +19,7 @@ from plvl.modeling_plvl.checkpoint_conversion import (
 from plvl.modeling_plvl.checkpoint_files import load_checkpoint
 from plvl.processing import PLVLImageProcessor, PLVLProcessor
 from plvl.scripts.atomic_directory import atomic_directory
-from plvl.scripts.stored_config import load_plvl_config
+from plvl.scripts.model_loading import load_plvl_config
 
 
 def convert(arguments):

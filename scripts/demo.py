@@ -48,8 +48,8 @@ def serve(arguments):
     """
     _check_address(arguments.host, arguments.port)
     # Not at the top: --help and a misspelt flag need not wait for Transformers.
-    from plvl.scripts.chosen_model import chosen_folder, load_chosen_model
     from plvl.scripts.demo_page.examples import read_examples
+    from plvl.scripts.model_loading import chosen_folder, load_chosen_model
 
     folder = chosen_folder(arguments.model)
     examples = read_examples(folder)

@@ -39,8 +39,7 @@ def export(arguments) -> tuple[str, ...]:
     import torch
 
     from plvl.modeling_plvl.onnx_plvl import export_onnx
-    from plvl.scripts.chosen_model import chosen_folder
-    from plvl.scripts.whole_model import load_whole_network
+    from plvl.scripts.model_loading import chosen_folder, load_whole_network
 
     model = load_whole_network(chosen_folder(arguments.model), torch.float32)
     with output_named(arguments.output):

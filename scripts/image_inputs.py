@@ -2,6 +2,7 @@
 
 import glob
 import os
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -49,7 +50,9 @@ def find_all_images(names: list[str]) -> tuple[bool, list[str | Path], list[str]
     Raises:
         ValueError: see `find_images`.
     """
-    several, images, left_out = len(names) > 1, [], []
+    several = len(names) > 1
+    images: list[str | Path] = []
+    left_out: list[str] = []
     for name in names:
         is_several, found = find_images(name)
         several |= is_several
@@ -59,7 +62,7 @@ def find_all_images(names: list[str]) -> tuple[bool, list[str | Path], list[str]
     return several, list(dict.fromkeys(images)), left_out
 
 
-def find_images(name: str) -> tuple[bool, list[str | Path]]:
+def find_images(name: str) -> tuple[bool, Sequence[str | Path]]:
     """
     Whether `name` stands for several images, and these: a file, a URL, those that a pattern matches, or a folder's
     image files, sorted.
@@ -110,22 +113,22 @@ def drawing_paths(images: list, output: str, is_folder: bool) -> list[Path]:
     Raises:
         ValueError: `output` cannot be it, or a drawing would take the place of one of the images.
     """
-    output = Path(output)
+    place = Path(output)
     if not is_folder:
-        if output.is_dir():
-            raise ValueError(f"--output {output} is a folder; for one image name a file, as {output / 'out.png'}")
-        if output.suffix.lower() not in _suffixes(Image.SAVE):
+        if place.is_dir():
+            raise ValueError(f"--output {output} is a folder; for one image name a file, as {place / 'out.png'}")
+        if place.suffix.lower() not in _suffixes(Image.SAVE):
             raise ValueError(f"--output {output}: drawings cannot be written in this format; name a .png or .jpg")
-        drawings = [output]
+        drawings = [place]
     else:
-        if output.exists() and not output.is_dir():
+        if place.exists() and not place.is_dir():
             raise ValueError(f"--output {output} is a file; for several images name a folder")
         paths = [Path(image) for image in images]
         stems = {path.stem for path in paths}
         names = [path.stem if len(stems) == len(paths) else path.name for path in paths]
         if len(set(names)) < len(names):
             raise ValueError(f"--output {output}: two images are called {max(names, key=names.count)}")
-        drawings = [output / f"{name}.png" for name in names]
+        drawings = [place / f"{name}.png" for name in names]
     there = next(folder for folder in (drawings[0].parent, *drawings[0].absolute().parents) if folder.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
         raise ValueError(f"--output {output}: nothing can be written in {there}")

@@ -66,7 +66,7 @@ def predict(arguments) -> list[str]:
         print(f"plvl predict: left out: {', '.join(left_out[:LEFT_OUT_NAMED])}{more}", file=sys.stderr)
     # Not at the top: --help and what is wrong with the arguments need not wait for Transformers.
     from plvl.processing.pipeline_plvl import VisualGroundingPipeline
-    from plvl.scripts.chosen_model import chosen_folder, load_chosen_model
+    from plvl.scripts.model_loading import chosen_folder, load_chosen_model
 
     model, processor = load_chosen_model(chosen_folder(arguments.model))
     pipe = VisualGroundingPipeline(model=model, processor=processor, device=model.device)

@@ -98,8 +98,9 @@ def send(hub: HfApi, folder: Path, arguments) -> str:
 
     url = hub.create_repo(arguments.repo, private=arguments.private or None, exist_ok=True)
     here, there = folder / "README.md", card_on_hub(url.repo_id)
-    keeps_card = there is not None and not arguments.replace_card and somebody_wrote(card_text(there))
-    keeps_card = keeps_card and there.read_bytes() != here.read_bytes()
+    keeps_card = False
+    if there is not None and not arguments.replace_card and somebody_wrote(card_text(there)):
+        keeps_card = there.read_bytes() != here.read_bytes()
     hub.upload_folder(
         repo_id=url.repo_id,
         folder_path=folder,

@@ -62,7 +62,7 @@ def released_card(text: str, repo_id: str, with_code: bool) -> str:
     """A card that somebody wrote, with the examples that this project wrote naming the repository."""
     for example in (PIPELINE_EXAMPLE, USE_WITHOUT_PLVL):
         ours = re.escape(example).replace(re.escape("{repo_id}"), r'[^"\n]+')
-        text = re.sub(ours, lambda _, example=example: example.format(repo_id=repo_id), text)
+        text = re.sub(ours, example.format(repo_id=repo_id).replace("\\", r"\\"), text)
     return explain_code(text, repo_id, with_code)
 
 

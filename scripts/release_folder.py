@@ -9,8 +9,8 @@ from pathlib import Path
 from plvl.modeling_plvl.model_card_plvl import SETTINGS
 from plvl.scripts.demo_page.examples import read_examples
 from plvl.scripts.model_files import weight_files
+from plvl.scripts.model_loading import load_whole
 from plvl.scripts.release_card import draw_example, kept_card, new_card, released_card, shown_files
-from plvl.scripts.whole_model import load_whole
 
 # The code that the Auto classes ask for, in the form of `auto_map`: of config.json, of processor_config.json, and
 # of the image processor in the latter (Pillow's first, torchvision's second).
@@ -124,14 +124,14 @@ def copy_into(output: Path, folder: Path, file: Path):
 
 def set_auto_maps(folder: Path, with_code: bool):
     """Has config.json and processor_config.json name the code in the folder, or none."""
-    maps = {
+    maps: dict[str, list[tuple[tuple[str, ...], dict]]] = {
         "config.json": [((), MODEL_CODE)],
         "processor_config.json": [((), PROCESSOR_CODE), (("image_processor",), IMAGE_PROCESSOR_CODE)],
     }
     for name, entries in maps.items():
         content = json.loads((folder / name).read_text(encoding="utf-8"))
         for keys, auto_map in entries:
-            part = content
+            part: dict = content
             for key in keys:
                 part = part[key]
             part.pop("auto_map", None)
@@ -148,7 +148,7 @@ def carry_code(folder: Path):
         if name in done:
             continue
         done.add(name)
-        source = Path(import_module(name).__file__)
+        source = Path(str(import_module(name).__file__))
         code = source.read_text(encoding="utf-8")
         waiting += [match[2] for match in PROJECT_IMPORT.finditer(code)]
         target = folder / source.name

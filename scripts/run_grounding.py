@@ -92,7 +92,8 @@ def train(trainer: PLVLTrainer, model_args: ModelArguments, data_args: DataArgum
 
 def evaluate(trainer: PLVLTrainer, splits: dict, data_args: DataArguments):
     """Writes metrics.json, a gallery and the predictions, as far as they are asked for."""
-    args, metrics = trainer.args, {}
+    args = trainer.args
+    metrics: dict[str, dict[str, float]] = {}
     Path(args.output_dir).mkdir(parents=True, exist_ok=True)
     for split, rows in splits.items():
         start = time.time()

@@ -10,8 +10,8 @@ from bundle_checkpoint import EXAMPLE_SEED, bundle_card, check_size, wrong_expre
 from plvl.checkpoints import BUNDLED_CHECKPOINT
 from plvl.data.refshapes import make_referred_scene
 from plvl.scripts.demo_page.examples import read_examples
+from plvl.scripts.model_loading import load_whole
 from plvl.scripts.release_card import draw_example
-from plvl.scripts.whole_model import load_whole
 from recorded_slice import check_slice
 
 

@@ -21,10 +21,10 @@ from plvl.data.refshapes.refer_set import JPEG, ReferredScene, file_name_of, mak
 from plvl.data.refshapes.rows import object_row, set_image
 from plvl.modeling_plvl.model_card_plvl import model_card, read_metrics, read_settings
 from plvl.scripts.atomic_directory import atomic_directory
+from plvl.scripts.model_loading import load_whole
 from plvl.scripts.program import ArgumentParser, run_as_program
 from plvl.scripts.release_card import EXAMPLE_CAPTION, EXAMPLE_IMAGE, draw_example
 from plvl.scripts.release_folder import build_release_folder
-from plvl.scripts.whole_model import load_whole
 from plvl.training.metrics import right_answers
 from recorded_slice import check_slice, record_slice
 

@@ -60,7 +60,7 @@ def main(argv=None):
 
 def write_page(arguments):
     # Not at the top: --help need not wait for Transformers.
-    from plvl.scripts.chosen_model import chosen_folder, load_chosen_model
+    from plvl.scripts.model_loading import chosen_folder, load_chosen_model
 
     typed = read_typed(Path(arguments.expressions))
     folder = chosen_folder(arguments.model)

@@ -174,10 +174,10 @@ def merge(parts: list[Evaluated], in_turn: bool) -> Evaluated:
     merged.statistics = {dataset: np.concatenate(samples) for dataset, samples in statistics.items()}
     arranged = _in_turn if in_turn else chain.from_iterable
     merged.answers = list(arranged([part.answers for part in parts]))
-    with_boxes = [part for part in parts if part.predicted_boxes is not None]
-    if with_boxes:
-        merged.predicted_boxes = np.stack(list(arranged([part.predicted_boxes for part in with_boxes])))
-        merged.true_boxes = np.stack(list(arranged([part.true_boxes for part in with_boxes])))
+    for name in ("predicted_boxes", "true_boxes"):
+        boxes = [getattr(part, name) for part in parts if getattr(part, name) is not None]
+        if boxes:
+            setattr(merged, name, np.stack(list(arranged(boxes))))
     return merged
 
 

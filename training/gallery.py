@@ -40,7 +40,8 @@ def draw_gallery(model, processor, rows: list[dict], columns: int = 4) -> Image.
     outputs = model(**inputs.to(model.device))
     answers = processor.post_process_grounding(outputs, [(row["height"], row["width"]) for row in rows])
     truths = [dict(zip(("box", "mask"), row_truth(row), strict=True)) for row in rows]
-    right, wrong = [], []
+    right: list = []
+    wrong: list = []
     for row, result, true, is_right in zip(rows, answers, truths, right_answers(answers, truths), strict=True):
         truth = {"colour": TRUE_COLOUR} | true
         prediction = {

@@ -179,7 +179,7 @@ def grounding_metrics(statistics: np.ndarray) -> dict[str, float]:
         is 0.
     """
     columns = _Columns(np.asarray(statistics, dtype=np.float64))
-    metrics = {"num_samples": len(columns.values)}
+    metrics: dict[str, float] = {"num_samples": len(columns.values)}
     if not len(columns.values):
         return metrics
     boxed = _Columns(columns.values[~np.isnan(columns.width)])

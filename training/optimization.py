@@ -39,7 +39,7 @@ def parameter_groups(model: torch.nn.Module, args, decayed: set[str], leave_out=
     groups = defaultdict(list)
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and id(parameter) not in left_out:
-            rate = getattr(args, LEARNING_RATES.get(part_of(name), "learning_rate"))
+            rate = getattr(args, LEARNING_RATES.get(part_of(name) or "", "learning_rate"))
             groups[rate, name in decayed].append(parameter)
     return [
         {"params": parameters, "lr": rate, "weight_decay": args.weight_decay if decays else 0.0}
@@ -47,13 +47,13 @@ def parameter_groups(model: torch.nn.Module, args, decayed: set[str], leave_out=
     ]
 
 
-def linear_weights(model: torch.nn.Module) -> list[torch.nn.Parameter]:
+def linear_weights(model: torch.nn.Module) -> list[torch.Tensor]:
     """The weights of all linear layers that are trained: the matrices of the blocks; the head has convolutions."""
     linear_layers = (module for module in model.modules() if isinstance(module, torch.nn.Linear))
     return [layer.weight for layer in linear_layers if layer.weight.requires_grad]
 
 
-def muon_of(matrices: list[torch.nn.Parameter], args) -> torch.optim.Muon:
+def muon_of(matrices: list[torch.Tensor], args) -> torch.optim.Muon:
     """Muon for `matrices`, at a rate that moves them about as far as AdamW would."""
     return torch.optim.Muon(
         matrices, lr=args.muon_learning_rate, weight_decay=args.weight_decay, adjust_lr_fn="match_rms_adamw"

@@ -27,7 +27,7 @@ def metrics_by_split(
         that a recipe names are together `"<dataset>+<dataset>/<split>"`.
     """
     dataset = dataset if isinstance(dataset, str) else "+".join(dataset)
-    metrics = {f"{dataset}/{split}": {}}
+    metrics: dict[str, dict[str, float]] = {f"{dataset}/{split}": {}}
     for name, value in evaluated.items():
         if name.startswith(f"{split}_"):
             member, _, metric = name.removeprefix(f"{split}_").rpartition("/")

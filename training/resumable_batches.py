@@ -203,6 +203,11 @@ def seeded(seed: int):
         torch.set_rng_state(states[2])
 
 
+def collated_already(batch: dict | None) -> dict | None:
+    """For the DataLoader, whose dataset gives whole batches."""
+    return batch
+
+
 def row_name(row: dict) -> str:
     """What an error calls a row, as "refcoco train expression 12 (COCO_train2014_000000000009.jpg)"."""
     where = " ".join(str(row[key]) for key in ("dataset", "split") if row.get(key))

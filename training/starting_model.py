@@ -85,7 +85,7 @@ def new_config(arguments: ModelArguments) -> PLVLConfig:
         ValueError: model_config has a key that is no field of PLVLConfig or of the part's configuration, which would
             keep it and go by its default; or a value that cannot be.
     """
-    given = arguments.model_config or {}
+    given = dict(arguments.model_config or {})
     parts = {"vision_config": PLVLVisionConfig, "text_config": _text_config_class(given)}
     fields = {"": _fields(PLVLConfig)} | {f"{part}.": _fields(kind) for part, kind in parts.items()}
     names = [(f"{part}.", name) for part in parts if isinstance(given.get(part), dict) for name in given[part]]
@@ -138,7 +138,9 @@ def check_model(arguments: ModelArguments, is_trained: bool) -> Iterator[str]:
         if not any(each for pattern in TOKENIZER_FILES for each in Path(tokenizer).glob(pattern)):
             yield f"the folder {tokenizer} has no tokenizer; tokenizer_name_or_path names one"
     elif arguments.tokenizer_name_or_path:
-        yield from _unreachable("tokenizer_name_or_path", tokenizer, "a tokenizer", "tokenizer_config.json")
+        yield from _unreachable(
+            "tokenizer_name_or_path", arguments.tokenizer_name_or_path, "a tokenizer", "tokenizer_config.json"
+        )
     try:
         new_config(arguments)
     except (ValueError, TypeError, StrictDataclassError) as error:

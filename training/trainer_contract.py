@@ -49,7 +49,8 @@ def completed_arguments(args: TrainingArguments | None) -> TrainingArguments:
     for field in fields(PLVLTrainingArguments):
         if not hasattr(args, field.name):
             rate = field.name in ("text_learning_rate", "vision_learning_rate")
-            default = field.default if field.default is not MISSING else field.default_factory()
+            factory = field.default_factory
+            default = field.default if factory is MISSING else factory()
             setattr(args, field.name, args.learning_rate if rate else default)
     return args
 

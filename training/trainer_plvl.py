@@ -21,6 +21,7 @@ from transformers.trainer_utils import (
 
 from plvl.data.collator import GroundingCollator
 from plvl.modeling_plvl.model_card_plvl import keep_card_of_hub, write_model_card
+from plvl.training.arguments import PLVLTrainingArguments
 from plvl.training.batch_losses import BatchLosses
 from plvl.training.callbacks import BEST_MODELS, KeepBestModels, SkipBadSteps, StopEarly
 from plvl.training.checkpoint_manifest import write_manifest
@@ -46,6 +47,7 @@ from plvl.training.resumable_batches import (
     BatchesPosition,
     ResumableBatches,
     batches_in_epoch,
+    collated_already,
     expressions_per_image,
     most_workers,
     number_of_rows,
@@ -76,6 +78,8 @@ class PLVLTrainer(Trainer):
     and true, `(samples, 4)` as cx, cy, w, h in 0..1, beside the project's own metrics. docs/training.md lists what is
     refused and what has no effect.
     """
+
+    args: PLVLTrainingArguments
 
     def __init__(
         self,
@@ -246,7 +250,7 @@ class PLVLTrainer(Trainer):
         return DataLoaderShard(
             self._batches,
             batch_size=None,
-            collate_fn=_as_it_is,
+            collate_fn=collated_already,
             num_workers=num_workers,
             pin_memory=args.dataloader_pin_memory,
             prefetch_factor=args.dataloader_prefetch_factor if num_workers else None,
@@ -594,7 +598,3 @@ class PLVLTrainer(Trainer):
             base_model=finetuned_from,
             datasets=dataset_tags or dataset,
         )
-
-
-def _as_it_is(batch):
-    return batch

@@ -41,7 +41,7 @@ def training_settings(trainer, model_args: ModelArguments, data_args: DataArgume
     """
     args = trainer.args
     sets = data_args.dataset if isinstance(data_args.dataset, str) else " + ".join(data_args.dataset)
-    settings = {"dataset": f"{sets}, {data_args.train_split}"}
+    settings: dict = {"dataset": f"{sets}, {data_args.train_split}"}
     for name in STARTING_POINTS:
         if given := getattr(model_args, name):
             settings[name] = Path(given).name if Path(given).exists() else given

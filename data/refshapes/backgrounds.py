@@ -51,7 +51,8 @@ def choose_background(rng: random.Random, new: bool, photographs: int = 0) -> Ba
     """
     base, other = rng.sample(COLOURS, 2)
     swing = rng.uniform(0.2, 0.9)  # how far the second colour is from the first
-    second = tuple(round(a + swing * (b - a) + rng.uniform(-12, 12)) for a, b in zip(base, other, strict=True))
+    red, green, blue = (round(a + swing * (b - a) + rng.uniform(-12, 12)) for a, b in zip(base, other, strict=True))
+    second = red, green, blue
     pattern = rng.choice(tuple(NEW if new else KNOWN))
     seed = rng.getrandbits(32)
     numbers = [number for number in range(photographs) if (number % 5 == 4) == new]
@@ -91,7 +92,7 @@ def _require_readable(path):
 def draw_background(background: Background, width: int, height: int, photographs: Sequence[Path] = ()) -> np.ndarray:
     """The background as float32 (3, height, width), 0..255."""
     rng = random.Random(background.seed)
-    if background.pattern == PHOTOGRAPH:
+    if background.photograph is not None:
         return _photograph(photographs[background.photograph], width, height, rng)
     share = np.asarray((KNOWN | NEW)[background.pattern](width, height, rng), dtype=np.float32)
     first, second = (np.asarray(colour, dtype=np.float32)[:, None, None] for colour in background.colours)

@@ -29,8 +29,8 @@ def draw_scene(scene: Scene, photographs: Sequence[Path] = ()) -> Image.Image:
         _draw_shape(canvas, shape, scene.light)
     _light(canvas, scene.light)
     if scene.light.grain:
-        noise = random.Random(scene.background.seed).randbytes(scene.height * scene.width)
-        noise = np.frombuffer(noise, dtype=np.int8).reshape(scene.height, scene.width)
+        drawn = random.Random(scene.background.seed).randbytes(scene.height * scene.width)
+        noise = np.frombuffer(drawn, dtype=np.int8).reshape(scene.height, scene.width)
         canvas += noise * np.float32(scene.light.grain / 74)  # 74 is the noise's standard deviation
     canvas += 0.5
     np.clip(canvas, 0, 255, out=canvas)
@@ -38,7 +38,7 @@ def draw_scene(scene: Scene, photographs: Sequence[Path] = ()) -> Image.Image:
     return image.filter(ImageFilter.GaussianBlur(scene.light.blur)) if scene.light.blur else image
 
 
-def _light(canvas, light: Light):
+def _light(canvas: np.ndarray, light: Light) -> None:
     """Brightness, a warm or cold tint, and a side of the picture that is darker than the other."""
     _, height, width = canvas.shape
     x = np.linspace(-0.5, 0.5, width, dtype=np.float32)[None] * np.float32(light.direction[0])
@@ -49,7 +49,7 @@ def _light(canvas, light: Light):
         canvas *= 1 + np.float32(light.falloff) * (x + y)
 
 
-def _draw_shadow(canvas, shape: Shape, light: Light):
+def _draw_shadow(canvas: np.ndarray, shape: Shape, light: Light) -> None:
     reach = 2 * _SHADOW_REACH
     soft = Image.fromarray(np.pad(shape.coverage, reach)).filter(ImageFilter.GaussianBlur(3))
     left = shape.corner[0] - reach - round(light.direction[0] * _SHADOW_REACH)
@@ -66,7 +66,7 @@ def _part(canvas, left, top, height, width):
     return part, (slice(first_row, last_row), slice(first_column, last_column))
 
 
-def _draw_shape(canvas, shape: Shape, light: Light):
+def _draw_shape(canvas: np.ndarray, shape: Shape, light: Light) -> None:
     coverage = shape.coverage.astype(np.float32) / 255
     height, width = coverage.shape
     left, top = shape.corner
@@ -93,7 +93,7 @@ def _ink(colour):
     return colour + np.float32(_BRIGHT_INK) * (255 - colour) if is_dark else colour * np.float32(1 - _DARK_INK)
 
 
-def _ink_share(shape: Shape, x, y):
+def _ink_share(shape: Shape, x: np.ndarray, y: np.ndarray) -> np.ndarray | None:
     """Where the fill's pattern is: float32 0..1. The pattern turns with the shape and grows with it."""
     slant = math.radians(shape.tilt + 35)
     cos, sin = np.float32(math.cos(slant)), np.float32(math.sin(slant))

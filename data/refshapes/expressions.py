@@ -56,7 +56,7 @@ def make_expressions(
 
     Fewer, down to none, when not so many were found: a shape may have a twin beside it.
     """
-    meanings = {}
+    meanings: dict = {}
     for _ in range(count):
         meaning = _find_meaning(scene, target, rng)
         if meaning is not None:

@@ -81,8 +81,8 @@ class Place:
 
     def targets(self, scene: Scene, strict: bool) -> list[int]:
         across, down = PLACES[self.place]
-        left, right = _SPANS[strict].get(across, _ANY)
-        top, bottom = _SPANS[strict].get(down, _ANY)
+        left, right = _SPANS[strict].get(across or "", _ANY)
+        top, bottom = _SPANS[strict].get(down or "", _ANY)
         found = []
         for position in self.description.group(scene):
             x, y = scene.middles[position]

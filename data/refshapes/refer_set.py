@@ -24,7 +24,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tqdm.auto import tqdm
 
@@ -40,7 +40,7 @@ from plvl.data.source_files import content_digest
 VERSION = 2
 SPLITS = ("train", "val", "testA", "testB")
 TYPO_RATE = 0.02
-JPEG = {"format": "JPEG", "quality": 90, "subsampling": 0}  # how images are written
+JPEG: dict[str, Any] = {"format": "JPEG", "quality": 90, "subsampling": 0}  # how images are written
 # By the number of the image, modulo 50; all others are train.
 _OTHER_SPLITS = (
     dict.fromkeys((3, 16, 31, 46), "val") | dict.fromkeys((7, 21, 36), "testA") | dict.fromkeys((11, 26, 41), "testB")
@@ -296,10 +296,11 @@ class _Records:
         ]
 
 
-def _summary(records: _Records):
+def _summary(records: _Records) -> dict[str, Any]:
     splits = (*SPLITS, "testC") if records.new_shape else SPLITS
-    expressions = {split: Counter() for split in splits}
-    words, examples = set(), {}
+    expressions: dict[str, Counter] = {split: Counter() for split in splits}
+    words: set[str] = set()
+    examples: dict = {}
     for ref in records.refs:
         for sentence in ref["sentences"]:
             expressions[ref["split"]][sentence["kind"]] += 1

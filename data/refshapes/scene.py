@@ -149,7 +149,7 @@ class Scene:
         return mask
 
 
-def _common(one: Shape, other: Shape):
+def _common(one: Shape, other: Shape) -> tuple | None:
     """Where two shapes' windows meet, as a pair of slices in each; None when they do not."""
     (x1, y1), (x2, y2) = one.corner, other.corner
     (h1, w1), (h2, w2) = one.coverage.shape, other.coverage.shape

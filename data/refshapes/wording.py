@@ -230,7 +230,14 @@ def _noun(name, rng, plural=False):
     return odd.get(noun, f"{noun}s")
 
 
-def _describe(description: Description, rng, first=(), plural=False, behind=True, noun_needed=True):
+def _describe(
+    description: Description,
+    rng: random.Random,
+    first: tuple = (),
+    plural: bool = False,
+    behind: bool = True,
+    noun_needed: bool = True,
+) -> str:
     """The words of a description, with `first` before its adjectives; `behind` allows words behind the noun."""
     adjectives, after = [], []
     if description.size:

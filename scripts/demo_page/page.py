@@ -216,7 +216,7 @@ def _tile_html(word: str, share: float, tile: Image.Image) -> str:
 def _introduction(has_examples: bool, is_bundled: bool) -> str:
     first = "Choose an image, or bring your own" if has_examples else "Bring an image"
     known = " This model knows images of coloured shapes, not photographs." if is_bundled else ""
-    size = f"up to {LARGEST_UPLOAD.upper()} and {Image.MAX_IMAGE_PIXELS // 10**6} megapixels"
+    size = f"up to {LARGEST_UPLOAD.upper()} and {(Image.MAX_IMAGE_PIXELS or 0) // 10**6} megapixels"
     return f"{first} ({size}); then say what to find in it.{known}"
 
 

@@ -23,8 +23,8 @@ from conftest import EXPRESSIONS
 from plvl.modeling_plvl import PLVLModel
 from plvl.processing import PLVLImageProcessor, PLVLProcessor
 from plvl.processing.word_vocabulary import build_word_vocabulary
-from plvl.scripts.chosen_model import load_chosen_model
 from plvl.scripts.demo_page.answers import answer_and_explain
+from plvl.scripts.model_loading import load_chosen_model
 from small_runs import random_model
 
 PATIENCE = 60  # seconds, for a machine that does other things too

@@ -15,9 +15,9 @@ from selenium.webdriver.common.keys import Keys
 
 from conftest import EXPRESSIONS
 from plvl.processing.word_attention import WordAttention
-from plvl.scripts.chosen_model import chosen_folder, load_chosen_model
 from plvl.scripts.demo_page.answers import words_heard
 from plvl.scripts.demo_page.page import build_page, launch_options, words_html
+from plvl.scripts.model_loading import chosen_folder, load_chosen_model
 
 
 def test_the_page_opens_with_an_answered_example_and_asks_nobody_else(page, demo):

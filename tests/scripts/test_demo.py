@@ -12,10 +12,10 @@ from PIL import Image
 
 import plvl.checkpoints
 from plvl.modeling_plvl import PLVLModel
-from plvl.scripts.chosen_model import load_chosen_model
 from plvl.scripts.cli import main
 from plvl.scripts.demo_page.answers import answer_and_explain, word_tiles
 from plvl.scripts.demo_page.examples import Example, read_examples
+from plvl.scripts.model_loading import load_chosen_model
 
 
 @pytest.fixture
@@ -134,12 +134,12 @@ def test_an_address_that_is_none_is_named(monkeypatch, arguments, message):
 def test_a_taken_port_is_said_before_anything_is_loaded(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     # What comes first after the address is checked.
-    monkeypatch.setitem(sys.modules, "plvl.scripts.chosen_model", None)
+    monkeypatch.setitem(sys.modules, "plvl.scripts.model_loading", None)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(SystemExit, match=f"^plvl demo: --port {port} of 127.0.0.1 is taken: name another"):
             main(["demo", "--port", str(port)])
-    with pytest.raises(ImportError, match="chosen_model"):
+    with pytest.raises(ImportError, match="model_loading"):
         main(["demo", "--port", str(port)])
 
 

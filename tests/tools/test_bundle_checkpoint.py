@@ -13,7 +13,7 @@ from bundle_checkpoint import write_examples, wrong_expressions
 from plvl.data.refshapes import make_referred_scene
 from plvl.processing.pipeline_plvl import VisualGroundingPipeline
 from plvl.scripts.demo_page.examples import read_examples
-from plvl.scripts.whole_model import load_whole
+from plvl.scripts.model_loading import load_whole
 from recorded_slice import check_slice
 
 BY_KIND = {"attribute": {"num_samples": 2, "box_accuracy": 0.875, "mask_miou": 0.5}}

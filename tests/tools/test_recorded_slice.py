@@ -10,7 +10,7 @@ import recorded_slice
 from plvl.data.refshapes import split_of
 from plvl.processing import PLVLImageProcessor, PLVLProcessor
 from plvl.processing.word_vocabulary import build_word_vocabulary
-from plvl.scripts.whole_model import load_whole
+from plvl.scripts.model_loading import load_whole
 from recorded_slice import SliceDiffersError, check_slice, record_slice
 from small_runs import random_model
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from plvl.scripts.whole_model import load_whole
+from plvl.scripts.model_loading import load_whole
 
 
 def test_a_whole_folder_gives_the_model_and_a_processor_that_knows_its_words(model_folder, model, processor):

@@ -1,0 +1,127 @@
+"""A trained model, its processor and its configuration from a folder or the Hub: whole, or an error that says what is
+wrong. Commands use the model that was named, or the bundled checkpoint."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HFValidationError, HTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+from safetensors import SafetensorError
+from transformers.utils import logging
+
+import plvl.checkpoints
+from plvl.configuration import PLVLConfig
+from plvl.modeling_plvl import PLVLModel
+from plvl.modeling_plvl.model_card_plvl import read_metrics
+from plvl.processing import PLVLProcessor
+from plvl.scripts.model_files import require_model_files, require_network_files
+
+MODEL_FILES = ["*.json", "*.safetensors", "*.txt", "examples/*"]
+
+
+def chosen_folder(name: str | None) -> Path:
+    """
+    The folder of the model `name`: a folder, or a name on the Hub, from where its files come into the Hub's cache.
+    Without a name it is the bundled checkpoint's, and stderr says so.
+
+    Raises:
+        ValueError: there is no such model, or no bundled checkpoint.
+    """
+    if name is None:
+        folder = plvl.checkpoints.BUNDLED_CHECKPOINT
+        if not folder.is_dir():
+            raise ValueError(f"the bundled checkpoint is not there ({folder}): name a model with --model")
+        print(f"no --model named: using the bundled checkpoint {folder.name} ({folder})", file=sys.stderr)
+        return folder
+    if Path(name).exists():
+        return Path(name)
+    try:
+        return Path(snapshot_download(name, allow_patterns=MODEL_FILES))
+    except HFValidationError:
+        reason = "no such folder"
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled):
+        reason = "no such folder, and the Hugging Face Hub cannot be reached"
+    except (HTTPError, OSError) as error:
+        reason = f"no such folder, and the Hugging Face Hub does not give it: {str(error).splitlines()[0]}"
+    raise ValueError(f"no model {name!r}: {reason}")
+
+
+def load_chosen_model(folder: Path, **options) -> tuple[PLVLModel, PLVLProcessor]:
+    """
+    The model in float32, on the accelerator where there is one, and its processor; `options` are `from_pretrained`'s.
+    Of a model that was measured on RefShapes alone, stderr says what it knows.
+
+    Raises:
+        ValueError: the folder holds no whole PLVL model.
+    """
+    logging.disable_progress_bar()
+    model, processor = load_whole(folder, dtype=torch.float32, **options)
+    sets = {name.rpartition("/")[0] for name in read_metrics(folder) or {}}
+    if sets == {"refshapes"}:
+        print("this model has learned drawn shapes of the set RefShapes, no photographs", file=sys.stderr)
+    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    return model.to(device).eval(), processor
+
+
+def load_whole(folder: Path, dtype: str | torch.dtype = "auto", **options) -> tuple[PLVLModel, PLVLProcessor]:
+    """
+    Args:
+        folder: of a PLVL model with its processor.
+        dtype: of the weights; by default the one they are stored in.
+        options: for `from_pretrained` of the model.
+
+    Returns:
+        the model, every tensor of it read from the folder, and its processor.
+
+    Raises:
+        ValueError: a part is missing, is no PLVL model, or cannot be loaded whole. The message names folder and part.
+    """
+    require_model_files(folder)
+    model = load_whole_network(folder, dtype, **options)
+    try:
+        processor = PLVLProcessor.from_pretrained(folder)
+    # Each kind of damage in its files fails with an exception of its own.
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"{folder} is no whole model: its processor does not load ({reason})") from error
+    return model, processor
+
+
+def load_whole_network(folder: Path, dtype: str | torch.dtype = "auto", **options) -> PLVLModel:
+    """As [`load_whole`], without the processor, which need not be there."""
+    require_network_files(folder)
+    load_plvl_config(folder)  # for its errors
+    try:
+        loaded: Any = PLVLModel.from_pretrained(folder, dtype=dtype, output_loading_info=True, **options)
+    except (SafetensorError, RuntimeError) as error:
+        raise ValueError(f"{folder} is no whole model: its weights do not load ({error})") from None
+    model, info = loaded
+    half_loaded = sorted({*info["missing_keys"], *info["unexpected_keys"]})
+    if half_loaded:
+        raise ValueError(f"{folder} is no whole model: missing or left over in its weights: {', '.join(half_loaded)}")
+    return model
+
+
+def load_plvl_config(folder_or_file) -> PLVLConfig:
+    """
+    The configuration of a PLVL model, from its folder, its config.json or its name on the Hub.
+
+    Raises:
+        ValueError: it is of another model, or holds a wrong value; the message is one line.
+        OSError: there is none, or it is no JSON.
+    """
+    try:
+        content, _ = PLVLConfig.get_config_dict(folder_or_file)
+        model_type = content.get("model_type")
+        config = PLVLConfig.from_dict(content) if model_type == PLVLConfig.model_type else None
+    except OSError:
+        raise
+    # Each kind of wrong value fails with an exception of its own.
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"{folder_or_file}: no configuration of PLVL ({reason})") from error
+    if config is None:
+        raise ValueError(f"{folder_or_file} holds a model of the type {model_type!r}, not PLVL")
+    return config
