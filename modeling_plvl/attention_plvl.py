@@ -5,9 +5,8 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import nn
+from transformers import PreTrainedConfig
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-
-from plvl.configuration.configuration_plvl import PLVLConfig
 
 
 def eager_attention_forward(
@@ -69,7 +68,7 @@ class PLVLAttention(nn.Module):
     of memories.
     """
 
-    def __init__(self, config: PLVLConfig, hidden_size: int, num_heads: int, dropout: float):
+    def __init__(self, config: PreTrainedConfig, hidden_size: int, num_heads: int, dropout: float):
         super().__init__()
         self.config = config
         self.head_dim = hidden_size // num_heads

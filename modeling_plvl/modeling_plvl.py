@@ -4,6 +4,7 @@ Read from top to bottom: the outputs, the decoder, the head, the model. The visi
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -282,6 +283,8 @@ class PLVLModel(PLVLPreTrainedModel):
 
     def __init__(self, config: PLVLConfig):
         super().__init__(config)
+        if config.vision_config._attn_implementation is None:  # as where another part's alone was named
+            config.vision_config._attn_implementation = config._attn_implementation
         self.text_encoder = AutoModel.from_config(config.text_config)
         if getattr(self.text_encoder, "pooler", None) is not None:
             # Only the token states are read; a pooler would never get a gradient.
@@ -292,7 +295,7 @@ class PLVLModel(PLVLPreTrainedModel):
         self.post_init()
 
     def _say_what_gives_attentions(self):
-        attention = self.config._attn_implementation
+        attention = self.config.vision_config._attn_implementation
         if attention != "eager":
             logger.warning_once(
                 f"`{attention}` attention gives no attentions, which `output_attentions=True` asks for: load the "
@@ -359,17 +362,18 @@ class PLVLModel(PLVLPreTrainedModel):
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
         text = self.text_encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        text_mask = create_bidirectional_mask(
-            config=self.config,
+        text_mask = partial(
+            create_bidirectional_mask,
             inputs_embeds=image_embeddings.flatten(1, 2),
             attention_mask=attention_mask,
             encoder_hidden_states=text,
             # To skip the mask where nothing is padded, its values would have to be fetched from the device.
             allow_is_bidirectional_skip=False,
         )
-        vision_text_mask = text_mask if self.config.mask_text_padding_in_vision else None
+        masks_padding = self.config.mask_text_padding_in_vision
+        vision_text_mask = text_mask(config=self.config.vision_config) if masks_padding else None
         image_tokens = self.vision_encoder(image_embeddings, text, vision_text_mask)
-        image_tokens = self.decoder(image_tokens, text, text_mask)
+        image_tokens = self.decoder(image_tokens, text, text_mask(config=self.config))
         outputs = self.head(image_tokens.transpose(1, 2).unflatten(2, (rows, columns)))
 
         loss = loss_dict = None

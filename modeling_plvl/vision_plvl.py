@@ -30,16 +30,15 @@ class PLVLVisionAttention(nn.Module):
     Where "sdpa" runs on a CPU and no gradient is wanted, it is faster to attend in pieces.
     """
 
-    def __init__(self, config: PLVLConfig, relative_grid_size: int):
+    def __init__(self, config: PLVLVisionConfig, relative_grid_size: int):
         super().__init__()
-        vision_config = config.vision_config
         self.config = config
         self.is_causal = False
-        self.num_heads = vision_config.num_attention_heads
-        self.head_dim = vision_config.hidden_size // self.num_heads
+        self.num_heads = config.num_attention_heads
+        self.head_dim = config.hidden_size // self.num_heads
         self.scaling = self.head_dim**-0.5
-        self.qkv = nn.Linear(vision_config.hidden_size, 3 * vision_config.hidden_size, bias=vision_config.qkv_bias)
-        self.proj = nn.Linear(vision_config.hidden_size, vision_config.hidden_size)
+        self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size, bias=config.qkv_bias)
+        self.proj = nn.Linear(config.hidden_size, config.hidden_size)
         self.rel_pos_h = nn.Parameter(torch.zeros(2 * relative_grid_size - 1, self.head_dim))
         self.rel_pos_w = nn.Parameter(torch.zeros(2 * relative_grid_size - 1, self.head_dim))
 
@@ -103,7 +102,7 @@ class PLVLTextCrossAttentionAdapter(nn.Module):
         self.up_proj = nn.Linear(config.adapter_size, text_size)
         self.to_vision = nn.Linear(text_size, vision_size) if text_size != vision_size else nn.Identity()
         self.attention = PLVLAttention(
-            config, vision_size, config.cross_attention_heads, config.cross_attention_dropout
+            config.vision_config, vision_size, config.cross_attention_heads, config.cross_attention_dropout
         )
 
     def forward(self, hidden_states, text_hidden_states, attention_mask):
@@ -124,7 +123,7 @@ class PLVLVisionLayer(GradientCheckpointingLayer):
         self.window_size = 0 if is_global else vision_config.window_size
         self.norm1 = nn.LayerNorm(hidden_size, eps=eps)
         self.attention = PLVLVisionAttention(
-            config, vision_config.relative_position_grid_size if is_global else vision_config.window_size
+            vision_config, vision_config.relative_position_grid_size if is_global else vision_config.window_size
         )
         self.text_guidance = (
             PLVLTextCrossAttentionAdapter(config) if layer_idx in config.cross_attention_layers else None

@@ -50,6 +50,29 @@ def test_a_grid_that_windows_do_not_divide_is_padded_and_cut_back(config, inputs
     assert outputs.pred_masks.shape == (2, 64, 80)
 
 
+@pytest.mark.parametrize("masks_padding", [False, True])
+def test_parts_may_have_attentions_of_their_own(make_config, inputs, tmp_path, masks_padding):
+    PLVLModel(make_config(mask_text_padding_in_vision=masks_padding)).save_pretrained(tmp_path)
+    chosen = {"vision_config": "eager", "text_config": "sdpa", "": "sdpa"}
+    mixed, eager = (PLVLModel.from_pretrained(tmp_path, attn_implementation=each).eval() for each in (chosen, "eager"))
+    implementations = [
+        each.config._attn_implementation
+        for each in (
+            mixed.vision_encoder.layers[0].attention,
+            mixed.text_encoder,
+            mixed.decoder.layers[0].cross_attention,
+        )
+    ]
+    assert implementations == ["eager", "sdpa", "sdpa"]
+    with torch.no_grad():
+        found, expected = (each(**inputs, output_attentions=True) for each in (mixed, eager))
+    torch.testing.assert_close(found.center_logits, expected.center_logits, atol=1e-5, rtol=1e-5)
+    for one, other in zip(
+        found.attentions + found.cross_attentions, expected.attentions + expected.cross_attentions, strict=True
+    ):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
 def test_the_box_is_read_at_the_best_centre():
     center_logits = torch.full((1, 4, 8), -5.0)
     center_logits[0, 2, 5] = 3

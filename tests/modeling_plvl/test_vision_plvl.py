@@ -12,7 +12,7 @@ from plvl.modeling_plvl.vision_plvl import PLVLVisionAttention, PLVLVisionEncode
 @pytest.fixture
 def attention(config):
     torch.manual_seed(0)
-    attention = PLVLVisionAttention(config, relative_grid_size=6)
+    attention = PLVLVisionAttention(config.vision_config, relative_grid_size=6)
     for table in (attention.rel_pos_h, attention.rel_pos_w):
         nn.init.normal_(table)
     return attention.eval()
