@@ -76,7 +76,8 @@ class PLVLConfig(PreTrainedConfig):
             a `dict` names it by its `model_type`. Defaults to BERT-base.
         tasks (`list[str]`, defaults to `["rec", "res"]`): which answers the model gives: boxes (`"rec"`),
             masks (`"res"`) or both. Only the branches of the head that they need are built.
-        cross_attention_layers (`list[int]`, defaults to `[2, 5, 8, 11]`): vision blocks that language enters.
+        cross_attention_layers (`list[int]`, defaults to `[2, 5, 8, 11]`): vision blocks with cross-attention to
+            the text.
         cross_attention_heads, cross_attention_dropout: of the cross-attention in those blocks.
         adapter_size (`int`, defaults to 64): width inside the adapter that the text passes before it.
         mask_text_padding_in_vision (`bool`, defaults to `False`): whether that cross-attention leaves out the

@@ -1,4 +1,4 @@
-"""What happens to a row that is not as it should be: it is righted, skipped and counted, or stops the run.
+"""What happens to a row that is not as it should be: it is sanitized, skipped and counted, or stops the run.
 
 Every loader's rows pass through `SampleValidator` before anyone sees them, so each rule stands here once. What
 labels as a whole can get wrong (a pickle that would run code, a file cut in half, an unknown split) stops
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 MAX_SKIPPED = 0.01
 
-# The defects that make a row be skipped; docs/data.md lists these and those that are righted or stop.
+# The defects that make a row be skipped; docs/data.md lists these and those that are sanitized or stop.
 SKIPPED = (
     "annotation without an image",
     "image missing",
@@ -53,7 +53,7 @@ class SampleDefect(Exception):
 
 
 class SampleValidator:
-    """Rights or skips rows, counts what it skips, and stops the run at more than `max_skipped` of a set.
+    """Sanitizes or skips rows, counts what it skips, and stops the run at more than `max_skipped` of a set.
 
     The counts lie in shared memory with a slot for each DataLoader worker and set, so that the
     workers of one process are judged together, and a small set is not lost in a large one. With several

@@ -1,4 +1,4 @@
-"""The PLVL network, its losses and the ways its weights come in."""
+"""The PLVL network, its losses and how its weights are loaded."""
 
 from transformers import AutoModel
 

@@ -70,7 +70,7 @@ def plvl_weights(checkpoint: dict, origin: str, config: PLVLConfig | None = None
     Args:
         checkpoint (`dict`): what the file holds.
         origin (`str`): the file, for the messages.
-        config ([`PLVLConfig`], *optional*): what `build_model` will be given; says which blocks language enters.
+        config ([`PLVLConfig`], *optional*): what `build_model` will be given; says which blocks have cross-attention.
             The authors' models, also those trained for boxes alone, are like the default.
     """
     state_dict = _state_dict(checkpoint, "model", origin)

@@ -33,7 +33,7 @@ _PLVL_VISION = "visumodel.backbone.0.body."
 
 
 def plvl_keys(cross_attention_layers) -> list:
-    """The original PLVL's names, in a model whose language enters these blocks."""
+    """The original PLVL's names, in a model with cross-attention in these blocks."""
     guidance = "vision_encoder.layers.{i}.text_guidance."
     layer, decoder_layer = "decoder.decoder.layers.{i}.", "decoder.layers.{i}."
     return [

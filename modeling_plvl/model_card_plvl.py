@@ -60,7 +60,7 @@ BODY = """# {name}
 
 PLVL (Progressive Language-guided Visual Learning, [arXiv 2504.16145](https://arxiv.org/abs/2504.16145)) is given an
 image and an expression, such as "the man in the red shirt", and answers with {answers}.
-The expression enters the vision encoder block by block. Images are seen at {image_size} × {image_size} pixels;
+The vision encoder attends to the expression block by block. Images are seen at {image_size} × {image_size} pixels;
 the text encoder is of the type {text_encoder}.
 {image}{results}
 ## How to use

@@ -56,13 +56,13 @@ class PLVLOutput(ModelOutput):
         text_last_hidden_state (`torch.FloatTensor` of shape `(batch_size, sequence_length, text_hidden_size)`).
         hidden_states (`tuple[torch.FloatTensor]`, *optional*, with `output_hidden_states=True`): what entered
             the first vision block and what left each, of shape `(batch_size, rows * columns, hidden_size)`, row
-            by row; with `image_embeddings`, these, and what left the first block that language enters and each one
-            after. With fewer images than expressions, the states of `pixel_values` before language enters
+            by row; with `image_embeddings`, these, and what left the first block with cross-attention and each one
+            after. With fewer images than expressions, the states of `pixel_values` before that
             are the images', of their number.
         attentions (`tuple[torch.FloatTensor]`, *optional*, with `output_attentions=True`): of each vision block,
             `(batch_size, heads, tokens, tokens)`; blocks with windows have `batch_size * windows` first.
         cross_attentions (`tuple[torch.FloatTensor]`, *optional*, with `output_attentions=True`): of each vision
-            block that language enters, `(batch_size, heads, rows * columns, sequence_length)`.
+            block with cross-attention, `(batch_size, heads, rows * columns, sequence_length)`.
 
     Box outputs are `None` in a model without the task "rec", `pred_masks` in one without "res". `pred_boxes`,
     `center_logits`, `size` and `offset` are float32 in any model.
@@ -254,8 +254,8 @@ class PLVLModel(PLVLPreTrainedModel):
     Progressive Language-guided Visual Learning: finds what an expression means in an image.
 
     The text encoder reads the expression, the vision encoder lets it in block by block, the decoder and the head
-    give box and mask. What comes before language first enters a block, that block's self-attention included, depends
-    on the image alone: `get_image_embeddings` runs it once for many expressions.
+    give box and mask. What comes before the first cross-attention to the text, that block's self-attention included,
+    depends on the image alone: `get_image_embeddings` runs it once for many expressions.
 
     Example:
 

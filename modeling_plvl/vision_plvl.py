@@ -1,4 +1,4 @@
-"""PLVL's vision encoder: a plain ViT as in ViTDet, and the blocks of it that language enters."""
+"""PLVL's vision encoder: a plain ViT as in ViTDet, and the its blocks with cross-attention to the text."""
 
 import torch
 import torch.nn.functional as F
@@ -113,7 +113,7 @@ class PLVLTextCrossAttentionAdapter(nn.Module):
 
 
 class PLVLVisionLayer(GradientCheckpointingLayer):
-    """A pre-norm ViT block: self-attention in windows or over the grid, the text where it enters, MLP."""
+    """A pre-norm ViT block: self-attention in windows or over the grid, cross-attention to the text in some, MLP."""
 
     def __init__(self, config: PLVLConfig, layer_idx: int):
         super().__init__()
@@ -146,7 +146,7 @@ class PLVLVisionLayer(GradientCheckpointingLayer):
         has_attended: bool = False,
     ):
         """
-        A block that language enters stops before it when it is given no text, and goes on from there when it is
+        A block with cross-attention stops before it when it is given no text, and goes on from there when it is
         given its own tokens back, with the text and `has_attended`. One image's tokens then serve all expressions.
 
         `hidden_states`: `(batch_size, rows * columns, hidden_size)`. Gives what leaves the block and what waits in it
@@ -176,7 +176,7 @@ class PLVLVisionLayer(GradientCheckpointingLayer):
 
 
 class PLVLVisionEncoder(nn.Module):
-    """What depends on the image alone, up to where language first enters a block, and what comes after."""
+    """What depends on the image alone, up to the first cross-attention to the text, and what comes after."""
 
     def __init__(self, config: PLVLConfig):
         super().__init__()

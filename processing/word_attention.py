@@ -1,4 +1,4 @@
-"""Which words each region of an image attended to, in the vision blocks that language enters."""
+"""Which words each region of an image attended to, in the vision blocks with cross-attention to the text."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ class WordAttention:
     """
     Args:
         words (`list[str]`): the expression's words and punctuation marks, in order, as the network read them.
-        maps (`np.ndarray` of shape `(blocks, words, rows, columns)`): for each vision block that language enters,
+        maps (`np.ndarray` of shape `(blocks, words, rows, columns)`): for each vision block with cross-attention,
             the share of its attention that a region gave to a word, the mean over the heads. What is missing to 1
             went to the marks around the expression and to the padding.
     """
@@ -29,7 +29,7 @@ def word_attention(outputs, processor, expression: str) -> WordAttention | None:
         expression (`str`): words that were cut off, because it is too long for the network, are left out here too.
 
     Returns:
-        [`WordAttention`], or `None` where language enters no vision block or the expression has no words.
+        [`WordAttention`], or `None` where no vision block has cross-attention or the expression has no words.
     """
     if not outputs.cross_attentions:
         return None

@@ -92,7 +92,7 @@ def _tell(model, weights, output: Path, has_tokenizer: bool):
     if new:
         print(f"newly initialised, to be trained: {', '.join(new)}")
     layers = ", ".join(map(str, model.config.cross_attention_layers))
-    print(f"tasks: {', '.join(model.config.tasks)}; language enters the vision blocks {layers}")
+    print(f"tasks: {', '.join(model.config.tasks)}; cross-attention to the text in the vision blocks {layers}")
     if not has_tokenizer:
         print("no --tokenizer was given, so the folder holds an image processor and no full processor")
     print(f"written: {output}")

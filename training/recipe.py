@@ -54,7 +54,7 @@ class ModelArguments:
         default=None, metadata={"help": "rec for boxes, res for masks, or both; of a new model or a given one."}
     )
     cross_attention_layers: list[int] | None = field(
-        default=None, metadata={"help": "The vision blocks that language enters."}
+        default=None, metadata={"help": "The vision blocks with cross-attention to the text."}
     )
     loss_alpha: float | None = field(
         default=None, metadata={"help": "Weight of the three box losses beside the two of the mask."}

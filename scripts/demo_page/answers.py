@@ -37,7 +37,7 @@ class DemoAnswer:
         drawing (`PIL.Image.Image`): the image with the answer.
         centre (`PIL.Image.Image`, *optional*): where the network expects the object's centre; `None` from a model
             that gives no boxes.
-        heard ([`WordsHeard`], *optional*): `None` where language enters no block or there are no words.
+        heard ([`WordsHeard`], *optional*): `None` where no block has cross-attention or there are no words.
     """
 
     drawing: Image.Image
@@ -86,7 +86,7 @@ def word_tiles(heard: WordsHeard, block: int | None) -> list[tuple[str, float, I
 
     Args:
         heard ([`WordsHeard`]): of an answer.
-        block (`int`, *optional*): which of the blocks that language enters, from 0; by default their mean.
+        block (`int`, *optional*): which of the blocks with cross-attention, from 0; by default their mean.
     """
     maps = heard.attention.maps.astype(np.float32)
     maps = maps.mean(0) if block is None else maps[block]

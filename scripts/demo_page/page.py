@@ -136,7 +136,7 @@ def _place_reasons(config) -> dict:
             block = gr.Radio(
                 _block_choices(config),
                 value=ALL_BLOCKS,
-                label="In the network's blocks that language enters",
+                label="In the network's blocks with cross-attention to the text",
                 elem_id="block",
             )
             words = gr.HTML(elem_id="words")

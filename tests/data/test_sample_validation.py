@@ -133,14 +133,14 @@ def test_a_truncated_jpeg_is_unreadable(row):
 
 
 def test_a_box_that_leaves_the_image_is_cut_to_it(row):
-    righted = sanitize_sample(row | {"bbox": [-5, 10, 20, 100]})
-    assert righted["bbox"] == [0.0, 10.0, 15.0, 20.0]
+    sanitized = sanitize_sample(row | {"bbox": [-5, 10, 20, 100]})
+    assert sanitized["bbox"] == [0.0, 10.0, 15.0, 20.0]
     assert sanitize_sample(row)["bbox"] == [4.0, 6.0, 10.0, 20.0]
 
 
 def test_the_size_is_filled_in_where_the_labels_do_not_say(row):
-    righted = sanitize_sample(row | {"height": None, "width": None})
-    assert (righted["height"], righted["width"]) == (30, 40)
+    sanitized = sanitize_sample(row | {"height": None, "width": None})
+    assert (sanitized["height"], sanitized["width"]) == (30, 40)
 
 
 def test_white_space_around_an_expression_goes(row):
@@ -189,7 +189,7 @@ def test_an_image_labelled_as_it_is_stored_is_not_turned(tmp_path):
 
 
 @pytest.mark.parametrize("streaming", [True, False])
-def test_streamed_and_cached_images_are_righted_alike(refer_set, streaming):
+def test_streamed_and_cached_images_are_sanitized_alike(refer_set, streaming):
     first, second = sorted(refer_set.image_folder.iterdir())[4:]
     rotated_jpeg(first)
     Image.fromarray(np.full((30, 40), 256 * 200, dtype=np.uint16)).save(second, format="PNG")

@@ -86,7 +86,7 @@ def test_an_original_checkpoint_becomes_a_folder_that_grounds(convert, original,
     printed = capsys.readouterr().out
     assert "dropped mask_cnn.weight" in printed
     assert "newly initialised" not in printed
-    assert "language enters the vision blocks 2" in printed
+    assert "cross-attention to the text in the vision blocks 2" in printed
 
 
 def test_vitdet_and_bert_start_one_model(convert, tmp_path, bert_folder, capsys):

@@ -26,8 +26,8 @@ CPU, and PyTorch's default AdamW (this project's step has the fused one, as Tran
 to the same outputs, losses and gradients. How far bfloat16 moves boxes is also said of the small trained network in
 `checkpoints/plvl-tiny-refshapes`, since a box depends on which cell is best, and random weights hardly prefer one.
 
-- Ways that are compared run in one process and take turns. Times are medians of the turns; "speed" is the first line's
-  median over that of the line.
+- Variants that are compared run in one process, alternating. Times are medians; "speed" is the first line's median
+  over that of the line.
 - GFLOP/s: the operations of the plain network's matrix products and convolutions, counted by
   `torch.utils.flop_counter`, over the median; both networks are credited with the same number. "Of the product's" is
   that over what one large matrix product of the same dtype reached in the same turns.
