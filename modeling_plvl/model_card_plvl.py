@@ -264,19 +264,6 @@ def is_placeholder(card: ModelCard) -> bool:
     )
 
 
-class ModelCardMixin:
-    """Has `push_to_hub` of a model write its card, where the repository has none or Transformers' placeholder."""
-
-    model_tags = ["plvl", "visual-grounding"]
-
-    # Transformers' private method, the last step of a push; tried with the releases 5.17.0 and 5.23.0.
-    def _upload_modified_files(self, working_dir, repo_id, *args, **kwargs):
-        readme = Path(working_dir) / "README.md"
-        if is_placeholder(ModelCard.load(readme)):
-            readme.write_bytes(signed(str(model_card(repo_id, self.config))).encode())
-        return super()._upload_modified_files(working_dir, repo_id, *args, **kwargs)
-
-
 def _names(given: str | Iterable[str] | None) -> list[str]:
     return [given] if isinstance(given, str) else list(given or ())
 
@@ -351,7 +338,6 @@ def _project() -> tuple[str, str]:
 
 __all__ = [
     "SETTINGS",
-    "ModelCardMixin",
     "card_on_hub",
     "card_text",
     "is_placeholder",

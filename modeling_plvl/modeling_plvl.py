@@ -21,7 +21,6 @@ from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 from plvl.configuration.configuration_plvl import PLVLConfig, expressions_about_each
 from plvl.modeling_plvl.attention_plvl import PLVLAttention
 from plvl.modeling_plvl.loss_plvl import box_losses, mask_losses
-from plvl.modeling_plvl.model_card_plvl import ModelCardMixin
 from plvl.modeling_plvl.vision_plvl import (
     PLVLVisionAttention,
     PLVLVisionEmbeddings,
@@ -199,10 +198,11 @@ def read_boxes(center_logits: torch.Tensor, offset: torch.Tensor, size: torch.Te
     return torch.stack([center_x, center_y, width, height], dim=1)
 
 
-class PLVLPreTrainedModel(ModelCardMixin, PreTrainedModel):
+class PLVLPreTrainedModel(PreTrainedModel):
     config: PLVLConfig
     base_model_prefix = "plvl"
     main_input_name = "pixel_values"
+    model_tags = ["plvl", "visual-grounding"]
     input_modalities = ["image", "text"]
     supports_gradient_checkpointing = True
     _no_split_modules = ["PLVLVisionEmbeddings", "PLVLVisionLayer", "PLVLDecoderLayer", "PLVLHead"]

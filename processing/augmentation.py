@@ -23,8 +23,6 @@ CROP_SHORT_SIDES = (400, 500, 600)
 CROP_SIDES = (384, 600)
 BLUR_SIGMAS = (0.1, 2.0)
 
-GREY = torch.tensor([[0.299, 0.587, 0.114]])  # how bright red, green and blue are (ITU-R BT.601, as in Pillow)
-
 
 @dataclass(frozen=True)
 class RandomCrop:
@@ -91,10 +89,7 @@ class RandomLongSide:
 class RandomColors:
     """
     With probability `p` changes brightness, contrast and saturation, in random order, by factors drawn from
-    1 - strength to 1 + strength; box, mask and expression stay.
-
-    Each mixes the image with another: with black, with its mean grey, with its own grey version. All three are
-    linear, so they are put together and applied at once; values are rounded and cut to 0..255 at the end.
+    1 - strength to 1 + strength (torchvision's `ColorJitter`); box, mask and expression stay.
     """
 
     strength: float = 0.4
@@ -103,32 +98,7 @@ class RandomColors:
     def __call__(self, sample: GroundingSample) -> GroundingSample:
         if _random() >= self.p:
             return sample
-        factors = [1 + self.strength * (2 * _random() - 1) for _ in range(3)]
-        return replace(sample, image=change_colors(sample.image, factors, torch.randperm(3).tolist()))
-
-
-def change_colors(image: torch.Tensor, factors: list[float], order: list[int]) -> torch.Tensor:
-    """
-    Args:
-        image (`torch.Tensor` of shape `(3, height, width)`): uint8.
-        factors: of brightness, contrast and saturation; 1 changes nothing.
-        order: of the three, as their numbers 0, 1 and 2.
-    """
-    pixels = image.flatten(1).float()
-    means = pixels.mean(1, keepdim=True)
-    matrix, offset = torch.eye(3), torch.zeros(3, 1)
-    for change in order:
-        grey, grey_offset = GREY @ matrix, GREY @ offset
-        other = (
-            (0, 0),  # black
-            (0, grey @ means + grey_offset),
-            (grey, grey_offset),
-        )[change]
-        factor = factors[change]
-        matrix = factor * matrix + (1 - factor) * other[0]
-        offset = factor * offset + (1 - factor) * other[1]
-    changed = torch.addmm(offset, matrix, pixels).round_().clamp_(0, 255)
-    return changed.to(torch.uint8).reshape(image.shape)
+        return replace(sample, image=v2.ColorJitter(*[self.strength] * 3)(sample.image))
 
 
 @dataclass(frozen=True)
