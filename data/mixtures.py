@@ -118,7 +118,7 @@ def report_held_back(sources: dict[str, RowSource]) -> None:
     if not total and set(sources) <= OWN_DATA:
         return
     parts = ", ".join(f"{name} {source.held_back}" for name, source in sources.items())
-    logger.warning(
+    logger.info(
         "held back %d rows whose images are in a validation or test split of the RefCOCO family (%s)",
         total,
         parts,

@@ -84,7 +84,7 @@ def report_repeated(sources: dict[str, RowSource], num_groups: dict[str, int], s
     """Say how many rows of each set come again to fill their group; arguments by the set's name."""
     for name, source in sources.items():
         repeated = num_groups[name] * size - source.num_rows
-        logger.warning(
+        logger.info(
             "%s: %d groups of %d rows about one image; %d rows in 100 come again to fill their group",
             name,
             num_groups[name],

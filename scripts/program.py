@@ -56,6 +56,14 @@ def run_as_program(main):
         sys.exit(f"{_name()}: {error_text(error)}")
 
 
+def show_progress():
+    """What the project's modules say of their progress goes to stderr; of several processes, the first one's."""
+    shown = logging.getLogger("plvl")
+    shown.setLevel(logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING)
+    if not shown.handlers:
+        shown.addHandler(logging.StreamHandler())
+
+
 def error_text(error: Exception) -> str:
     """
     What an error says, in one line, but for a list whose lines begin with "- ". Kinds that are no complaint about what

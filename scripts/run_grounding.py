@@ -9,7 +9,7 @@ from pathlib import Path
 import transformers
 
 from plvl.processing.augmentation import training_augmentation
-from plvl.scripts.program import run_as_program
+from plvl.scripts.program import run_as_program, show_progress
 from plvl.training import PLVLTrainer, PLVLTrainingArguments
 from plvl.training.callbacks import DrawGallery
 from plvl.training.checkpoints import agreed_checkpoint, explained_failure
@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 def main(argv=None):
     arguments = (ModelArguments, DataArguments, PLVLTrainingArguments)
+    show_progress()
     model_args, data_args, training_args = parse_recipe(arguments, sys.argv[1:] if argv is None else argv)
     transformers.logging.set_verbosity(training_args.get_process_log_level())
     if not (training_args.do_train or training_args.do_eval or training_args.do_predict):
@@ -81,7 +82,7 @@ def train(trainer: PLVLTrainer, model_args: ModelArguments, data_args: DataArgum
     args = trainer.args
     checkpoint = args.resume_from_checkpoint or agreed_checkpoint(args.output_dir)
     if checkpoint:
-        logger.warning("the run goes on from %s", checkpoint)
+        logger.info("the run goes on from %s", checkpoint)
     trainer.train(resume_from_checkpoint=checkpoint)
     if trainer.interrupted:
         sys.exit(EXIT_AFTER_SIGTERM)

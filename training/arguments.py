@@ -88,7 +88,7 @@ class PLVLTrainingArguments(TrainingArguments):
             self.total_train_batch_size, self.world_size, self.per_device_train_batch_size
         )
         if self.process_index == 0:
-            logger.warning(
+            logger.info(
                 "total batch %d = %d processes x %d expressions x %d accumulated batches",
                 self.total_train_batch_size,
                 self.world_size,

@@ -61,7 +61,7 @@ class StopEarly(TrainerCallback):
             if values:
                 evaluations_since_best.append(len(values) - 1 - values.index(max(values)))
         if evaluations_since_best and min(evaluations_since_best) >= self.patience:
-            logger.warning("stopped early: no evaluation was better than the one %d before it", self.patience)
+            logger.info("stopped early: no evaluation was better than the one %d before it", self.patience)
             control.should_training_stop = True
 
 

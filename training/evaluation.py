@@ -11,24 +11,9 @@ from accelerate.utils import send_to_device
 from datasets import IterableDataset
 from datasets.distributed import split_dataset_by_node
 
-from plvl.data.collator import GroundingCollator, row_truth
+from plvl.data.collator import GroundingCollator
 from plvl.data.masks import encode_mask
 from plvl.training.metrics import grounding_metrics, grounding_statistics, native_statistics
-
-
-@dataclass
-class EvaluationCollator:
-    """
-    A batch for the network, and with it `rows` (without their images) and `truths`: each sample's `"box"`, x1, y1,
-    x2, y2 in pixels, and `"mask"`, `(height, width)` or `None`.
-    """
-
-    collator: Callable
-
-    def __call__(self, rows: list[dict]) -> dict:
-        truths = [dict(zip(("box", "mask"), row_truth(row), strict=True)) for row in rows]
-        described = [{key: value for key, value in row.items() if key != "image"} for row in rows]
-        return self.collator(rows) | {"rows": described, "truths": truths}
 
 
 @dataclass
@@ -107,7 +92,7 @@ def counted_batches(batches: Iterable, anyone: Callable[[bool], bool]) -> Iterat
 def evaluate_batches(batches, forward: Callable, processor, keep_answers: bool = False) -> Evaluated:
     """
     Args:
-        batches: `(batch, whether it counts)`, the batches from [`EvaluationCollator`].
+        batches: `(batch, whether it counts)`, the batches with `rows` and `truths`, of [`GroundingCollator`].
         forward: gives the model's outputs of a batch, and the labels on the outputs' device.
         processor ([`PLVLProcessor`]): brings the answers to the image's own size.
         keep_answers (`bool`): whether to give the answers, too.
@@ -147,7 +132,7 @@ def evaluate_rows(model, processor, rows: list[dict], batch_size: int = 32) -> E
         rows (`list[dict]`): with `plvl.data.schema.ROW_FEATURES`.
     """
     model.eval()
-    collator = EvaluationCollator(GroundingCollator(processor))
+    collator = GroundingCollator(processor, keep_truths=True)
     batches = ((collator(rows[start : start + batch_size]), True) for start in range(0, len(rows), batch_size))
 
     def forward(inputs):

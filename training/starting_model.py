@@ -71,7 +71,7 @@ def load_or_make_model(
     weights = _initial_weights(arguments)
     model = build_model(weights, config)
     if weights:
-        logger.warning("newly initialised, to be trained: %s", ", ".join(newly_initialised(model, weights)))
+        logger.info("newly initialised, to be trained: %s", ", ".join(newly_initialised(model, weights)))
     image_size = config.vision_config.image_size
     image_processor = PLVLImageProcessor(size={"height": image_size, "width": image_size})
     return model, PLVLProcessor(image_processor, tokenizer)

@@ -36,7 +36,6 @@ from plvl.training.checkpoints import (
 from plvl.training.combined_optimizer import CombinedOptimizer
 from plvl.training.evaluation import (
     Evaluated,
-    EvaluationCollator,
     counted_batches,
     evaluate_batches,
     merge,
@@ -206,7 +205,7 @@ class PLVLTrainer(Trainer):
 
     def _end_at(self, checkpoint) -> TrainOutput:
         """The end of a run that has made all its steps; Transformers would make one more."""
-        logger.warning("%s is the end of the run, nothing is left to train", checkpoint)
+        logger.info("%s is the end of the run, nothing is left to train", checkpoint)
         self._load_from_checkpoint(checkpoint)
         self.state = TrainerState.load_from_json(str(Path(checkpoint, TRAINER_STATE_NAME)))
         self._refuse_to_end_hardly_trained(self._skipped_before)
@@ -402,7 +401,7 @@ class PLVLTrainer(Trainer):
         return metrics
 
     def get_eval_dataloader(self, eval_dataset=None):
-        """Batches of this process's share of a set, from [`EvaluationCollator`]: nothing is augmented."""
+        """Batches of this process's share of a set, with their truths: nothing is augmented."""
         if isinstance(eval_dataset, str):
             eval_dataset = self.eval_dataset[eval_dataset]
         rows = self.eval_dataset if eval_dataset is None else eval_dataset
@@ -417,7 +416,7 @@ class PLVLTrainer(Trainer):
         return torch.utils.data.DataLoader(
             rows_of_process(test_dataset, args.process_index, args.world_size),
             batch_size=args.eval_batch_size,
-            collate_fn=EvaluationCollator(GroundingCollator(self.processing_class)),
+            collate_fn=GroundingCollator(self.processing_class, keep_truths=True),
             num_workers=args.dataloader_num_workers,
             pin_memory=args.dataloader_pin_memory,
             generator=torch.Generator(),

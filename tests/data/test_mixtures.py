@@ -92,7 +92,7 @@ def both(*names):
 
 @pytest.mark.parametrize("streaming", [True, False])
 def test_mixed_coco_has_each_row_once_without_held_out_images(family, streaming, caplog):
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         mixed = texts(load_grounding_dataset("mixed_coco", "train", streaming=streaming, **family))
     assert mixed == both("refcoco 1", "refcoco 2", "refcoco+ 1", "refcoco+ 2", "refcocog 1")
     # refcoco 3 and refcocog 4, two expressions each.
@@ -101,7 +101,7 @@ def test_mixed_coco_has_each_row_once_without_held_out_images(family, streaming,
 
 
 def test_a_held_out_image_does_not_come_back_through_visual_genome(family_and_more, caplog):
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         mixed = texts(load_grounding_dataset("mixed_pretrain", "train", **family_and_more))
     assert mixed == both("refcoco 1", "refcoco 2", "refcoco+ 1", "refcoco+ 2", "refcocog 1") + Counter(
         ["flickr 7", "genome 7"]
@@ -141,7 +141,7 @@ def test_a_benchmark_alone_keeps_all_its_rows(family):
 
 
 def test_visual_genome_alone_is_guarded_too(family_and_more, caplog):
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         alone = texts(load_grounding_dataset("visual_genome", "train", **family_and_more))
     assert alone == Counter(["genome 7"])
     assert "held back 1 rows" in caplog.text and "(visual_genome 1)" in caplog.text
@@ -164,7 +164,7 @@ def test_own_data_alone_are_guarded_by_cocos_number_however_it_is_written(family
             image["coco_url"] = f"http://images.cocodataset.org/train2017/{image['id']:012d}.jpg"
     annotations = [{"id": n, "image_id": n, "bbox": [4, 6, 10, 20], "text": f"own {n}"} for n in (3, 4, 5)]
     (family["label_root"] / "train.json").write_text(json.dumps({"images": images, "annotations": annotations}))
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         assert texts(load_grounding_dataset("jsonl", "train", **family)) == Counter(["own 5"])
     assert "held back 2 rows" in caplog.text
 
@@ -173,7 +173,7 @@ def test_own_data_without_the_familys_labels_are_nobodys_business(tmp_path, capl
     Image.new("RGB", (40, 30)).save(tmp_path / "000000000003.jpg")
     line = {"file_name": "000000000003.jpg", "text": "own", "bbox": [4, 6, 10, 20]}
     (tmp_path / "train.jsonl").write_text(json.dumps(line) + "\n")
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         assert len(list(load_grounding_dataset("jsonl", "train", image_root=tmp_path, label_root=tmp_path))) == 1
     assert not caplog.text
 
@@ -214,7 +214,7 @@ def save_mixed_pack(roots):
 
 def test_the_guard_sees_visual_genome_in_the_authors_pack(family_and_more, caplog):
     save_mixed_pack(family_and_more)
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         mixed = texts(load_grounding_dataset("mixed_pretrain", "train", **family_and_more))
     assert mixed == Counter(["coco 1", "flickr 8", "genome 7"])
     assert "held back 1 rows" in caplog.text
@@ -226,7 +226,7 @@ def test_the_guard_sees_visual_genome_in_parquet(family_and_more, reader, name, 
     source = reader.open_split(name, "train", **family_and_more)
     rows = [row for shard in source.shards for row in source.read_rows(shard, **source.where)]
     write_parquet(rows, SampleValidator({name: len(rows)}), family_and_more["label_root"], "train", {})
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         mixed = texts(load_grounding_dataset(["parquet", "refcocog"], "train", **family_and_more))
     assert mixed == both("refcocog 1") + Counter(row["text"] for row in rows if row["text"] != "genome 8")
     assert "parquet 1" in caplog.text
@@ -235,7 +235,7 @@ def test_the_guard_sees_visual_genome_in_parquet(family_and_more, reader, name, 
 def test_a_guard_that_cannot_tell_visual_genomes_images_says_so(family_and_more, caplog):
     save_mixed_pack(family_and_more)
     (family_and_more["label_root"] / "visual-genome/image_data.json").unlink()
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         mixed = texts(load_grounding_dataset("mixed_pretrain", "train", **family_and_more))
     assert mixed["genome 8"] == 1
     assert "image_data.json is missing: which images of Visual Genome" in caplog.text
@@ -279,7 +279,7 @@ def test_own_coco_json_is_guarded_and_images_of_other_names_are_not(family, capl
     (family["label_root"] / "train.json").write_text(json.dumps({"images": images, "annotations": annotations}))
     for name in names:
         Image.new("RGB", (40, 30)).save(family["image_root"] / name)
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         mixed = texts(load_grounding_dataset(["jsonl", "refcocog"], "train", **family))
     assert mixed == both("refcocog 1", "own 0", "own 2", "own 3")
     assert "jsonl 2, refcocog 2" in caplog.text
@@ -321,7 +321,7 @@ def test_a_set_that_lies_elsewhere_needs_no_other_folders(family):
 
 
 def test_a_guard_without_labels_says_that_it_holds_nothing_back(tmp_path, caplog):
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         assert held_out_images(tmp_path) == frozenset()
     assert "no labels of RefCOCO" in caplog.text
 
@@ -353,7 +353,7 @@ def test_own_images_from_coco_are_guarded_by_their_names(family, caplog):
     for name in range(1, 5):
         image = family["image_root"] / "mscoco/images/train2014" / coco_name(name)
         (family["image_root"] / coco_name(name)).write_bytes(image.read_bytes())
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         mixed = texts(load_grounding_dataset(["jsonl", "refcocog"], "train", **family))
     assert mixed == both("refcocog 1") + Counter(["own 1", "own 2"])
     assert "jsonl 2, refcocog 2" in caplog.text
