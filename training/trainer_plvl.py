@@ -106,7 +106,7 @@ class PLVLTrainer(Trainer):
         self.given_optimizer = self.optimizer or (self.optimizer_cls_and_kwargs or [None])[0]
         self._losses_of_batch: dict[str, torch.Tensor] = {}
         self._losses = BatchLosses()
-        self._skipped_before = 0
+        self._skipped_before = self._first_step = 0
         self._last_checkpoint: Path | None = None
         self._batches = self._start = self._position = None
         self._writes_checkpoint = False
@@ -152,13 +152,14 @@ class PLVLTrainer(Trainer):
         if self.is_world_process_zero():
             remove_unfinished(self.args.output_dir)
         checkpoint = self._named_checkpoint(resume_from_checkpoint)
-        self._start, self._skipped_before = None, 0
+        self._start, self._skipped_before, self._first_step = None, 0, 0
         # As the run begins: what it changes on its way (a callback that thaws a layer) it changes again.
         self._settings = settings_to_resume(self)
         if checkpoint:
             state = TrainerState.load_from_json(str(Path(checkpoint, TRAINER_STATE_NAME)))
             self._skipped_before = SkipBadSteps.skipped_steps_of(state)
-            at_end = 0 < self.args.max_steps <= state.global_step
+            self._first_step = state.global_step
+            at_end = 0 < self.args.max_steps <= self._first_step
             # At the end of the run there is no place in the rows to find.
             check_resume_settings(checkpoint, self._settings, self.args.ignore_data_skip or at_end)
             if at_end:
@@ -375,7 +376,7 @@ class PLVLTrainer(Trainer):
             if self._bad_steps.skipped_steps:
                 logs["skipped_steps"] = self._bad_steps.skipped_steps
         if "train_loss" in logs:
-            steps = self.state.global_step - self._initial_global_step
+            steps = self.state.global_step - self._first_step
             self._losses.complete_end(logs, steps * self.args.gradient_accumulation_steps)
         super().log(logs, start_time)
 
