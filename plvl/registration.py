@@ -25,8 +25,9 @@ _FOUNDATIONS = {f"transformers.{name}_utils" for name in ("configuration", "mode
 _WATCHED = _FOUNDATIONS | set(_SERVED_BY)
 
 
-def _import_rooms():
-    loaded = [sys.modules[name] for name in _WATCHED if name in sys.modules]
+def _import_rooms(executed=None):
+    """`executed` is the watched module that has just been executed, which the import system still calls unfinished."""
+    loaded = [sys.modules[name] for name in _WATCHED if name in sys.modules and name != executed]
     if any(getattr(module.__spec__, "_initializing", False) for module in loaded):
         return
     for module, room in _SERVED_BY.items():
@@ -46,10 +47,7 @@ class _AfterImport(importlib.abc.MetaPathFinder):
 
             def exec_module(module):
                 execute(module)
-                # The import system says so itself only after this function; to `_import_rooms` the module, which is
-                # whole by now, would still look half imported.
-                module.__spec__._initializing = False
-                _import_rooms()
+                _import_rooms(executed=fullname)
 
             spec.loader.exec_module = exec_module
         return spec

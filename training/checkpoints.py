@@ -156,7 +156,7 @@ def replace_folder(written: Path, target: Path):
     """Gives a written folder its name; a folder of that name goes once the new one is safe on disk."""
     for file in written.rglob("*"):
         if file.is_file():
-            with open(file, "rb") as handle:
+            with open(file, "rb+") as handle:  # Windows flushes none that is open for reading alone
                 os.fsync(handle.fileno())
     if target.exists():
         old = written.with_name(f"{target.name}{REPLACED}")

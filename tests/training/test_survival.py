@@ -2,7 +2,6 @@
 
 import json
 import re
-import resource
 import shutil
 
 import pytest
@@ -175,18 +174,23 @@ def test_processes_that_find_different_checkpoints_do_not_start(tmp_path, monkey
 class FillDisk(TrainerCallback):
     """From a step on no file can grow beyond a few kilobytes, as on a full disk."""
 
+    def __init__(self, resource):
+        self.resource = resource
+
     def on_step_end(self, args, state, control, **kwargs):
         if state.global_step == 10:
+            resource = self.resource
             resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
 
 
 def test_a_full_disk_is_an_error_that_names_the_last_good_checkpoint(refshapes, stopped):
+    resource = pytest.importorskip("resource")  # Windows has none
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         with pytest.raises(
             CheckpointNotWrittenError, match="checkpoint-12 could not be written .* MiB were free"
         ) as e:
-            resumable_run(refshapes, stopped, callbacks=[FillDisk()], eval_strategy="no")
+            resumable_run(refshapes, stopped, callbacks=[FillDisk(resource)], eval_strategy="no")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert f"last good checkpoint is {stopped}/checkpoint-8" in str(e.value)
