@@ -1,6 +1,6 @@
-"""The authors' label packs: one torch-saved list of tuples for each split.
+"""The authors' `.pth` labels: one torch-saved list of tuples for each split.
 
-    <label_root>/<pack>/<pack>_<split>.pth
+    <label_root>/<name>/<name>_<split>.pth
 
     flickr              (file, [x1, y1, x2, y2], phrase)
     referit             (file, source, [x1, y1, x2, y2], phrase, attributes)
@@ -39,26 +39,26 @@ IMAGE_FOLDERS = {
     "referit": "referit/images",
 }
 _SOURCES = ("coco", "flickr", "vg")
-_OWN_FOLDERS = {"referit": "referit", "flickr": "flickr"}  # all other packs are about COCO's images
+_OWN_FOLDERS = {"referit": "referit", "flickr": "flickr"}  # all others are about COCO's images
 _CORNER_BOXES = ("referit", "flickr")
 
 
 def pth_file(name: str, split: str, label_root: str | Path) -> Path:
-    """Where the pack of a split lies."""
+    """Where the file of a split lies."""
     return Path(label_root) / name / f"{name}_{split}.pth"
 
 
 def pth_splits(name: str, label_root: str | Path) -> list[str]:
-    """The splits for which there is a pack."""
+    """The splits for which there is a file."""
     return [file.stem.removeprefix(f"{name}_") for file in (Path(label_root) / name).glob(f"{name}_*.pth")]
 
 
 def open_split(
     name: str, split: str, image_root: str | Path, label_root: str | Path, hold_back: frozenset[int] = frozenset()
 ) -> RowSource:
-    """One split of a pack as a `RowSource`; arguments and errors as in `plvl.data.refer.open_split`."""
+    """One split as a `RowSource`; arguments and errors as in `plvl.data.refer.open_split`."""
     existing_folder(Path(label_root) / name, name)
-    check_split(split, pth_splits(name, label_root), f"the label pack {name}")
+    check_split(split, pth_splits(name, label_root), f"the .pth labels {name}")
     file = pth_file(name, split, label_root)
     entries = read_pth(file)
     held_genome: frozenset[int] = frozenset()
@@ -88,7 +88,7 @@ def read_rows(
     hold_back: frozenset[int],
     held_genome: frozenset[int],
 ) -> Iterator[Row]:
-    """Yield the rows of the `shard`-th of `num_shards` stretches of a pack."""
+    """Yield the rows of the `shard`-th of `num_shards` stretches of a file."""
     entries, starts = read_pth(file), _image_starts(file)
     first, last = (len(starts) * number // num_shards for number in (shard, shard + 1))
     for number in range(starts[first], starts[last] if last < len(starts) else len(entries)):
@@ -124,10 +124,10 @@ def _last_number(file_name):
 
 
 def read_pth(file: str | Path) -> list:
-    """The list of tuples in a pack, read once per process until the file changes.
+    """The list of tuples in a file, read once per process until the file changes.
 
     Raises:
-        UnsafePickleError: the pack names a class or function that labels do not need; nothing has been run.
+        UnsafePickleError: the file names a class or function that labels do not need; nothing has been run.
         ValueError: the file is cut short, or holds something else than a list of tuples.
     """
     return _read_pack(str(file), os.stat(file).st_mtime_ns)
@@ -147,7 +147,7 @@ def _read_pack(file, _time):
     except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, RuntimeError, zlib.error) as error:
         raise ValueError(f"{file}: cut short or damaged ({type(error).__name__}: {error})") from error
     if not isinstance(entries, list):
-        raise ValueError(f"{file}: a label pack must be a list of tuples, this is {type(entries).__name__}")
+        raise ValueError(f"{file}: .pth labels must be a list of tuples, this is {type(entries).__name__}")
     for number, entry in enumerate(entries):
         if not isinstance(entry, tuple | list) or len(entry) < 3 or not isinstance(entry[0], str):
             raise ValueError(f"{file}, entry {number}: a tuple of file, box and phrase is expected, got {entry}")

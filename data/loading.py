@@ -50,7 +50,7 @@ def load_grounding_dataset(
 
     Args:
         name: refcoco, refcoco+, refcocog, refclef, refshapes, flickr30k, visual_genome, jsonl (one's own
-            data), parquet (written by prepare_data.py), an authors' label pack (unc, unc+, gref, gref_umd,
+            data), parquet (written by prepare_data.py), the authors' .pth labels (unc, unc+, gref, gref_umd,
             referit, flickr), a mixture (mixed_coco, mixed_pretrain), a list of names, or {name: weight} to
             draw from each set as often as it says. In place of a weight may stand {"weight": ...,
             "image_root": ..., "label_root": ..., "split_by": ...}, each as far as it is another for this set.

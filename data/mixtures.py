@@ -37,7 +37,7 @@ _REFCOCO_PTH_SETS = ("unc", "unc+", "gref", "gref_umd")
 
 
 def members(name: str, split: str, label_root: str | Path) -> tuple[str, ...]:
-    """The sets behind a mixture: the authors' pack of the split where there is one, else the official."""
+    """The sets behind a mixture: the authors' .pth labels of the split where there is one, else the official."""
     if authors_pth.pth_file(name, split, label_root).is_file():
         return (name,)
     check_split(split, MIXTURES[name], f"{name} (whose sets can be evaluated one by one)")
@@ -85,7 +85,7 @@ def held_out_images(*label_roots: str | Path, may_be_none: bool = False) -> froz
     """Numbers of the COCO images in any validation or test split of RefCOCO, RefCOCO+ and RefCOCOg.
 
     Args:
-        label_roots: folders whose REFER labels (every refs(*).p) and label packs of these sets are looked at.
+        label_roots: folders whose REFER labels (every refs(*).p) and .pth labels of these sets are looked at.
         may_be_none: whether such labels need not be there, as for data of one's own; otherwise a warning says so.
 
     Returns:

@@ -104,7 +104,7 @@ def _is_held_back(image: tuple, hold_back: frozenset[int], held_genome: frozense
 
 
 def _is_genome(dataset, file_name, _image_id):
-    """Whether it is Visual Genome's image; a pack of several sources has the source's folder in its names."""
+    """Whether it is Visual Genome's image; a file of several sources has the source's folder in its names."""
     return dataset == "visual_genome" or file_name.startswith(f"{IMAGE_FOLDERS['vg']}/")
 
 

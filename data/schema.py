@@ -10,7 +10,7 @@ A row is one expression about one object in one image. As it leaves a dataset it
     image_id, ref_id, sent_id   numbers of the image, the object's reference and the expression
     category      the object's class by name, or None
     dataset, split, file_name   where the row comes from; file_name is the image's path below the set's folder of
-                  images (in an authors' pack below image_root)
+                  images (in the authors' .pth labels below image_root)
 """
 
 import logging

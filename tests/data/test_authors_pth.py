@@ -161,7 +161,7 @@ def test_a_pack_cut_in_half_is_named(roots, how):
 
 def test_what_is_no_list_of_tuples_is_named(roots):
     save(roots, "unc", "train", {"model": {}})
-    with pytest.raises(ValueError, match=r"unc_train\.pth: a label pack must be a list of tuples, this is dict"):
+    with pytest.raises(ValueError, match=r"unc_train\.pth: .pth labels must be a list of tuples, this is dict"):
         load(roots, "unc")
 
 
