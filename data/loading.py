@@ -45,8 +45,8 @@ def load_grounding_dataset(
 ) -> IterableDataset | Dataset:
     """Load one split of a grounding dataset or of several at once. docs/data.md has the layout of each.
 
-    Where several sets are mixed for training, images of any RefCOCO, RefCOCO+ or RefCOCOg validation or
-    test split under `label_root` are held back, and a log line says how many rows that left out.
+    In training, unless a benchmark is trained on alone, images of any RefCOCO, RefCOCO+ or RefCOCOg validation or test
+    split under `label_root` are held back, and a log line says how many rows that left out.
 
     Args:
         name: refcoco, refcoco+, refcocog, refclef, refshapes, flickr30k, visual_genome, jsonl (one's own
@@ -149,9 +149,10 @@ def open_sources(
         sources[one] = _OPENERS[one](one, split, images[one], labels[one], hold_back=hold_back, **choices[one])
         source = sources[one]
         if not source.num_rows and source.held_back:
+            remedy = f"Train on {one} alone, or leave it out" if is_benchmark([one]) else "Leave it out"
             raise ValueError(
                 f"{one} {split} has no rows left: the images of all {source.held_back} are in a validation or test "
-                f"split of the RefCOCO family. Train on {one} alone, or leave it out"
+                f"split of the RefCOCO family. {remedy}"
             )
         if not source.shards:
             raise ValueError(f"{one} {split} has no rows")

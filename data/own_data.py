@@ -189,13 +189,16 @@ def _split_lines(file, hold_back):
     size = os.path.getsize(file)
     length = max(size // MAX_SHARDS, 1)
     cuts, num_lines, num_rows, held_back, before = [(0, 0)], 0, 0, 0, b""
+    lines_since_due = 0
     with open(file, "rb") as lines:
         for line in lines:
             start = lines.tell() - len(line)
             is_due = before and start - cuts[-1][0] >= length and not line.isspace()
-            is_long = num_lines - cuts[-1][1] >= MOST_LINES_TOGETHER
+            lines_since_due += bool(is_due)
+            is_long = lines_since_due > MOST_LINES_TOGETHER
             if is_due and (is_long or _is_another_image(before, line, file, num_lines)):
                 cuts.append((start, num_lines))
+                lines_since_due = 0
             num_lines += 1
             if line.isspace():
                 continue

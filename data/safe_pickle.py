@@ -24,15 +24,17 @@ class _PlainType:
     """
 
     def __init__(self, code, *_):
-        if not (isinstance(code, str) and re.fullmatch(r"b1|\?|[iufcSUa]\d{1,6}", code)):
+        if not (isinstance(code, str) and re.fullmatch(r"b1|\?|O8?|[iufcSUa]\d{1,6}", code)):
             raise UnsafePickleError(f"an array of {str(code)[:40]!r}")
         self.dtype = np.dtype(code)
 
     def __setstate__(self, state):
         order, *structure = state[1:5]  # subarray, names, fields
-        if structure != [None, None, None] or order not in ("<", ">", "|", "="):
+        orders = ("|",) if self.dtype.hasobject else ("<", ">", "|", "=")
+        if structure != [None, None, None] or order not in orders:
             raise UnsafePickleError("an array of structures")
-        self.dtype = self.dtype.newbyteorder(order)
+        if order in "<>":
+            self.dtype = self.dtype.newbyteorder(order)
 
 
 class _PlainArray(np.ndarray):
@@ -40,7 +42,11 @@ class _PlainArray(np.ndarray):
         _, shape, kind, fortran, content = state
         # Text stands for bytes where Python 2 or protocol 2 has written it.
         content = content.encode("latin1") if isinstance(content, str) else content
-        super().__setstate__((1, shape, _dtype(kind), fortran, content))
+        # Of objects the content is a list of them; bytes would be taken for pointers.
+        super().__setstate__((1, shape, _dtype(kind, with_objects=type(content) is list), fortran, content))
+
+    def __reduce_ex__(self, protocol):
+        return np.asarray(self).view(np.ndarray).__reduce_ex__(protocol)
 
 
 class _Constructor:
@@ -56,9 +62,11 @@ class _Constructor:
         raise UnsafePickleError("another function in place of an allowed one")
 
 
-def _dtype(kind):
+def _dtype(kind, with_objects=False):
     if not isinstance(kind, _PlainType):
         raise UnsafePickleError("an array without a dtype")
+    if kind.dtype.hasobject and not with_objects:
+        raise UnsafePickleError("objects made of bytes")
     return kind.dtype
 
 
@@ -83,7 +91,7 @@ def _bytes_of_content(kind):
     """`bytes` and `bytearray` of some content; of a number they would be as many bytes."""
 
     def build(*args):
-        if args and isinstance(args[0], int):
+        if args and hasattr(args[0], "__index__"):
             raise UnsafePickleError(f"{args[0]} bytes of memory")
         return kind(*args)
 

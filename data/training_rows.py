@@ -1,8 +1,9 @@
 """Rows to train on, with what a run needs to count its epochs and to find its place again."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from zlib import crc32
 
 from datasets import IterableDataset
 
@@ -27,7 +28,8 @@ class TrainingRows:
             row.
         num_rows: that a pass over the stream gives, about; rows that come again to fill their group are counted again.
         expressions_per_image: rows in each group, when it is open.
-        shuffle_buffer, seed: that the order of the stream follows from.
+        shuffle_buffer, seed: that the order of the stream follows from, and
+        shards (`dict[str, str]`): how each set is divided, as "150 shards, 5f0c9a3e".
     """
 
     stream: IterableDataset
@@ -36,6 +38,7 @@ class TrainingRows:
     expressions_per_image: int = 1
     shuffle_buffer: int = 0
     seed: int = 0
+    shards: dict[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return self.num_rows
@@ -77,7 +80,12 @@ def load_training_rows(
     if shuffle_buffer:
         stream = stream.shuffle(seed=seed, buffer_size=max(shuffle_buffer // size, 1))
     check = SampleValidator(set_sizes(sources), max_skipped)
-    return TrainingRows(stream, check, size * sum(num_groups.values()), size, shuffle_buffer, seed)
+    shards = {one: _division_of(source) for one, source in sources.items()}
+    return TrainingRows(stream, check, size * sum(num_groups.values()), size, shuffle_buffer, seed, shards)
+
+
+def _division_of(source: RowSource) -> str:
+    return f"{len(source.shards)} shards, {crc32(repr(source.shards).encode()):08x}"
 
 
 def report_repeated(sources: dict[str, RowSource], num_groups: dict[str, int], size: int) -> None:

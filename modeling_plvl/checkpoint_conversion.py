@@ -23,12 +23,16 @@ from plvl.modeling_plvl.checkpoint_keys import (
     split_stacked_projection,
 )
 from plvl.modeling_plvl.modeling_plvl import PLVLModel
+from plvl.modeling_plvl.text_encoder_plvl import is_unread
 
 _EVERYTHING = r".*"
 _VISION_ALONE = r"vision_encoder\.(?!layers\.\d+\.text_guidance\.).*"
 _TEXT_ALONE = r"text_encoder\..*"
-# What BERT, RoBERTa and DistilBERT were pre-trained with, beside the encoder.
-_PRETRAINING_HEADS = r"(cls|lm_head|vocab_transform|vocab_layer_norm|vocab_projector)\..*|(.*\.)?pooler\..*"
+# What text encoders were pre-trained with: BERT, RoBERTa, DistilBERT, DeBERTa, ModernBERT, T5, and CLIP and SigLIP.
+_PRETRAINING_HEADS = (
+    r"(cls|lm_head|vocab_transform|vocab_layer_norm|vocab_projector|lm_predictions|mask_predictions|head|decoder)\..*"
+    r"|(.*\.)?pooler\..*|(vision_model|visual_projection|text_projection)\..*|logit_(scale|bias)"
+)
 _POSITION_TABLE = "vision_encoder.embeddings.position_embeddings"
 
 
@@ -91,11 +95,11 @@ def sam_weights(checkpoint: dict, origin: str) -> ForeignWeights:
 
 
 def text_weights(folder_or_name) -> ForeignWeights:
-    """A BERT-like encoder of Transformers, without its pooler and the heads it was pre-trained with."""
+    """A text encoder of Transformers, without its pooler and the heads it was pre-trained with."""
     model, info = load_text_encoder(folder_or_name)
     dropped = sorted(name for name in info["unexpected_keys"] if re.fullmatch(_PRETRAINING_HEADS, name))
     problems = {
-        "missing": [name for name in info["missing_keys"] if not name.startswith("pooler.")],
+        "missing": [name for name in info["missing_keys"] if not is_unread(name)],
         "left over": info["unexpected_keys"].difference(dropped),
         "of another shape": [
             f"{name}: {tuple(given)}, expected {tuple(expected)}" for name, given, expected in info["mismatched_keys"]
@@ -103,10 +107,10 @@ def text_weights(folder_or_name) -> ForeignWeights:
     }
     _raise_if_any(problems, str(folder_or_name))
     tensors = model.state_dict()
-    dropped += [name for name in tensors if name.startswith("pooler.") and name not in info["missing_keys"]]
+    dropped += [name for name in tensors if is_unread(name) and name not in info["missing_keys"]]
     return ForeignWeights(
         origin=str(folder_or_name),
-        tensors={f"text_encoder.{name}": v for name, v in tensors.items() if not name.startswith("pooler.")},
+        tensors={f"text_encoder.{name}": v for name, v in tensors.items() if not is_unread(name)},
         dropped=dropped,
         part=_TEXT_ALONE,
         settings={"text_config": model.config},

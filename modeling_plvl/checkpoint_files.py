@@ -6,11 +6,14 @@ import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModel, PreTrainedModel
+from transformers import AutoConfig, PreTrainedModel
+
+from plvl.modeling_plvl.text_encoder_plvl import text_encoder_class
 
 
 class _NotRead:
@@ -73,7 +76,8 @@ def _load_torch(path: Path):
 
 def load_text_encoder(folder_or_name) -> tuple[PreTrainedModel, dict]:
     """
-    Loads a BERT-like encoder of Transformers in float32, from a folder or by its name on the Hub.
+    Loads a text encoder of Transformers in float32, from a folder or by its name on the Hub; of a model that has more
+    (CLIP, SigLIP, T5) the text's part alone.
 
     Returns:
         the model, and Transformers' account of the loading: `missing_keys`, `unexpected_keys`, `mismatched_keys`.
@@ -83,8 +87,14 @@ def load_text_encoder(folder_or_name) -> tuple[PreTrainedModel, dict]:
         ValueError: there is no such encoder, its files are damaged, or it does not read text.
     """
     try:
-        model, info = AutoModel.from_pretrained(
-            folder_or_name, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
+        config = AutoConfig.from_pretrained(folder_or_name)
+        config = getattr(config, "text_config", config)
+        loaded: Any = text_encoder_class(config).from_pretrained(
+            folder_or_name,
+            config=config,
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
         )
     # As above: each format of weights fails with exceptions of its own.
     except Exception as error:
@@ -94,9 +104,7 @@ def load_text_encoder(folder_or_name) -> tuple[PreTrainedModel, dict]:
                 f"{folder_or_name}: refused, because its weights ask for {asked_for}"
             ) from None
         raise ValueError(f"{folder_or_name}: no text encoder could be loaded ({_one_line(error)})") from error
-    if model.main_input_name != "input_ids":
-        raise ValueError(f"{folder_or_name}: a {type(model).__name__} is no text encoder")
-    return model, info
+    return loaded
 
 
 def _refused_global(error: Exception) -> str | None:

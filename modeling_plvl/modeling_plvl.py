@@ -9,7 +9,6 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import AutoModel
 from transformers import initialization as init
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -21,6 +20,7 @@ from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 from plvl.configuration.configuration_plvl import PLVLConfig, expressions_about_each
 from plvl.modeling_plvl.attention_plvl import PLVLAttention
 from plvl.modeling_plvl.loss_plvl import box_losses, mask_losses
+from plvl.modeling_plvl.text_encoder_plvl import ATTEND_TO_PADDING, new_text_encoder
 from plvl.modeling_plvl.vision_plvl import (
     PLVLVisionAttention,
     PLVLVisionEmbeddings,
@@ -285,10 +285,7 @@ class PLVLModel(PLVLPreTrainedModel):
         super().__init__(config)
         if config.vision_config._attn_implementation is None:  # as where another part's alone was named
             config.vision_config._attn_implementation = config._attn_implementation
-        self.text_encoder = AutoModel.from_config(config.text_config)
-        if getattr(self.text_encoder, "pooler", None) is not None:
-            # Only the token states are read; a pooler would never get a gradient.
-            self.text_encoder.pooler = None
+        self.text_encoder = new_text_encoder(config.text_config)
         self.vision_encoder = PLVLVisionEncoder(config)
         self.decoder = PLVLDecoder(config)
         self.head = PLVLHead(config)
@@ -361,7 +358,9 @@ class PLVLModel(PLVLPreTrainedModel):
 
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
-        text = self.text_encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        attends_to_padding = self.config.text_config.model_type in ATTEND_TO_PADDING
+        encoder_mask = None if attends_to_padding else attention_mask
+        text = self.text_encoder(input_ids=input_ids, attention_mask=encoder_mask).last_hidden_state
         text_mask = partial(
             create_bidirectional_mask,
             inputs_embeds=image_embeddings.flatten(1, 2),

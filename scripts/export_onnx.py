@@ -16,7 +16,13 @@ def main(argv=None):
     parser.add_argument("--model", required=True, help="folder or Hub name of a PLVL model")
     parser.add_argument("--output", default="plvl.onnx", help="the file to write; what is there is replaced")
     parser.add_argument(
-        "--image_size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="in pixels; default: the model's own"
+        "--image_size",
+        "--picture_size",
+        dest="image_size",
+        type=int,
+        nargs=2,
+        metavar=("HEIGHT", "WIDTH"),
+        help="in pixels; default: the model's own",
     )
     arguments = parser.parse_args(argv)
     try:

@@ -81,6 +81,12 @@ class PLVLTrainingArguments(TrainingArguments):
                 raise ValueError("total_train_batch_size fixes the batch that auto_find_batch_size would change")
             self._divide_total_batch()
 
+    @property
+    def device(self) -> torch.device:
+        """Without a number on CPUs: torch 2.11 loads no optimizer's state onto "cpu:0"."""
+        device = super().device
+        return torch.device("cpu") if device.type == "cpu" else device
+
     def _divide_total_batch(self):
         if self.gradient_accumulation_steps != 1:
             raise ValueError("total_train_batch_size decides about gradient_accumulation_steps: give one of them")

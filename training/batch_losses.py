@@ -45,7 +45,7 @@ class BatchLosses:
 
     def complete_end(self, logs: dict[str, float], batches: int):
         """Mends `train_loss`, the mean over the run's `batches`, in the same way."""
-        if batches > self.skipped_in_run:
+        if 0 < self.skipped_in_run < batches:
             logs["train_loss"] *= batches / (batches - self.skipped_in_run)
-        else:
+        elif self.skipped_in_run:
             del logs["train_loss"]

@@ -82,7 +82,7 @@ class ResumableBatches(torch.utils.data.IterableDataset):
         batch_size (`int`): rows of one process, as many about each image as `rows` has in its groups.
         num_batches (`int`): in an epoch, of one process.
         process, num_processes (`int`): which share of the rows this is.
-        num_workers (`int`): of the DataLoader that reads the feed.
+        num_workers (`int`): of the DataLoader that reads the batches.
         seed (`int`): of the order and of what is drawn at random in a batch.
         start ([`BatchesPosition`], *optional*): the batches up to it are passed over: `None` comes in their places.
     """

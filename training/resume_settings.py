@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 from plvl.configuration.earlier_names import current_arguments
+from plvl.data.authors_pth import PTH_SETS
 from plvl.data.training_rows import TrainingRows
 from plvl.training.resumable_batches import BatchesPosition, expressions_per_image, number_of_rows
 
@@ -22,6 +23,7 @@ ORDER = (
     "data_seed",
     "rows",
     "rows_seed",
+    "shards",
     "shuffle_buffer_size",
     "expressions_per_image",
 )
@@ -47,8 +49,10 @@ STATE = (
 _BESIDE_THE_POSITION = {
     "processes": "num_processes",
     "per_device_train_batch_size": "batch_size",
-    "expressions_per_image": "expressions_per_image",
+    "expressions_per_image": "expressions_per_picture",
 }
+# Sets whose rows versions that noted no shards divided otherwise.
+_DIVIDED_OTHERWISE = {"jsonl", *PTH_SETS}
 
 
 def settings_to_resume(trainer) -> dict:
@@ -65,6 +69,7 @@ def settings_to_resume(trainer) -> dict:
         "processes": args.world_size,
         "rows": number_of_rows(rows),
         "rows_seed": rows.seed if ordered else None,
+        "shards": rows.shards if ordered else None,
         "shuffle_buffer_size": rows.shuffle_buffer if ordered else None,
         "expressions_per_image": expressions_per_image(rows),
         "trained_tensors": sum(parameter.requires_grad for parameter in trainer.model.parameters()),
@@ -111,6 +116,9 @@ def check_resume_settings(checkpoint, now: dict, ignore_order: bool):
     then = current_arguments(then)
     # What one of two versions does not note is not compared.
     changed = [name for name in (*ORDER, *STATE) if name in then and then[name] != now.get(name)]
+    if "shards" not in then and _DIVIDED_OTHERWISE & set(now.get("shards") or ()):
+        then["shards"] = "those of an earlier version"
+        changed.append("shards")
     of_state = [name for name in changed if name in STATE]
     if not of_state and (ignore_order or not changed):
         return

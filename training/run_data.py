@@ -2,10 +2,11 @@
 
 import logging
 from collections.abc import Iterable
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
-from plvl.data.loading import load_grounding_dataset, set_sizes, unopened_rows
+from plvl.data.loading import load_grounding_dataset, open_sources, set_sizes, unopened_rows
+from plvl.data.row_streams import RowSource
 from plvl.data.training_rows import TrainingRows, load_training_rows
 from plvl.processing.processing_plvl import MAX_TEXT_LENGTH
 from plvl.training.arguments import PLVLTrainingArguments
@@ -34,6 +35,7 @@ class RunData:
         self.train: TrainingRows | None = None
         self.validation = None
         self.splits = {}
+        self._looked_at: set[str] = set()
         advice = _advice(data_args)
         if args.do_train:
             with check.noting(advice):
@@ -70,12 +72,17 @@ class RunData:
 
     def _look_for_images(self, split: str):
         """Refuses a split of which more rows than `max_skipped` allows have no image: it would end the run later."""
-        rows, sources = unopened_rows(self.data_args.dataset, split, **self.data_args.source)
-        paths = [
-            row["image"]["path"]
-            for row in islice(rows, IMAGES_LOOKED_FOR)
-            if row["image"] and not row["image"]["bytes"]
-        ]
+        if split in self._looked_at:
+            return
+        self._looked_at.add(split)
+        sources = open_sources(self.data_args.dataset, split, **self.data_args.source)
+        # Parquet has its images inside.
+        rows = chain.from_iterable(
+            islice(_rows_of(source), IMAGES_LOOKED_FOR // len(sources))
+            for name, source in sources.items()
+            if name != "parquet"
+        )
+        paths = [row["image"]["path"] for row in rows if row["image"]]
         there = {path: Path(path).is_file() for path in dict.fromkeys(paths)}
         missing = [path for path in paths if not there[path]]
         num_rows = sum(set_sizes(sources).values())
@@ -83,6 +90,10 @@ class RunData:
             raise FileNotFoundError(
                 f"{len(missing)} of the first {len(paths)} rows of {split} have no image, such as {missing[0]}"
             )
+
+
+def _rows_of(source: RowSource):
+    return chain.from_iterable(source.read_rows(shard, **source.where) for shard in source.shards)
 
 
 def report_cut_expressions(processor, expressions: Iterable[str]):

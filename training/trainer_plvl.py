@@ -516,6 +516,8 @@ class PLVLTrainer(Trainer):
         name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         written, best_so_far = run_dir / UNFINISHED / name, self.state.best_model_checkpoint
         self._warn_of_lost_checkpoint()
+        # Transformers asks for its place, which a state of an earlier version has not.
+        self.state.stateful_callbacks.setdefault(SkipBadSteps.__name__, {})
         with explained_failure(run_dir, name, args.should_save):
             self._writes_checkpoint = True
             try:

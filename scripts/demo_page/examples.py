@@ -10,6 +10,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from plvl.configuration import earlier_names
+
 
 @dataclass(frozen=True)
 class Example:
@@ -40,9 +42,10 @@ def read_examples(model_folder: Path) -> list[Example]:
 
 def _example(entry, index: Path, number: int) -> Example:
     entry = entry if isinstance(entry, dict) else {}
-    image, expressions = entry.get("image"), entry.get("expressions")
+    image = entry.get("image", entry.get(earlier_names.IMAGE_OF_AN_EXAMPLE))
+    expressions = entry.get("expressions")
     if not isinstance(image, str) or not _is_list_of_texts(expressions):
-        raise ValueError(f"{index}: entry {number} must have a 'image' and a list of 'expressions'")
+        raise ValueError(f"{index}: entry {number} must have an 'image' and a list of 'expressions'")
     path = index.parent / image
     if not path.is_file():
         raise ValueError(f"{index}: entry {number}: the image {path} is missing")

@@ -8,6 +8,8 @@ import pytest
 
 from plvl.configuration.earlier_names import MODULES
 from plvl.data.sample_validation import SKIPPED, SampleValidator
+from plvl.scripts import export_onnx
+from plvl.scripts.demo_page.examples import read_examples
 from plvl.training.recipe import DataArguments, parse_recipe
 from plvl.training.resume_settings import RESUME_SETTINGS, check_resume_settings
 
@@ -40,6 +42,32 @@ def test_settings_of_a_checkpoint(tmp_path):
     check_resume_settings(tmp_path, {"expressions_per_image": 4}, ignore_order=False)
     with pytest.raises(ValueError, match="expressions_per_image was 4 and is 2"):
         check_resume_settings(tmp_path, {"expressions_per_image": 2}, ignore_order=False)
+
+
+@pytest.mark.parametrize("rows", ["jsonl", "unc"])
+def test_rows_that_an_earlier_version_divided_otherwise_are_not_gone_on_from(tmp_path, rows):
+    (tmp_path / RESUME_SETTINGS).write_text("{}", encoding="utf-8")
+    now = {"shards": {rows: "150 shards, 5f0c9a3e"}}
+    with pytest.raises(ValueError, match="shards was those of an earlier version and is .*--ignore_data_skip true"):
+        check_resume_settings(tmp_path, now, ignore_order=False)
+    check_resume_settings(tmp_path, now, ignore_order=True)
+    check_resume_settings(tmp_path, {"shards": {"refcoco": "240 shards, 5f0c9a3e"}}, ignore_order=False)
+
+
+def test_the_image_of_an_example(tmp_path):
+    (tmp_path / "examples").mkdir()
+    (tmp_path / "examples/a.jpg").write_bytes(b"")
+    for key in ("image", "picture"):
+        entries = [{key: "a.jpg", "expressions": ["a cup"]}]
+        (tmp_path / "examples/examples.json").write_text(json.dumps(entries), encoding="utf-8")
+        assert read_examples(tmp_path)[0].image == tmp_path / "examples/a.jpg"
+
+
+def test_the_size_of_an_exported_model(monkeypatch):
+    given = []
+    monkeypatch.setattr(export_onnx, "export", lambda arguments: given.append(arguments.image_size) or ())
+    export_onnx.main(["--model", "m", "--picture_size", "64", "96"])
+    assert given == [[64, 96]]
 
 
 def test_what_was_counted_of_a_parquet_set():

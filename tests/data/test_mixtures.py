@@ -136,6 +136,13 @@ def test_a_set_that_the_guard_leaves_nothing_of_is_named(family, tmp_path, strea
         load_grounding_dataset({"jsonl": 1, "refcoco": 2}, "train", streaming=streaming, **family)
 
 
+def test_own_data_alone_that_the_guard_leaves_nothing_of_are_left_out(family):
+    line = {"file_name": f"mscoco/images/train2014/{coco_name(4)}", "text": "own", "bbox": [4, 6, 10, 20]}
+    (family["label_root"] / "train.jsonl").write_text(json.dumps(line) + "\n")
+    with pytest.raises(ValueError, match="test split of the RefCOCO family. Leave it out"):
+        load_grounding_dataset("jsonl", "train", **family)
+
+
 def test_a_benchmark_alone_keeps_all_its_rows(family):
     assert texts(load_grounding_dataset("refcoco", "train", **family)) == both("refcoco 1", "refcoco 2", "refcoco 3")
 

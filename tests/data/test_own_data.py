@@ -167,14 +167,19 @@ def test_two_with_one_id_are_both_named_and_one_twice_is_one(roots, part):
         list(load_grounding_dataset("jsonl", "train", **roots))
 
 
-def test_lines_about_one_image_that_follow_one_another_are_read_together(roots):
+def test_lines_about_one_image_that_follow_one_another_are_read_together(roots, monkeypatch):
     images = ["a.jpg"] * 3 + ["inside/b.png"] * 4
     write_lines(roots, "train", [entry(str(number), image) for number, image in enumerate(images * 30)])
     source = own_data.open_split("jsonl", "train", **roots)
     assert number_of_groups(source, 4) == 60 and len(source.shards) > 30
-    write_lines(roots, "train", [entry(str(number)) for number in range(500)])
+    monkeypatch.setattr(own_data, "MAX_SHARDS", 4)
+    images = ["a.jpg"] * 3 + ["inside/b.png"] * 3
+    write_lines(roots, "train", [entry(f"{number:03}", image) for number, image in enumerate(images * 101)])
     source = own_data.open_split("jsonl", "train", **roots)
-    assert [len(list(source.read_rows(shard, **source.where))) for shard in source.shards] == [100] * 5
+    assert number_of_groups(source, 3) == 202 and len(source.shards) == 4
+    write_lines(roots, "train", [entry(f"{number:03}") for number in range(500)])
+    source = own_data.open_split("jsonl", "train", **roots)
+    assert [len(list(source.read_rows(shard, **source.where))) for shard in source.shards] == [225, 225, 50]
 
 
 def test_annotations_without_an_expression_are_counted(roots, caplog):
@@ -204,6 +209,6 @@ def test_a_file_cut_short_while_it_is_read_is_an_error(roots):
     rows = iter(load_grounding_dataset("jsonl", "train", **roots))
     next(rows)
     file = roots["label_root"] / "train.jsonl"
-    file.write_bytes(file.read_bytes()[:600])
-    with pytest.raises(ValueError, match=r"train\.jsonl.*cut short"):
+    file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:7]))
+    with pytest.raises(ValueError, match=r"train\.jsonl: cut short while it was being read, after line \d+"):
         list(rows)

@@ -29,6 +29,7 @@ def test_plain_labels_come_back_in_every_protocol(tmp_path, protocol):
         "raw": np.array([b"ab"]),
         "flag": np.bool_(True),
         "more bytes": bytearray(b"12"),
+        "ragged": np.array([[1.0, 2.0], [3.0]], dtype=object),
         "words": ["a", "é", b"bytes"],
         "more": OrderedDict(a={1, 2}, b=(None, True)),
     }
@@ -37,6 +38,9 @@ def test_plain_labels_come_back_in_every_protocol(tmp_path, protocol):
     read = load_label_pickle(path)
     assert read["words"] == labels["words"] and read["more"] == labels["more"]
     assert read["score"] == labels["score"]
+    assert read["ragged"].tolist() == labels["ragged"].tolist()
+    again = pickle.loads(pickle.dumps(read, protocol=protocol))
+    np.testing.assert_array_equal(again["grid"], labels["grid"])
     assert read["flag"].dtype == bool and read["flag"] and read["more bytes"] == labels["more bytes"]
     for name in ("box", "ids", "grid", "names", "raw"):
         np.testing.assert_array_equal(read[name], labels[name], strict=True)
@@ -87,7 +91,21 @@ ARRAY = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR
     [
         (F8 + b"(I3\nS'<'\nN(S'a'\nt(dI8\nI1\nI63\ntb.", "asks for an array of structures"),
         (F8 + b"(I3\nS'<'\n(S'f8'\n(I2\nttNNI-1\nI-1\nI0\ntb.", "asks for an array of structures"),
-        (F8.replace(b"f8", b"O8") + b".", "asks for an array of 'O8'"),
+        (F8.replace(b"f8", b"V8") + b".", "asks for an array of 'V8'"),
+        (
+            ARRAY + b"(I1\n(I4\nt" + F8.replace(b"f8", b"O8") + b"I00\nS'" + b"A" * 32 + b"'\ntb.",
+            "asks for objects made of",
+        ),
+        (
+            b"cnumpy.core.multiarray\nscalar\n(" + F8.replace(b"f8", b"O8") + b"S'AAAAAAAA'\ntR.",
+            "asks for objects made of",
+        ),
+        (
+            b"c__builtin__\nbytes\n(cnumpy.core.multiarray\nscalar\n("
+            + F8.replace(b"f8", b"i8")
+            + b"S'\\x00\\x00\\x00\\x7f\\x00\\x00\\x00\\x00'\ntRtR.",
+            "asks for 2130706432 bytes of memory",
+        ),
         (F8.replace(b"S'f8'\n", b"(l") + b".", r"asks for an array of '\[\]'"),
         (b"cnumpy\nndarray\n((I4\ntS'O'\nS'" + b"A" * 32 + b"'\ntR.", "asks for a call of numpy.ndarray"),
         (b"cnumpy.core.multiarray\nscalar\n(S'O8'\nS'AAAAAAAA'\ntR.", "asks for an array without a dtype"),

@@ -252,7 +252,7 @@ def test_bert_that_does_not_fit_its_configuration_is_refused(tmp_path):
 def test_a_model_that_reads_no_text_is_no_text_encoder(tmp_path):
     sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
     ViTModel(ViTConfig(image_size=8, patch_size=4, **sizes)).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="a ViTModel is no text encoder"):
+    with pytest.raises(ValueError, match="a model of the type 'vit' gives no states of an expression"):
         text_weights(tmp_path)
 
 

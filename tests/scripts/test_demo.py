@@ -98,7 +98,7 @@ def test_examples_are_the_images_of_the_models_folder_with_their_expressions(tmp
     [
         ("{", r"examples\.json: no JSON"),
         ({}, r"examples\.json: must be a list, got dict$"),
-        ([3], r"entry 0 must have a 'image' and a list of 'expressions'$"),
+        ([3], r"entry 0 must have an 'image' and a list of 'expressions'$"),
         ([{"image": "a.png", "expressions": []}], "entry 0 must have"),
         ([{"image": "a.png", "expressions": "the man"}], "entry 0 must have"),
         ([{"image": "a.png", "expressions": [" "]}], "entry 0 must have"),

@@ -156,8 +156,8 @@ def test_the_logged_loss_is_the_mean_of_the_steps_that_were_not_skipped(model, p
 
 def test_a_loss_that_somebody_else_logs_is_left_alone(model, processor, image, tmp_path):
     trainer = make_trainer(model, processor, image, tmp_path)
-    trainer.log({"loss": 0.5})
-    assert trainer.state.log_history[0]["loss"] == 0.5
+    trainer.log({"loss": 0.5, "train_loss": 0.25})
+    assert (trainer.state.log_history[0]["loss"], trainer.state.log_history[0]["train_loss"]) == (0.5, 0.25)
 
 
 def test_a_run_that_has_skipped_more_than_half_of_its_steps_ends_in_an_error(model, processor, image, tmp_path):
