@@ -318,6 +318,23 @@ class PLVLModel(PLVLPreTrainedModel):
         self._check_pixel_values(pixel_values)
         return self.vision_encoder.embed(pixel_values)
 
+    def get_text_features(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
+        """
+        What the expressions alone decide, to be given to `forward` as `text_embeds` with many images.
+
+        Args:
+            input_ids (`torch.Tensor` of shape `(batch_size, sequence_length)`): the expressions.
+            attention_mask (`torch.Tensor` of shape `(batch_size, sequence_length)`, *optional*): 0 at padding.
+
+        Returns:
+            `torch.Tensor` of shape `(batch_size, sequence_length, text_hidden_size)`.
+        """
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        attends_to_padding = self.config.text_config.model_type in ATTEND_TO_PADDING
+        mask = None if attends_to_padding else attention_mask
+        return self.text_encoder(input_ids=input_ids, attention_mask=mask).last_hidden_state
+
     @capture_outputs(tie_last_hidden_states=False)
     def forward(
         self,
@@ -326,6 +343,7 @@ class PLVLModel(PLVLPreTrainedModel):
         attention_mask: torch.Tensor | None = None,
         image_embeddings: torch.FloatTensor | None = None,
         labels: dict[str, torch.Tensor] | None = None,
+        text_embeds: torch.FloatTensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> PLVLOutput:
         r"""
@@ -333,34 +351,36 @@ class PLVLModel(PLVLPreTrainedModel):
             pixel_values (`torch.FloatTensor` of shape `(batch_size, channels, height, width)`, *optional*):
                 images from [`PLVLProcessor`]; sides are multiples of the patch size. With fewer images than
                 expressions, each serves as many expressions as the others, which follow one another.
-            input_ids (`torch.LongTensor` of shape `(batch_size, sequence_length)`): the expressions.
+            input_ids (`torch.LongTensor` of shape `(batch_size, sequence_length)`, *optional*): the expressions.
             attention_mask (`torch.Tensor` of shape `(batch_size, sequence_length)`, *optional*): 0 at padding.
             image_embeddings (`torch.FloatTensor` of shape `(batch_size, rows, columns, hidden_size)`,
                 *optional*): from `get_image_embeddings`, in place of `pixel_values`.
             labels (`dict[str, torch.Tensor]`, *optional*): `"boxes"` of shape `(batch_size, 4)`, cx, cy, w, h in
                 0..1, for the task "rec"; `"masks"` of shape `(batch_size, height, width)`, 0 or 1, for the task
                 "res"; `"has_mask"` of shape `(batch_size,)`, *optional*: samples without one count only for boxes.
+            text_embeds (`torch.FloatTensor` of shape `(batch_size, sequence_length, text_hidden_size)`, *optional*):
+                from `get_text_features`, in place of `input_ids`; with the same `attention_mask`.
         """
         if (pixel_values is None) == (image_embeddings is None):
             which = "neither" if pixel_values is None else "both"
             raise ValueError(f"Give one of pixel_values and image_embeddings, got {which}")
-        if input_ids is None or input_ids.ndim != 2:
+        if input_ids is not None and text_embeds is not None:
+            raise ValueError("Give one of input_ids and text_embeds, got both")
+        if text_embeds is None and (input_ids is None or input_ids.ndim != 2):
             shape = None if input_ids is None else tuple(input_ids.shape)
             raise ValueError(f"input_ids must have the shape (batch_size, sequence_length), got {shape}")
         if kwargs.get("output_attentions", self.config.output_attentions):
             self._say_what_gives_attentions()
         if image_embeddings is None:
             image_embeddings = self.get_image_embeddings(pixel_values)
-        about_each = expressions_about_each(image_embeddings.shape[0], input_ids.shape[0])
+        text = self.get_text_features(input_ids, attention_mask) if text_embeds is None else text_embeds
+        about_each = expressions_about_each(image_embeddings.shape[0], text.shape[0])
         if image_embeddings.shape[0] > 1 < about_each:  # one image alone is broadcast
             image_embeddings = image_embeddings.repeat_interleave(about_each, 0)
         rows, columns = image_embeddings.shape[1:3]
 
         if attention_mask is None:
-            attention_mask = torch.ones_like(input_ids)
-        attends_to_padding = self.config.text_config.model_type in ATTEND_TO_PADDING
-        encoder_mask = None if attends_to_padding else attention_mask
-        text = self.text_encoder(input_ids=input_ids, attention_mask=encoder_mask).last_hidden_state
+            attention_mask = torch.ones(text.shape[:2], dtype=torch.long, device=text.device)
         text_mask = partial(
             create_bidirectional_mask,
             inputs_embeds=image_embeddings.flatten(1, 2),

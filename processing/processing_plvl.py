@@ -26,8 +26,9 @@ class PLVLProcessorKwargs(ProcessingKwargs, total=False):
     _defaults = {
         "text_kwargs": {
             "padding": "max_length",
-            "max_length": MAX_TEXT_LENGTH,
             "truncation": True,
+            # Some tokenizers, as SigLIP's, give none unless they are asked.
+            "return_attention_mask": True,
             "return_token_type_ids": False,
         }
     }
@@ -37,9 +38,14 @@ class PLVLProcessor(ProcessorMixin):
     """
     Wraps [`PLVLImageProcessor`] and a tokenizer.
 
+    Args:
+        image_processor, tokenizer: of the model.
+        max_text_length (`int`, defaults to 40): tokens that expressions are padded and cut to.
+        do_lower_case (`bool`, defaults to `True`): whether expressions are lower-cased, as the authors' are.
+
     `processor(images=..., text=..., return_tensors="pt")` takes one expression for each image, or several: each
     image then has as many as the others, which follow one another. Expressions are lower-cased, padded and cut to
-    40 tokens (`max_length`); a model whose vision blocks attend to the padding, as the authors' do
+    `max_text_length` tokens; a model whose vision blocks attend to the padding, as the authors' do
     (`mask_text_padding_in_vision`), answers otherwise at another length, of which a warning tells once. With `boxes`
     and `masks` (as in [`PLVLImageProcessor`]) it gives `labels` too.
 
@@ -67,10 +73,17 @@ class PLVLProcessor(ProcessorMixin):
     unused_input_names = ["token_type_ids"]
     _said_what_is_cut = _said_how_it_is_padded = False
 
-    def __init__(self, image_processor, tokenizer):
+    def __init__(self, image_processor, tokenizer, max_text_length: int = MAX_TEXT_LENGTH, do_lower_case: bool = True):
+        self.max_text_length, self.do_lower_case = max_text_length, do_lower_case
         super().__init__(image_processor, tokenizer)
 
+    def normalize_text(self, expression: str) -> str:
+        """The expression as the tokenizer gets it."""
+        return expression.lower() if self.do_lower_case else expression
+
     def __call__(self, images=None, text=None, videos=None, audio=None, **kwargs):
+        if text is not None and "max_length" not in {*kwargs, *kwargs.get("text_kwargs", {})}:
+            kwargs["max_length"] = self.max_text_length
         inputs = super().__call__(images=images, text=text, videos=videos, audio=audio, **kwargs)
         mask = inputs.get("attention_mask")
         if mask is not None and not self._said_what_is_cut:
@@ -80,7 +93,7 @@ class PLVLProcessor(ProcessorMixin):
         return inputs
 
     def _say_how_it_is_padded(self, lengths: set[int]):
-        others = sorted(lengths - {MAX_TEXT_LENGTH})
+        others = sorted(lengths - {self.max_text_length})
         if others:
             self._said_how_it_is_padded = True
             logger.warning(
@@ -88,7 +101,7 @@ class PLVLProcessor(ProcessorMixin):
                 "whose vision blocks attend to the padding (mask_text_padding_in_vision is False) answers otherwise. "
                 "Leave out padding and max_length",
                 ", ".join(map(str, others)),
-                MAX_TEXT_LENGTH,
+                self.max_text_length,
             )
 
     def _say_what_is_cut(self, text: list[str], mask):
@@ -96,7 +109,7 @@ class PLVLProcessor(ProcessorMixin):
         length = len(mask[0])
         for expression, row in zip(text, mask, strict=True):
             if sum(map(int, row)) == length:
-                needed = len(self.tokenizer(expression.lower(), verbose=False)["input_ids"])
+                needed = len(self.tokenizer(self.normalize_text(expression), verbose=False)["input_ids"])
                 if needed > length:
                     self._said_what_is_cut = True
                     logger.warning(
@@ -111,7 +124,7 @@ class PLVLProcessor(ProcessorMixin):
         if isinstance(text, str):
             text = [text]
         if text is not None and all(isinstance(expression, str) for expression in text):
-            text = [expression.lower() for expression in text]
+            text = list(map(self.normalize_text, text))
         if images is not None:
             images = self.image_processor.fetch_images(images)
         return images, text, videos, audio

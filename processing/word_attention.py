@@ -35,14 +35,14 @@ def word_attention(outputs, processor, expression: str) -> WordAttention | None:
         return None
     rows, columns = _grid(outputs)
     weights = torch.stack([block[0].float().mean(0) for block in outputs.cross_attentions]).cpu()
-    tokens = processor.tokenizer(expression.lower(), truncation=True, max_length=weights.shape[-1])
+    tokens = processor.tokenizer(processor.normalize_text(expression), truncation=True, max_length=weights.shape[-1])
     places: dict[int, list[int]] = {}
     for place, word in enumerate(tokens.word_ids()):
         if word is not None:
             places.setdefault(word, []).append(place)
     if not places:
         return None
-    words = [expression.lower()[slice(*tokens.word_to_chars(word))] for word in places]
+    words = [processor.normalize_text(expression)[slice(*tokens.word_to_chars(word))] for word in places]
     maps = torch.stack([weights[..., at].sum(-1) for at in places.values()], dim=1)
     return WordAttention(words, maps.unflatten(-1, (rows, columns)).numpy())
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from plvl.data.loading import load_grounding_dataset, open_sources, set_sizes, unopened_rows
 from plvl.data.row_streams import RowSource
 from plvl.data.training_rows import TrainingRows, load_training_rows
-from plvl.processing.processing_plvl import MAX_TEXT_LENGTH
 from plvl.training.arguments import PLVLTrainingArguments
 from plvl.training.preflight import Preflight
 from plvl.training.recipe import DataArguments
@@ -98,14 +97,15 @@ def _rows_of(source: RowSource):
 
 def report_cut_expressions(processor, expressions: Iterable[str]):
     """Says how many of the first expressions to train on have more tokens than the model is given."""
-    texts = [text.lower() for text in islice(expressions, EXPRESSIONS_LOOKED_AT)]
-    cut = sum(len(ids) > MAX_TEXT_LENGTH for ids in processor.tokenizer(texts)["input_ids"]) if texts else 0
+    texts = list(map(processor.normalize_text, islice(expressions, EXPRESSIONS_LOOKED_AT)))
+    longest = processor.max_text_length
+    cut = sum(len(ids) > longest for ids in processor.tokenizer(texts)["input_ids"]) if texts else 0
     if cut:
         logger.warning(
             "%d of the first %d training expressions have more than %d tokens; what is beyond is cut off",
             cut,
             len(texts),
-            MAX_TEXT_LENGTH,
+            longest,
         )
 
 

@@ -22,6 +22,7 @@ from plvl.modeling_plvl.checkpoint_conversion import (
 )
 from plvl.modeling_plvl.checkpoint_files import load_checkpoint
 from plvl.processing import PLVLImageProcessor, PLVLProcessor
+from plvl.processing.processing_plvl import MAX_TEXT_LENGTH
 from plvl.processing.word_vocabulary import build_word_vocabulary
 from plvl.training.recipe import ModelArguments, nearest
 
@@ -74,7 +75,19 @@ def load_or_make_model(
         logger.info("newly initialised, to be trained: %s", ", ".join(newly_initialised(model, weights)))
     image_size = config.vision_config.image_size
     image_processor = PLVLImageProcessor(size={"height": image_size, "width": image_size})
-    return model, PLVLProcessor(image_processor, tokenizer)
+    return model, PLVLProcessor(
+        image_processor,
+        tokenizer,
+        max_text_length=longest_expression(tokenizer, config),
+        # A tokenizer that knows capitals may have them.
+        do_lower_case=tokenizer.tokenize("Left") == tokenizer.tokenize("left"),
+    )
+
+
+def longest_expression(tokenizer, config: PLVLConfig) -> int:
+    """Tokens that an expression may have: the authors' 40, or fewer where tokenizer or text encoder take no more."""
+    positions = getattr(config.text_config, "max_position_embeddings", None) or MAX_TEXT_LENGTH
+    return min(MAX_TEXT_LENGTH, tokenizer.model_max_length, positions)
 
 
 def new_config(arguments: ModelArguments) -> PLVLConfig:

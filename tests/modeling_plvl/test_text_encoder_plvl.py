@@ -65,6 +65,27 @@ def test_the_states_of_an_expression_are_those_of_the_encoder_alone(family):
     assert torch.allclose(found[MASK == 1], changed[MASK == 1], atol=1e-5) == (family not in ATTEND_TO_PADDING)
 
 
+@pytest.mark.parametrize("family", ["bert", "siglip_text_model"])
+@torch.no_grad()
+def test_expressions_are_encoded_once_for_many_images(family):
+    model = model_of(family).eval()
+    text_embeds = model.get_text_features(IDS, MASK)
+    for seed in range(2):
+        torch.manual_seed(seed)
+        pixel_values = torch.randn(1, 3, 64, 96)
+        found = model(pixel_values=pixel_values, text_embeds=text_embeds, attention_mask=MASK)
+        expected = model(pixel_values=pixel_values, input_ids=IDS, attention_mask=MASK)
+        torch.testing.assert_close(found.center_logits, expected.center_logits)
+        torch.testing.assert_close(found.pred_masks, expected.pred_masks)
+    whole = model(pixel_values=pixel_values, text_embeds=text_embeds)
+    torch.testing.assert_close(
+        whole.center_logits,
+        model(pixel_values=pixel_values, text_embeds=text_embeds, attention_mask=torch.ones_like(MASK)).center_logits,
+    )
+    with pytest.raises(ValueError, match="Give one of input_ids and text_embeds, got both"):
+        model(pixel_values=pixel_values, input_ids=IDS, text_embeds=text_embeds)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 @torch.no_grad()
 def test_a_model_comes_back_from_disk_with_its_encoder(family, tmp_path):

@@ -1,9 +1,11 @@
+import copy
+
 import pytest
 import torch
 from transformers import AutoProcessor
 
 from plvl.modeling_plvl import PLVLOutput
-from plvl.processing import processing_plvl
+from plvl.processing import PLVLProcessor, processing_plvl
 
 
 def test_an_expression_is_lower_cased_and_padded(processor, image):
@@ -38,6 +40,26 @@ def test_another_length_than_that_of_the_training_is_said_once(processor, image,
     for _ in range(2):
         processor(images=image, text="the man", padding=True, return_tensors="pt")
     assert len(said) == 1 and said[0].startswith("expressions have 4 tokens with their padding, in place of the 40")
+
+
+def test_length_and_case_are_the_processors_own_and_saved(processor, image, tmp_path):
+    own = PLVLProcessor(processor.image_processor, processor.tokenizer, max_text_length=12, do_lower_case=False)
+    assert (own.normalize_text("The RED"), processor.normalize_text("The RED")) == ("The RED", "the red")
+    own.save_pretrained(tmp_path)
+    loaded = AutoProcessor.from_pretrained(tmp_path)
+    assert (loaded.max_text_length, loaded.do_lower_case) == (12, False)
+    inputs = loaded(images=image, text="red square " * 50, return_tensors="pt")
+    assert inputs.input_ids.shape == inputs.attention_mask.shape == (1, 12)
+    shorter = loaded(images=image, text="the man", max_length=7, return_tensors="pt")
+    nested = loaded(images=image, text="the man", text_kwargs={"max_length": 7}, return_tensors="pt")
+    assert shorter.input_ids.shape == nested.input_ids.shape == (1, 7)
+
+
+def test_a_tokenizer_that_gives_no_mask_of_itself_is_asked_for_one(processor, image):
+    tokenizer = copy.deepcopy(processor.tokenizer)
+    tokenizer.model_input_names = ["input_ids"]  # as SigLIP's
+    inputs = PLVLProcessor(processor.image_processor, tokenizer)(images=image, text="the man", return_tensors="pt")
+    assert inputs.attention_mask.sum() == 4
 
 
 @pytest.mark.parametrize("text", ["\u200b", "\ufeff \u2060", "\x00\x07"])
