@@ -21,7 +21,8 @@ BOX = [1, 2, 8, 4]
 
 def name_of(number):
     """One of COCO's training images, or of its validation images, as 2014 or 2017 named them."""
-    return (f"COCO_train2014_{number:012d}.jpg", f"COCO_val2014_{number:012d}.jpg", f"{number:012d}.jpg")[number % 3]
+    forms = ("COCO_train2014_{:012d}.jpg", "COCO_val2014_{:012d}.jpg", "{:012d}.jpg", "COCO_test2015_{:012d}.jpg")
+    return forms[number % 4].format(number)
 
 
 def write_refer(roots):

@@ -252,6 +252,7 @@ def test_the_code_comes_without_the_rooms(publish):
         "modeling_plvl.py",
         "position_plvl.py",
         "processing_plvl.py",
+        "text_encoder_plvl.py",
         "vision_plvl.py",
     }
     assert {path.name for path in folder.glob("*.py")} == modules

@@ -191,6 +191,14 @@ def test_a_run_that_skips_on_after_it_was_continued_keeps_to_its_number(model, p
         trainer.train(True)
 
 
+def test_of_several_bad_batches_a_step_counts_once(model, processor, image, tmp_path):
+    arguments = {"max_steps": 3, "max_skipped_steps": 1, "gradient_accumulation_steps": 2, "logging_steps": 1}
+    trainer = make_trainer(model, processor, image, tmp_path, per_device_train_batch_size=1, **arguments)
+    trainer.data_collator = SpoiledBatches(trainer.data_collator, {2, 3})
+    trainer.train()
+    assert [entry.get("skipped_steps") for entry in trainer.state.log_history[:3]] == [None, 1, 1]
+
+
 def test_one_step_too_many_without_a_finite_loss_stops_the_run(model, processor, image, tmp_path):
     trainer = make_trainer(model, processor, image, tmp_path, max_steps=4, max_skipped_steps=1)
     trainer.data_collator = SpoiledBatches(trainer.data_collator, {0, 2})
