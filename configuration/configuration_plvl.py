@@ -1,5 +1,7 @@
 """PLVL's configuration: the vision part, any BERT-like text part, the decoder, the head and the losses."""
 
+import difflib
+
 from huggingface_hub.dataclasses import strict
 from transformers import CONFIG_MAPPING, AutoConfig
 from transformers.configuration_utils import PreTrainedConfig
@@ -15,6 +17,9 @@ class PLVLVisionConfig(PreTrainedConfig):
 
     Args:
         image_size (`int`, defaults to 448): side of the square image, in pixels; a multiple of `patch_size`.
+        backbone_config (`PreTrainedConfig` or `dict`, *optional*): a backbone of Transformers' `AutoBackbone` (timm's
+            by `model_type` `"timm_backbone"`), whose last feature map takes the place of the image's pixels: the patch
+            projection is then a 1 × 1 convolution, and `patch_size` the map's stride. The blocks follow as they are.
         mlp_ratio (`float`, defaults to 4.0): width of a block's MLP over `hidden_size`.
         drop_path_rate (`float`, defaults to 0.1): stochastic depth of the last block; rises linearly from 0.
         window_size (`int`, defaults to 14): side of an attention window, in patches.
@@ -30,6 +35,7 @@ class PLVLVisionConfig(PreTrainedConfig):
 
     model_type = "plvl_vision"
     base_config_key = "vision_config"
+    sub_configs = {"backbone_config": AutoConfig}
 
     image_size: int = 448
     patch_size: int = 16
@@ -48,6 +54,18 @@ class PLVLVisionConfig(PreTrainedConfig):
     position_grid_size: int = 14
     has_class_position: bool = True
     relative_position_grid_size: int = 64
+    backbone_config: dict | PreTrainedConfig | None = None
+
+    def __post_init__(self, **kwargs):
+        if isinstance(self.backbone_config, dict):
+            given = dict(self.backbone_config)
+            kind = given.pop("model_type", None)
+            if kind not in CONFIG_MAPPING:
+                like = difflib.get_close_matches(str(kind), CONFIG_MAPPING, n=1)
+                meant = f" (did you mean {like[0]}?)" if like else ""
+                raise ValueError(f"backbone_config: Transformers has no model_type {kind!r}{meant}")
+            self.backbone_config = CONFIG_MAPPING[kind](**given)
+        super().__post_init__(**kwargs)
 
     @property
     def grid_size(self) -> int:

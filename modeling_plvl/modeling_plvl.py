@@ -12,9 +12,10 @@ from torch import nn
 from transformers import initialization as init
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import BaseModelOutput
 from transformers.modeling_utils import PreTrainedModel
 from transformers.processing_utils import Unpack
-from transformers.utils import ModelOutput, TransformersKwargs, logging
+from transformers.utils import ModelOutput, TransformersKwargs, can_return_tuple, logging
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from plvl.configuration.configuration_plvl import PLVLConfig, expressions_about_each
@@ -318,22 +319,29 @@ class PLVLModel(PLVLPreTrainedModel):
         self._check_pixel_values(pixel_values)
         return self.vision_encoder.embed(pixel_values)
 
-    def get_text_features(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
+    @can_return_tuple
+    def get_text_features(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> BaseModelOutput:
         """
-        What the expressions alone decide, to be given to `forward` as `text_embeds` with many images.
+        What the expressions alone decide; its `last_hidden_state` is what `forward` takes as `text_embeds` with many
+        images.
 
         Args:
             input_ids (`torch.Tensor` of shape `(batch_size, sequence_length)`): the expressions.
             attention_mask (`torch.Tensor` of shape `(batch_size, sequence_length)`, *optional*): 0 at padding.
 
         Returns:
-            `torch.Tensor` of shape `(batch_size, sequence_length, text_hidden_size)`.
+            the text encoder's output, `last_hidden_state` of shape `(batch_size, sequence_length, text_hidden_size)`.
         """
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
         attends_to_padding = self.config.text_config.model_type in ATTEND_TO_PADDING
         mask = None if attends_to_padding else attention_mask
-        return self.text_encoder(input_ids=input_ids, attention_mask=mask).last_hidden_state
+        return self.text_encoder(input_ids=input_ids, attention_mask=mask, **kwargs)
 
     @capture_outputs(tie_last_hidden_states=False)
     def forward(
@@ -359,7 +367,7 @@ class PLVLModel(PLVLPreTrainedModel):
                 0..1, for the task "rec"; `"masks"` of shape `(batch_size, height, width)`, 0 or 1, for the task
                 "res"; `"has_mask"` of shape `(batch_size,)`, *optional*: samples without one count only for boxes.
             text_embeds (`torch.FloatTensor` of shape `(batch_size, sequence_length, text_hidden_size)`, *optional*):
-                from `get_text_features`, in place of `input_ids`; with the same `attention_mask`.
+                `last_hidden_state` of `get_text_features`, in place of `input_ids`; with the same `attention_mask`.
         """
         if (pixel_values is None) == (image_embeddings is None):
             which = "neither" if pixel_values is None else "both"
@@ -373,7 +381,9 @@ class PLVLModel(PLVLPreTrainedModel):
             self._say_what_gives_attentions()
         if image_embeddings is None:
             image_embeddings = self.get_image_embeddings(pixel_values)
-        text = self.get_text_features(input_ids, attention_mask) if text_embeds is None else text_embeds
+        text = text_embeds
+        if text is None:
+            text = self.get_text_features(input_ids, attention_mask).last_hidden_state
         about_each = expressions_about_each(image_embeddings.shape[0], text.shape[0])
         if image_embeddings.shape[0] > 1 < about_each:  # one image alone is broadcast
             image_embeddings = image_embeddings.repeat_interleave(about_each, 0)

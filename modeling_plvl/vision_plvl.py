@@ -1,11 +1,16 @@
 """PLVL's vision encoder: a plain ViT as in ViTDet, and the its blocks with cross-attention to the text."""
 
+import difflib
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torchvision.ops import StochasticDepth
+from transformers import AutoBackbone, PreTrainedConfig
 from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING
 
 from plvl.configuration.configuration_plvl import PLVLConfig, PLVLVisionConfig
 from plvl.modeling_plvl.attention_plvl import PLVLAttention, attend
@@ -60,26 +65,64 @@ class PLVLVisionAttention(nn.Module):
         return self.proj(output.flatten(-2)), weights
 
 
+def new_backbone(config: PreTrainedConfig) -> nn.Module:
+    """
+    Raises:
+        ValueError: `AutoBackbone` knows no backbone of this configuration, or timm none of its name.
+    """
+    if type(config) not in MODEL_FOR_BACKBONE_MAPPING:
+        raise ValueError(f"backbone_config: Transformers has no backbone of the type {config.model_type!r}")
+    if config.model_type == "timm_backbone":
+        import timm  # which no other model needs
+
+        if not timm.is_model(config.backbone):
+            like = difflib.get_close_matches(str(config.backbone), timm.list_models(), n=3)
+            raise ValueError(f"backbone_config: timm has no {config.backbone!r}; the nearest are {', '.join(like)}")
+    backbone_class: Any = MODEL_FOR_BACKBONE_MAPPING[type(config)]
+    if not backbone_class._supports_sdpa:
+        config._attn_implementation = "eager"  # a convolutional network has no attention to choose
+    return AutoBackbone.from_config(config)
+
+
 class PLVLVisionEmbeddings(nn.Module):
-    """Patches of the image plus absolute positions: `(batch_size, rows, columns, hidden_size)`."""
+    """
+    Patches of the image, or cells of a backbone's feature map, plus absolute positions: `(batch_size, rows, columns,
+    hidden_size)`.
+    """
 
     def __init__(self, config: PLVLVisionConfig):
         super().__init__()
         self.has_class_position = config.has_class_position
         self.position_grid_size = config.position_grid_size
-        self.projection = nn.Conv2d(
-            config.num_channels, config.hidden_size, kernel_size=config.patch_size, stride=config.patch_size
-        )
+        self.patch_size = config.patch_size
+        self.backbone: Any = None
+        channels, cell = config.num_channels, config.patch_size
+        if config.backbone_config is not None:
+            self.backbone = new_backbone(config.backbone_config)
+            channels, cell = self.backbone.channels[-1], 1
+        self.projection = nn.Conv2d(channels, config.hidden_size, kernel_size=cell, stride=cell)
         num_positions = config.position_grid_size**2 + config.has_class_position
         self.position_embeddings = nn.Parameter(torch.zeros(1, num_positions, config.hidden_size))
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        patches = self.projection(pixel_values).permute(0, 2, 3, 1)
+        features = pixel_values if self.backbone is None else self.features(pixel_values)
+        patches = self.projection(features).permute(0, 2, 3, 1)
         rows, columns = patches.shape[1:3]
         table = self.position_embeddings[:, int(self.has_class_position) :]
         table = absolute_position_table(table, self.position_grid_size, rows, columns).unflatten(1, (rows, columns))
         # Channels last in memory, too: every later block adds to these tokens.
         return patches.contiguous() + table
+
+    def features(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """The backbone's last feature map, `(batch_size, channels, rows, columns)`."""
+        features = self.backbone(pixel_values).feature_maps[-1]
+        height, width = pixel_values.shape[-2:]
+        if features.shape[-2:] != (height // self.patch_size, width // self.patch_size):
+            raise ValueError(
+                f"the backbone makes a map of {tuple(features.shape[-2:])} of {height} x {width} pixels, which is no "
+                f"stride of {self.patch_size}: set patch_size, or another stage in backbone_config"
+            )
+        return features
 
 
 def image_token_norm(config: PLVLConfig) -> nn.Module:

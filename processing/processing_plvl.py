@@ -26,6 +26,7 @@ class PLVLProcessorKwargs(ProcessingKwargs, total=False):
     _defaults = {
         "text_kwargs": {
             "padding": "max_length",
+            "max_length": MAX_TEXT_LENGTH,
             "truncation": True,
             # Some tokenizers, as SigLIP's, give none unless they are asked.
             "return_attention_mask": True,
@@ -82,8 +83,6 @@ class PLVLProcessor(ProcessorMixin):
         return expression.lower() if self.do_lower_case else expression
 
     def __call__(self, images=None, text=None, videos=None, audio=None, **kwargs):
-        if text is not None and "max_length" not in {*kwargs, *kwargs.get("text_kwargs", {})}:
-            kwargs["max_length"] = self.max_text_length
         inputs = super().__call__(images=images, text=text, videos=videos, audio=audio, **kwargs)
         mask = inputs.get("attention_mask")
         if mask is not None and not self._said_what_is_cut:
@@ -91,6 +90,15 @@ class PLVLProcessor(ProcessorMixin):
         if mask is not None and not self._said_how_it_is_padded:
             self._say_how_it_is_padded({*map(len, mask)})
         return inputs
+
+    def _merge_kwargs(self, *args, **kwargs):
+        merged = super()._merge_kwargs(*args, **kwargs)
+        # A tokenizer keeps the length that it was last called with; the processor's own goes before that.
+        is_own = self.max_text_length != MAX_TEXT_LENGTH
+        is_tokenizers = "max_length" in (kwargs.get("tokenizer_init_kwargs") or {})
+        if "max_length" not in {*kwargs, *kwargs.get("text_kwargs", {})} and (is_own or not is_tokenizers):
+            merged["text_kwargs"]["max_length"] = self.max_text_length
+        return merged
 
     def _say_how_it_is_padded(self, lengths: set[int]):
         others = sorted(lengths - {self.max_text_length})

@@ -17,10 +17,42 @@ def part_of(parameter_name: str) -> str | None:
     return next((part for part in parameter_name.split(".") if part in LEARNING_RATES), None)
 
 
+def parts_of(model: torch.nn.Module) -> dict[str, str | None]:
+    """
+    `part_of` each parameter by its name. Where the vision encoder has a backbone, that is what was pretrained, and the
+    blocks after it are part of the rest.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    has_backbone = any("backbone" in name.split(".") for name in names)
+    new = {name for name in names if has_backbone and "backbone" not in name.split(".")}
+    return {name: None if name in new and part_of(name) == "vision_encoder" else part_of(name) for name in names}
+
+
+def unread_parameters(backbone: torch.nn.Module, num_channels: int, image_size: int) -> list[torch.nn.Parameter]:
+    """What a backbone has beside its last feature map: later stages, tokens of pre-training. It gets no gradient."""
+    first = next(backbone.parameters())
+    image = first.new_zeros(1, num_channels, image_size, image_size)
+    mode = backbone.training
+    with torch.enable_grad():
+        features = backbone.eval()(image).feature_maps[-1]
+    backbone.train(mode)
+    trained = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
+    gradients = torch.autograd.grad(features.float().sum(), trained, allow_unused=True) if trained else ()
+    return [parameter for parameter, gradient in zip(trained, gradients, strict=True) if gradient is None]
+
+
 def freeze_encoders(model: torch.nn.Module, args):
-    """Leaves the encoders that `args` names as they are, but for what lets language into the vision encoder."""
+    """
+    Leaves the encoders that `args` names as they are, but for what lets language into the vision encoder; and what
+    never gets a gradient, for which processes would wait in vain.
+    """
+    for embeddings in (each for each in model.modules() if getattr(each, "backbone", None) is not None):
+        vision_config = model.config.vision_config
+        for parameter in unread_parameters(embeddings.backbone, vision_config.num_channels, vision_config.image_size):
+            parameter.requires_grad_(False)
+    parts = parts_of(model)
     for name, parameter in model.named_parameters():
-        part = part_of(name)
+        part = parts[name]
         if part and getattr(args, FREEZES[part]) and "text_guidance" not in name.split("."):
             parameter.requires_grad_(False)
 
@@ -37,9 +69,10 @@ def parameter_groups(model: torch.nn.Module, args, decayed: set[str], leave_out=
     """
     left_out = {id(parameter) for parameter in leave_out}
     groups = defaultdict(list)
+    parts = parts_of(model)
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and id(parameter) not in left_out:
-            rate = getattr(args, LEARNING_RATES.get(part_of(name) or "", "learning_rate"))
+            rate = getattr(args, LEARNING_RATES.get(parts[name] or "", "learning_rate"))
             groups[rate, name in decayed].append(parameter)
     return [
         {"params": parameters, "lr": rate, "weight_decay": args.weight_decay if decays else 0.0}
