@@ -113,8 +113,9 @@ ASCII := LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0
 test: lint
 	$(ASCII) OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
+ROOMS := configuration modeling_plvl processing data training scripts
 coverage: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --cov=plvl --cov-report=term:skip-covered
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ROOMS:%=--cov=%) --cov-report=term:skip-covered
 
 LOWEST := .venv-lowest
 test-lowest:
