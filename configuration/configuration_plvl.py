@@ -10,6 +10,21 @@ TASKS = ("rec", "res")
 MASK_FOCAL_INPUTS = ("probability", "logit")
 
 
+def config_class_of(given: dict, name: str) -> type[PreTrainedConfig]:
+    """
+    Transformers' configuration class for a part that is given as a `dict`.
+
+    Raises:
+        ValueError: Transformers does not know its `model_type`; the message names the field `name` and the nearest.
+    """
+    kind = given.get("model_type")
+    if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
+        like = difflib.get_close_matches(str(kind), CONFIG_MAPPING, n=1)
+        meant = f" (did you mean {like[0]}?)" if like else ""
+        raise ValueError(f"{name}: Transformers has no model_type {kind!r}{meant}")
+    return CONFIG_MAPPING[kind]
+
+
 @strict
 class PLVLVisionConfig(PreTrainedConfig):
     r"""
@@ -59,12 +74,9 @@ class PLVLVisionConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs):
         if isinstance(self.backbone_config, dict):
             given = dict(self.backbone_config)
-            kind = given.pop("model_type", None)
-            if kind not in CONFIG_MAPPING:
-                like = difflib.get_close_matches(str(kind), CONFIG_MAPPING, n=1)
-                meant = f" (did you mean {like[0]}?)" if like else ""
-                raise ValueError(f"backbone_config: Transformers has no model_type {kind!r}{meant}")
-            self.backbone_config = CONFIG_MAPPING[kind](**given)
+            config_class = config_class_of(given, "backbone_config")
+            given.pop("model_type")
+            self.backbone_config = config_class(**given)
         super().__post_init__(**kwargs)
 
     @property

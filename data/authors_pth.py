@@ -6,11 +6,11 @@
     referit             (file, source, [x1, y1, x2, y2], phrase, attributes)
     all others          (file, source, [x, y, w, h], phrase, attributes)
 
-A source is coco, flickr or vg, the folder of the image. Packs as they are in the field have the name of a mask's
+A source is coco, flickr or vg, the folder of the image. Files as they are in the field have the name of a mask's
 file there ("225429.pth"): with that, as with anything else, the image lies in the set's own folder.
 
 In the RefCOCO family the box's four numbers are followed by the polygons, in the same list or as the next
-member of the tuple. Packs do not tell the images' sizes; those come from the images.
+member of the tuple. The images' sizes are not told; they come from the images.
 """
 
 import os
@@ -60,12 +60,12 @@ def open_split(
     existing_folder(Path(label_root) / name, name)
     check_split(split, pth_splits(name, label_root), f"the .pth labels {name}")
     file = pth_file(name, split, label_root)
-    entries = read_pth(file)
+    entries, image_starts = _entries_and_image_starts(file)
     held_genome: frozenset[int] = frozenset()
     if any(_is_genome(entry) for entry in entries):
         held_genome = held_images(label_root, hold_back)
     held_back = sum(_is_held_back(entry, hold_back, held_genome) for entry in entries)
-    num_shards = min(MAX_SHARDS, len(_image_starts(file)))
+    num_shards = min(MAX_SHARDS, len(image_starts))
     where = {
         "num_shards": num_shards,
         "name": name,
@@ -89,22 +89,11 @@ def read_rows(
     held_genome: frozenset[int],
 ) -> Iterator[Row]:
     """Yield the rows of the `shard`-th of `num_shards` stretches of a file."""
-    entries, starts = read_pth(file), _image_starts(file)
+    entries, starts = _entries_and_image_starts(file)
     first, last = (len(starts) * number // num_shards for number in (shard, shard + 1))
     for number in range(starts[first], starts[last] if last < len(starts) else len(entries)):
         if not _is_held_back(entries[number], hold_back, held_genome):
             yield _row_of(entries[number], number, name, split, file, image_root)
-
-
-def _image_starts(file):
-    """The numbers of the entries with which those about another image begin."""
-    return _starts(str(file), os.stat(file).st_mtime_ns)
-
-
-@lru_cache(maxsize=2)
-def _starts(file, _time):
-    names = [entry[0] for entry in read_pth(file)]
-    return [number for number, name in enumerate(names) if not number or name != names[number - 1]]
 
 
 def _is_genome(entry):
@@ -130,11 +119,22 @@ def read_pth(file: str | Path) -> list:
         UnsafePickleError: the file names a class or function that labels do not need; nothing has been run.
         ValueError: the file is cut short, or holds something else than a list of tuples.
     """
-    return _read_pack(str(file), os.stat(file).st_mtime_ns)
+    return _entries_and_image_starts(file)[0]
+
+
+def _entries_and_image_starts(file):
+    """With the list the numbers of its entries with which those about another image begin."""
+    return _read_once(str(file), os.stat(file).st_mtime_ns)
 
 
 @lru_cache(maxsize=2)
-def _read_pack(file, _time):
+def _read_once(file, _time):
+    entries = _read_list(file)
+    names = [entry[0] for entry in entries]
+    return entries, [number for number, name in enumerate(names) if not number or name != names[number - 1]]
+
+
+def _read_list(file):
     try:
         # Plain values only; 4 times as fast as torch's own careful unpickler, which is written in Python.
         entries = _read_plain(file)

@@ -48,6 +48,7 @@ class GroundingCollator:
 
 
 def described_with_truths(rows: list[dict], samples: list[GroundingSample]) -> dict[str, list[dict]]:
+    """What evaluation reads beside a batch: the rows without their images, and the true answers, of the same masks."""
     targets = [target for sample in samples for target in sample.targets]
     return {
         "rows": [{key: value for key, value in row.items() if key != "image"} for row in rows],
@@ -59,6 +60,12 @@ def row_truth(row: dict) -> tuple[tuple[float, float, float, float], np.ndarray 
     """The object of a row in its image's pixels: box x1, y1, x2, y2, and mask `(height, width)` or `None`."""
     x, y, width, height = row["bbox"]
     return (x, y, x + width, y + height), decode_segmentation(row["segmentation"], row["height"], row["width"])
+
+
+def true_answer(row: dict) -> dict:
+    """[`row_truth`] in the form of `post_process_grounding`: what an answer is compared with."""
+    box, mask = row_truth(row)
+    return {"box": box, "mask": mask}
 
 
 def image_sample(rows: list[dict]) -> GroundingSample:

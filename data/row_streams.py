@@ -5,7 +5,7 @@ images not yet opened. The shards are what `split_dataset_by_node` and DataLoade
 have no rows in common, and where the labels allow it no image either.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -15,7 +15,7 @@ from datasets.exceptions import DatasetGenerationError
 
 from plvl.data.image_files import needs_conversion
 from plvl.data.sample_validation import SampleValidator
-from plvl.data.schema import ROW_FEATURES
+from plvl.data.schema import ROW_FEATURES, Row
 from plvl.data.source_files import content_digest
 
 # 240 is divided by 1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 16, ... processes: each gets whole shards.
@@ -54,7 +54,7 @@ class RowSource:
 def unopened_stream(source: RowSource, split: str) -> IterableDataset:
     """The rows of a `RowSource` as an `IterableDataset` whose images are {"path", "bytes"} dicts."""
     return IterableDataset.from_generator(
-        _rows_of_shards, features=UNOPENED_FEATURES, gen_kwargs=source.reading, split=split
+        rows_of_shards, features=UNOPENED_FEATURES, gen_kwargs=source.reading, split=split
     )
 
 
@@ -84,7 +84,8 @@ def cached_rows(name: str, source: RowSource, split: str, max_skipped: float) ->
         raise (error.__cause__ or error) from None
 
 
-def _rows_of_shards(shards, read_rows, where):
+def rows_of_shards(shards: list, read_rows: Callable, where: dict) -> Iterator[Row]:
+    """The unopened rows of a `RowSource`, called with its `reading`."""
     for shard in shards:
         yield from read_rows(shard, **where)
 
@@ -99,7 +100,7 @@ def _has_image(row):
 
 def _checked_rows(shards, read_rows, where, sizes, max_skipped, labels):
     check = SampleValidator(sizes, max_skipped)
-    for row in _rows_of_shards(shards, read_rows, where):
+    for row in rows_of_shards(shards, read_rows, where):
         checked = check(row)
         if checked is not None:
             yield checked | {"image": _as_stored(row["image"], checked["image"])}

@@ -40,10 +40,9 @@ class _PlainType:
 class _PlainArray(np.ndarray):
     def __setstate__(self, state):
         _, shape, kind, fortran, content = state
-        # Text stands for bytes where Python 2 or protocol 2 has written it.
-        content = content.encode("latin1") if isinstance(content, str) else content
         # Of objects the content is a list of them; bytes would be taken for pointers.
-        super().__setstate__((1, shape, _dtype(kind, with_objects=type(content) is list), fortran, content))
+        kind = _dtype(kind, with_objects=type(content) is list)
+        super().__setstate__((1, shape, kind, fortran, _in_bytes(content)))
 
     def __reduce_ex__(self, protocol):
         return np.asarray(self).view(np.ndarray).__reduce_ex__(protocol)
@@ -70,9 +69,13 @@ def _dtype(kind, with_objects=False):
     return kind.dtype
 
 
+def _in_bytes(content):
+    """Text stands for bytes where Python 2 or protocol 2 has written it."""
+    return content.encode("latin1") if isinstance(content, str) else content
+
+
 def _scalar(kind, content=b""):
-    content = content.encode("latin1") if isinstance(content, str) else content
-    (number,) = np.frombuffer(content, _dtype(kind))
+    (number,) = np.frombuffer(_in_bytes(content), _dtype(kind))
     return number
 
 

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from eval_by_kind import RESULT as METRICS_BY_KIND
-from plvl.data.collator import row_truth
+from plvl.data.collator import true_answer
 from plvl.data.refshapes.drawing import draw_scene
 from plvl.data.refshapes.refer_set import JPEG, ReferredScene, file_name_of, make_referred_scene, split_of
 from plvl.data.refshapes.rows import object_row, set_image
@@ -182,7 +182,7 @@ def wrong_expressions(model, processor, index: int, referred: ReferredScene) -> 
     texts = [row["text"] for row in rows]
     outputs = model(**processor(images=image, text=texts, return_tensors="pt"))
     answers = processor.post_process_grounding(outputs, target_sizes=[size] * len(rows))
-    truths = [dict(zip(("box", "mask"), row_truth(row), strict=True)) for row in rows]
+    truths = list(map(true_answer, rows))
     right = right_answers(answers, truths)
     return {text for text, is_right in zip(texts, right, strict=True) if not is_right}
 

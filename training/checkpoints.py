@@ -11,6 +11,7 @@ from pathlib import Path
 
 from accelerate.utils import gather_object
 from safetensors import SafetensorError, safe_open
+from transformers import TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
@@ -100,6 +101,15 @@ def agreed_checkpoint(output_dir) -> str | None:
             "output_dir must be on a disk that all machines share"
         )
     return good
+
+
+def best_checkpoint(output_dir: Path, state: TrainerState, best_so_far: str | None) -> str | None:
+    """The folder of the best model, by the name that it has or is about to get."""
+    step = state.best_global_step
+    best = output_dir / f"{PREFIX_CHECKPOINT_DIR}-{step}"
+    if step and (step == state.global_step or best.is_dir()):
+        return str(best)
+    return best_so_far
 
 
 def step_of(checkpoint) -> int:

@@ -5,7 +5,7 @@ from itertools import islice
 import torch
 from PIL import Image
 
-from plvl.data.collator import row_truth
+from plvl.data.collator import true_answer
 from plvl.processing.drawing import PREDICTED_COLOUR, TRUE_COLOUR, contact_sheet, draw_grounding
 from plvl.training.metrics import right_answers
 
@@ -39,7 +39,7 @@ def draw_gallery(model, processor, rows: list[dict], columns: int = 4) -> Image.
     inputs = processor(images=[row["image"] for row in rows], text=[row["text"] for row in rows], return_tensors="pt")
     outputs = model(**inputs.to(model.device))
     answers = processor.post_process_grounding(outputs, [(row["height"], row["width"]) for row in rows])
-    truths = [dict(zip(("box", "mask"), row_truth(row), strict=True)) for row in rows]
+    truths = list(map(true_answer, rows))
     right: list = []
     wrong: list = []
     for row, result, true, is_right in zip(rows, answers, truths, right_answers(answers, truths), strict=True):

@@ -24,8 +24,12 @@ def parts_of(model: torch.nn.Module) -> dict[str, str | None]:
     """
     names = [name for name, _ in model.named_parameters()]
     has_backbone = any("backbone" in name.split(".") for name in names)
-    new = {name for name in names if has_backbone and "backbone" not in name.split(".")}
-    return {name: None if name in new and part_of(name) == "vision_encoder" else part_of(name) for name in names}
+    parts = {name: part_of(name) for name in names}
+    if has_backbone:
+        for name, part in parts.items():
+            if part == "vision_encoder" and "backbone" not in name.split("."):
+                parts[name] = None
+    return parts
 
 
 def unread_parameters(backbone: torch.nn.Module, num_channels: int, image_size: int) -> list[torch.nn.Parameter]:

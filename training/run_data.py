@@ -6,7 +6,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from plvl.data.loading import load_grounding_dataset, open_sources, set_sizes, unopened_rows
-from plvl.data.row_streams import RowSource
+from plvl.data.row_streams import rows_of_shards
 from plvl.data.training_rows import TrainingRows, load_training_rows
 from plvl.training.arguments import PLVLTrainingArguments
 from plvl.training.preflight import Preflight
@@ -77,7 +77,7 @@ class RunData:
         sources = open_sources(self.data_args.dataset, split, **self.data_args.source)
         # Parquet has its images inside.
         rows = chain.from_iterable(
-            islice(_rows_of(source), IMAGES_LOOKED_FOR // len(sources))
+            islice(rows_of_shards(**source.reading), IMAGES_LOOKED_FOR // len(sources))
             for name, source in sources.items()
             if name != "parquet"
         )
@@ -89,10 +89,6 @@ class RunData:
             raise FileNotFoundError(
                 f"{len(missing)} of the first {len(paths)} rows of {split} have no image, such as {missing[0]}"
             )
-
-
-def _rows_of(source: RowSource):
-    return chain.from_iterable(source.read_rows(shard, **source.where) for shard in source.shards)
 
 
 def report_cut_expressions(processor, expressions: Iterable[str]):

@@ -7,9 +7,10 @@ from pathlib import Path
 import torch
 from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import StrictDataclassError
-from transformers import CONFIG_MAPPING, AutoModel, AutoProcessor, AutoTokenizer
+from transformers import AutoModel, AutoProcessor, AutoTokenizer
 
 from plvl.configuration import PLVLConfig, PLVLVisionConfig
+from plvl.configuration.configuration_plvl import config_class_of
 from plvl.data.safe_pickle import load_label_pickle
 from plvl.modeling_plvl import PLVLModel
 from plvl.modeling_plvl.checkpoint_conversion import (
@@ -115,12 +116,8 @@ def new_config(arguments: ModelArguments) -> PLVLConfig:
 
 def _text_config_class(given: dict) -> type:
     text = given.get("text_config")
-    kind = text.get("model_type", "bert") if isinstance(text, dict) else "bert"
-    if kind not in CONFIG_MAPPING:
-        raise ValueError(
-            f"model_config.text_config: Transformers has no model_type {kind!r}{nearest(kind, CONFIG_MAPPING)}"
-        )
-    return CONFIG_MAPPING[kind]
+    text = text if isinstance(text, dict) else {}
+    return config_class_of({"model_type": "bert"} | text, "model_config.text_config")
 
 
 def _fields(config_class) -> set[str]:

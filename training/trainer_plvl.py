@@ -28,6 +28,7 @@ from plvl.training.checkpoint_manifest import write_manifest
 from plvl.training.checkpoints import (
     UNFINISHED,
     agreed_checkpoint,
+    best_checkpoint,
     explained_failure,
     remove_unfinished,
     replace_folder,
@@ -524,7 +525,7 @@ class PLVLTrainer(Trainer):
                 super()._save_checkpoint(model, trial)
             finally:
                 self._writes_checkpoint = False
-            self.state.best_model_checkpoint = self._best_checkpoint(run_dir, best_so_far)
+            self.state.best_model_checkpoint = best_checkpoint(run_dir, self.state, best_so_far)
             if args.should_save:
                 self.state.save_to_json(str(written / TRAINER_STATE_NAME))
             self.accelerator.wait_for_everyone()
@@ -555,14 +556,6 @@ class PLVLTrainer(Trainer):
         write_resume_settings(written, self._settings)
         write_manifest(written)
         replace_folder(written, target)
-
-    def _best_checkpoint(self, run_dir: Path, best_so_far: str | None) -> str | None:
-        """The folder of the best model, by the name that it has or is about to get."""
-        step = self.state.best_global_step
-        best = run_dir / f"{PREFIX_CHECKPOINT_DIR}-{step}"
-        if step and (step == self.state.global_step or best.is_dir()):
-            return str(best)
-        return best_so_far
 
     def _save_rng_state(self, output_dir):
         super()._save_rng_state(output_dir)
