@@ -2,8 +2,9 @@
 
 from transformers import AutoConfig
 
-from plvl.configuration.configuration_plvl import PLVLConfig, PLVLVisionConfig
+from plvl.configuration.configuration_plvl import PLVLConfig, PLVLTimmVisionConfig, PLVLVisionConfig
 
-AutoConfig.register(PLVLConfig.model_type, PLVLConfig)
+for config_class in (PLVLConfig, PLVLTimmVisionConfig, PLVLVisionConfig):
+    AutoConfig.register(config_class.model_type, config_class)
 
-__all__ = ["PLVLConfig", "PLVLVisionConfig"]
+__all__ = ["PLVLConfig", "PLVLTimmVisionConfig", "PLVLVisionConfig"]

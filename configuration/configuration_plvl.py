@@ -1,9 +1,11 @@
 """PLVL's configuration: the vision part, any BERT-like text part, the decoder, the head and the losses."""
 
 import difflib
+from typing import Any
 
 from huggingface_hub.dataclasses import strict
 from transformers import CONFIG_MAPPING, AutoConfig
+from transformers.backbone_utils import BackboneConfigMixin
 from transformers.configuration_utils import PreTrainedConfig
 
 TASKS = ("rec", "res")
@@ -25,8 +27,30 @@ def config_class_of(given: dict, name: str) -> type[PreTrainedConfig]:
     return CONFIG_MAPPING[kind]
 
 
+class StagesMixin(BackboneConfigMixin):
+    """`out_features` and `out_indices` of an `AutoBackbone`: what leaves the embeddings, and each block."""
+
+    num_hidden_layers: Any
+
+    def __post_init__(self, **kwargs):
+        asked = {name: kwargs.pop(name, None) for name in ("out_features", "out_indices")}
+        if any(asked.values()):  # else the model asks for the last block, whatever their number is by then
+            self.set_output_features_output_indices(**asked)
+        super().__post_init__(**kwargs)
+
+    @property
+    def stage_names(self) -> list[str]:
+        return ["stem", *(f"stage{number}" for number in range(1, self.num_hidden_layers + 1))]
+
+    def to_dict(self) -> dict[str, Any]:
+        output = super().to_dict()
+        if output["out_features"] == self.stage_names[-1:]:
+            output["out_features"] = output["out_indices"] = None
+        return output
+
+
 @strict
-class PLVLVisionConfig(PreTrainedConfig):
+class PLVLVisionConfig(StagesMixin, PreTrainedConfig):
     r"""
     The plain ViT of ViTDet (arXiv 2203.16527) that PLVL lets language into. The defaults are the base model's.
 
@@ -46,6 +70,7 @@ class PLVLVisionConfig(PreTrainedConfig):
             position (it is kept in the table and not used).
         relative_position_grid_size (`int`, defaults to 64): side of the grid that the relative position tables
             of the global blocks were made for (1024 pixels); another grid resizes them linearly.
+        out_features, out_indices (*optional*): which feature maps `AutoBackbone` gives of it; the last by default.
     """
 
     model_type = "plvl_vision"
@@ -70,6 +95,8 @@ class PLVLVisionConfig(PreTrainedConfig):
     has_class_position: bool = True
     relative_position_grid_size: int = 64
     backbone_config: dict | PreTrainedConfig | None = None
+    _out_features: list[str] | None = None
+    _out_indices: list[int] | None = None
 
     def __post_init__(self, **kwargs):
         if isinstance(self.backbone_config, dict):
@@ -85,8 +112,7 @@ class PLVLVisionConfig(PreTrainedConfig):
         return self.image_size // self.patch_size
 
     def validate_architecture(self):
-        if self.image_size < self.patch_size or self.image_size % self.patch_size:
-            raise ValueError(f"image_size must be a multiple of patch_size ({self.patch_size}), got {self.image_size}")
+        _check_image_size(self)
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"hidden_size ({self.hidden_size}) must be a multiple of num_attention_heads "
@@ -96,12 +122,109 @@ class PLVLVisionConfig(PreTrainedConfig):
 
 
 @strict
+class PLVLTimmVisionConfig(StagesMixin, PreTrainedConfig):
+    r"""
+    A plain ViT of timm that PLVL lets language into: timm builds it, its own blocks run.
+
+    Args:
+        architecture (`str`): timm's name of it, as `"vit_base_patch16_dinov3"`.
+        model_args (`dict`, *optional*): further arguments of `timm.create_model`, as `{"depth": 6}`.
+        image_size (`int`, defaults to 448): side of the square image, in pixels; a multiple of the patches' side. The
+            position table keeps the size that timm has it in and is resized to the image's grid.
+        drop_path_rate (`float`, defaults to 0.1): stochastic depth of the last block.
+        layer_norm_eps (`float`, defaults to 1e-6): of the norms that language adds; the ViT's own are timm's.
+        patch_size, num_channels, hidden_size, num_hidden_layers, num_attention_heads, num_prefix_tokens (`int`,
+            *optional*): timm's; they are looked up where they are not given.
+        out_features, out_indices (*optional*): which feature maps `AutoBackbone` gives of it; the last by default.
+    """
+
+    model_type = "plvl_timm_vision"
+    base_config_key = "vision_config"
+
+    architecture: str = ""
+    model_args: dict[str, Any] | None = None
+    image_size: int = 448
+    drop_path_rate: float | int = 0.1
+    layer_norm_eps: float = 1e-6
+    initializer_range: float = 0.02
+    patch_size: int | None = None
+    num_channels: int | None = None
+    hidden_size: int | None = None
+    num_hidden_layers: int | None = None
+    num_attention_heads: int | None = None
+    num_prefix_tokens: int | None = None
+    _out_features: list[str] | None = None
+    _out_indices: list[int] | None = None
+
+    def __post_init__(self, **kwargs):
+        if self.architecture and self.num_prefix_tokens is None:
+            for name, size in timm_vit_sizes(self.architecture, self.model_args or {}).items():
+                setattr(self, name, size)
+        if self.architecture:
+            super().__post_init__(**kwargs)
+        else:  # as Transformers makes one to compare others with
+            PreTrainedConfig.__post_init__(self, **kwargs)
+
+    @property
+    def grid_size(self) -> int:
+        """Side of the patch grid of an image of `image_size`."""
+        return self.image_size // self.patch_size  # type: ignore[operator]
+
+    def validate_architecture(self):
+        if self.architecture:
+            _check_image_size(self)
+
+
+def timm_vit_sizes(architecture: str, model_args: dict) -> dict[str, Any]:
+    """
+    The sizes of a plain ViT of timm, by [`PLVLTimmVisionConfig`]'s names.
+
+    Raises:
+        ValueError: timm has no such architecture, or it is one that language cannot be let into.
+    """
+    import torch
+    from timm.models import create_model, is_model, list_models
+    from timm.models.eva import Eva, EvaBlock
+    from timm.models.vision_transformer import Block, VisionTransformer
+
+    if not is_model(architecture):
+        like = difflib.get_close_matches(architecture, list_models(), n=3)
+        raise ValueError(f"architecture: timm has no {architecture!r}; the nearest are {', '.join(like)}")
+    with torch.device("meta"):
+        vit: Any = create_model(architecture, **model_args)
+    if not isinstance(vit, VisionTransformer | Eva):
+        raise ValueError(
+            f"architecture: {architecture} is a {type(vit).__name__} and no plain ViT; backbone_config takes others"
+        )
+    unfit = sorted({type(block).__name__ for block in vit.blocks if type(block) not in (Block, EvaBlock)})
+    if unfit:
+        raise ValueError(
+            f"architecture: {architecture} has blocks of the kind {', '.join(unfit)}: between their attention and MLP "
+            "there is no place for language"
+        )
+    return {
+        "patch_size": vit.patch_embed.feat_ratio(),
+        "num_channels": model_args.get("in_chans", 3),
+        "hidden_size": vit.embed_dim,
+        "num_hidden_layers": len(vit.blocks),
+        "num_attention_heads": vit.blocks[0].attn.num_heads,
+        "num_prefix_tokens": vit.num_prefix_tokens,
+    }
+
+
+def vision_config_class(given: dict) -> type[PreTrainedConfig]:
+    """The configuration class of a vision encoder that is given as a `dict`: timm's where it names an architecture."""
+    return PLVLTimmVisionConfig if "architecture" in given else PLVLVisionConfig
+
+
+@strict
 class PLVLConfig(PreTrainedConfig):
     r"""
     Configuration of [`PLVLModel`]. The defaults are the base model of arXiv 2504.16145.
 
     Args:
-        vision_config (`PLVLVisionConfig` or `dict`, *optional*): the vision encoder.
+        vision_config (`PLVLVisionConfig`, `PLVLTimmVisionConfig` or `dict`, *optional*): the vision encoder; a `dict`
+            with an `architecture` is of the second kind.
         text_config (`PreTrainedConfig` or `dict`, *optional*): any BERT-like encoder that `AutoModel` builds;
             a `dict` names it by its `model_type`. Defaults to BERT-base.
         tasks (`list[str]`, defaults to `["rec", "res"]`): which answers the model gives: boxes (`"rec"`),
@@ -173,9 +296,11 @@ class PLVLConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs):
         if self.vision_config is None:
-            self.vision_config = PLVLVisionConfig()
+            self.vision_config = PLVLVisionConfig(initializer_range=self.initializer_range)
         elif isinstance(self.vision_config, dict):
-            self.vision_config = PLVLVisionConfig(**self.vision_config)
+            given = {"initializer_range": self.initializer_range} | self.vision_config
+            given.pop("model_type", None)
+            self.vision_config = vision_config_class(given)(**given)
         if self.text_config is None:
             self.text_config = CONFIG_MAPPING["bert"]()
         elif isinstance(self.text_config, dict):
@@ -223,6 +348,11 @@ def expressions_about_each(num_images: int, num_expressions: int, given: str = "
             "give each image as many expressions as the others"
         )
     return num_expressions // num_images
+
+
+def _check_image_size(config):
+    if config.image_size < config.patch_size or config.image_size % config.patch_size:
+        raise ValueError(f"image_size must be a multiple of patch_size ({config.patch_size}), got {config.image_size}")
 
 
 def _check_layers(name: str, layers, num_layers: int):

@@ -1,7 +1,7 @@
 """Weights from elsewhere into a PLVL model: everything a checkpoint must bring, or nothing of it.
 
-`plvl_weights`, `vitdet_weights`, `sam_weights` and `text_weights` each give what one checkpoint brings;
-`build_model` puts one or more of them together.
+The functions named after what they read (`plvl_weights`, `vitdet_weights`, `text_weights` ...) each give what one
+checkpoint brings; `build_model` puts one or more of them together.
 """
 
 import copy
@@ -16,6 +16,7 @@ from plvl.configuration.configuration_plvl import PLVLConfig
 from plvl.modeling_plvl.checkpoint_files import load_text_encoder
 from plvl.modeling_plvl.checkpoint_keys import (
     SAM_KEYS,
+    TIMM_VIT_KEYS,
     VITDET_KEYS,
     name_there,
     plvl_keys,
@@ -92,6 +93,11 @@ def vitdet_weights(checkpoint: dict, origin: str) -> ForeignWeights:
 def sam_weights(checkpoint: dict, origin: str) -> ForeignWeights:
     """timm's SAM ViT (`samvit_base_patch16`), from its state dict: without the neck and the head."""
     return _renamed_weights(_state_dict(checkpoint, None, origin), origin, SAM_KEYS, _VISION_ALONE)
+
+
+def timm_vit_weights(checkpoint: dict, origin: str) -> ForeignWeights:
+    """A plain ViT of timm, from its state dict: without what pools and classifies."""
+    return _renamed_weights(_state_dict(checkpoint, None, origin), origin, TIMM_VIT_KEYS, _VISION_ALONE)
 
 
 def text_weights(folder_or_name) -> ForeignWeights:

@@ -1,4 +1,4 @@
-"""How the tensors of other checkpoints are called here: the original PLVL, detectron2's ViTDet, timm's SAM ViT.
+"""How the tensors of other checkpoints are called here: the original PLVL, detectron2's ViTDet, timm's ViTs.
 
 Each map is a list of (name there, name here); the first entry that fits a whole name decides. In a name, {rest}
 stands for anything and any other {placeholder} for a number. A name here of None drops the tensor: it is dead
@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
+
+from plvl.modeling_plvl.timm_vision_plvl import ATTENTION_HALF, MLP_HALF
 
 # A ViT, as detectron2, timm and the original PLVL all name its parts.
 _VIT = [
@@ -28,6 +30,18 @@ def _vit(prefix: str) -> list:
 # detectron2 keeps the whole detector; only the plain ViT under it is of use.
 VITDET_KEYS = [*_vit("backbone.net."), ("backbone.net.{rest}", "vision_encoder.{rest}"), ("{rest}", None)]
 SAM_KEYS = [*_vit(""), ("neck.{rest}", None), ("head.{rest}", None)]
+
+# timm's plain ViTs, whose blocks are in two halves here; what reads classes from them is left out.
+_TIMM_LAYER = "vision_encoder.layers.{i}."
+TIMM_VIT_KEYS = [
+    *((f"blocks.{{i}}.{part}.{{rest}}", f"{_TIMM_LAYER}attention_half.{part}.{{rest}}") for part in ATTENTION_HALF),
+    *((f"blocks.{{i}}.{part}.{{rest}}", f"{_TIMM_LAYER}mlp_half.{part}.{{rest}}") for part in MLP_HALF),
+    ("blocks.{i}.gamma_1", _TIMM_LAYER + "attention_half.gamma_1"),
+    ("blocks.{i}.gamma_2", _TIMM_LAYER + "mlp_half.gamma_2"),
+    ("norm.{rest}", "vision_encoder.norm.{rest}"),
+    *((f"{part}.{{rest}}", None) for part in ("head", "head_dist", "fc_norm", "attn_pool")),
+    ("{rest}", "vision_encoder.embeddings.vit.{rest}"),
+]
 
 _PLVL_VISION = "visumodel.backbone.0.body."
 

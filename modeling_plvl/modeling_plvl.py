@@ -1,6 +1,6 @@
 """PLVL (arXiv 2504.16145): an image and an expression in, a box and a mask out.
 
-Read from top to bottom: the outputs, the decoder, the head, the model. The vision encoder is in vision_plvl.py.
+Read from top to bottom: the outputs, the decoder, the head, the model. The vision encoder is in vision_model_plvl.py.
 """
 
 from dataclasses import dataclass
@@ -13,22 +13,17 @@ from transformers import initialization as init
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutput
-from transformers.modeling_utils import PreTrainedModel
 from transformers.processing_utils import Unpack
 from transformers.utils import ModelOutput, TransformersKwargs, can_return_tuple, logging
-from transformers.utils.output_capturing import OutputRecorder, capture_outputs
+from transformers.utils.output_capturing import capture_outputs
 
-from plvl.configuration.configuration_plvl import PLVLConfig, expressions_about_each
+from plvl.configuration.configuration_plvl import PLVLConfig, PLVLTimmVisionConfig, expressions_about_each
 from plvl.modeling_plvl.attention_plvl import PLVLAttention
 from plvl.modeling_plvl.loss_plvl import box_losses, mask_losses
 from plvl.modeling_plvl.text_encoder_plvl import ATTEND_TO_PADDING, new_text_encoder
-from plvl.modeling_plvl.vision_plvl import (
-    PLVLVisionAttention,
-    PLVLVisionEmbeddings,
-    PLVLVisionEncoder,
-    PLVLVisionLayer,
-    image_token_norm,
-)
+from plvl.modeling_plvl.text_guidance_plvl import image_token_norm
+from plvl.modeling_plvl.timm_vision_plvl import PLVLTimmVisionModel
+from plvl.modeling_plvl.vision_model_plvl import PLVLVisionModel, PLVLVisionPreTrainedModel
 
 # Below Transformers' own logger: its verbosity is that of this model, too.
 logger = logging.get_logger("transformers.models.plvl")
@@ -199,42 +194,17 @@ def read_boxes(center_logits: torch.Tensor, offset: torch.Tensor, size: torch.Te
     return torch.stack([center_x, center_y, width, height], dim=1)
 
 
-class PLVLPreTrainedModel(PreTrainedModel):
+class PLVLPreTrainedModel(PLVLVisionPreTrainedModel):
     config: PLVLConfig
     base_model_prefix = "plvl"
-    main_input_name = "pixel_values"
     model_tags = ["plvl", "visual-grounding"]
     input_modalities = ["image", "text"]
-    supports_gradient_checkpointing = True
-    _no_split_modules = ["PLVLVisionEmbeddings", "PLVLVisionLayer", "PLVLDecoderLayer", "PLVLHead"]
-    _supports_sdpa = True
-    # Transformers' flash attention drops queries by the padding mask of the keys: of image tokens by the text's.
-    _supports_flash_attn = False
-    _supports_attention_backend = True
-    _can_record_outputs = {
-        "hidden_states": OutputRecorder(PLVLVisionLayer),
-        "attentions": OutputRecorder(PLVLVisionAttention, index=1),
-        "cross_attentions": OutputRecorder(PLVLAttention, index=1, layer_name="text_guidance"),
-    }
-
-    @classmethod
-    def is_custom_code(cls) -> bool:
-        # In custom code Transformers passes over modules without a parameter of their own, lest loaded weights be
-        # overwritten. `_init_weights` below cannot: it writes through transformers.initialization.
-        return False
+    _no_split_modules = [*PLVLVisionPreTrainedModel._no_split_modules, "PLVLDecoderLayer", "PLVLHead"]
 
     @torch.no_grad()
     def _init_weights(self, module):
         super()._init_weights(module)
-        if isinstance(module, PLVLVisionEmbeddings):
-            init.trunc_normal_(module.position_embeddings, std=self.config.initializer_range)
-        elif isinstance(module, PLVLVisionAttention):
-            init.zeros_(module.rel_pos_h)
-            init.zeros_(module.rel_pos_w)
-        elif isinstance(module, PLVLAttention):
-            for projection in (module.q_proj, module.k_proj, module.v_proj, module.out_proj):
-                init.xavier_uniform_(projection.weight)
-        elif isinstance(module, PLVLDecoder):
+        if isinstance(module, PLVLDecoder):
             init.xavier_uniform_(module.vision_proj.weight)
             init.xavier_uniform_(module.text_proj.weight)
         elif isinstance(module, PLVLHead):
@@ -287,7 +257,9 @@ class PLVLModel(PLVLPreTrainedModel):
         if config.vision_config._attn_implementation is None:  # as where another part's alone was named
             config.vision_config._attn_implementation = config._attn_implementation
         self.text_encoder = new_text_encoder(config.text_config)
-        self.vision_encoder = PLVLVisionEncoder(config)
+        is_timm = isinstance(config.vision_config, PLVLTimmVisionConfig)
+        self.vision_encoder = (PLVLTimmVisionModel if is_timm else PLVLVisionModel)(config.vision_config)
+        self.vision_encoder.let_language_in(config)
         self.decoder = PLVLDecoder(config)
         self.head = PLVLHead(config)
         self.post_init()
@@ -387,13 +359,13 @@ class PLVLModel(PLVLPreTrainedModel):
         about_each = expressions_about_each(image_embeddings.shape[0], text.shape[0])
         if image_embeddings.shape[0] > 1 < about_each:  # one image alone is broadcast
             image_embeddings = image_embeddings.repeat_interleave(about_each, 0)
-        rows, columns = image_embeddings.shape[1:3]
+        rows, columns = self.vision_encoder.grid_of_embeddings(image_embeddings)
 
         if attention_mask is None:
             attention_mask = torch.ones(text.shape[:2], dtype=torch.long, device=text.device)
         text_mask = partial(
             create_bidirectional_mask,
-            inputs_embeds=image_embeddings.flatten(1, 2),
+            inputs_embeds=image_embeddings.flatten(1, 2)[:, : rows * columns],
             attention_mask=attention_mask,
             encoder_hidden_states=text,
             # To skip the mask where nothing is padded, its values would have to be fetched from the device.
@@ -401,7 +373,7 @@ class PLVLModel(PLVLPreTrainedModel):
         )
         masks_padding = self.config.mask_text_padding_in_vision
         vision_text_mask = text_mask(config=self.config.vision_config) if masks_padding else None
-        image_tokens = self.vision_encoder(image_embeddings, text, vision_text_mask)
+        image_tokens = self.vision_encoder.guide(image_embeddings, text, vision_text_mask)
         image_tokens = self.decoder(image_tokens, text, text_mask(config=self.config))
         outputs = self.head(image_tokens.transpose(1, 2).unflatten(2, (rows, columns)))
 

@@ -1,4 +1,4 @@
-"""PLVL's vision encoder: a plain ViT as in ViTDet, and the its blocks with cross-attention to the text."""
+"""The paper's vision encoder, a plain ViT as in ViTDet: its attention, embeddings and blocks."""
 
 import difflib
 from typing import Any
@@ -9,11 +9,10 @@ from torch import nn
 from torchvision.ops import StochasticDepth
 from transformers import AutoBackbone, PreTrainedConfig
 from transformers.activations import ACT2FN
-from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING
 
-from plvl.configuration.configuration_plvl import PLVLConfig, PLVLVisionConfig
-from plvl.modeling_plvl.attention_plvl import PLVLAttention, attend
+from plvl.configuration.configuration_plvl import PLVLVisionConfig
+from plvl.modeling_plvl.attention_plvl import attend
 from plvl.modeling_plvl.chunked_attention_plvl import chunked_attention
 from plvl.modeling_plvl.position_plvl import (
     absolute_position_table,
@@ -22,6 +21,7 @@ from plvl.modeling_plvl.position_plvl import (
     widen_key,
     widen_query,
 )
+from plvl.modeling_plvl.text_guidance_plvl import PLVLGuidedLayer
 
 
 class PLVLVisionAttention(nn.Module):
@@ -85,10 +85,7 @@ def new_backbone(config: PreTrainedConfig) -> nn.Module:
 
 
 class PLVLVisionEmbeddings(nn.Module):
-    """
-    Patches of the image, or cells of a backbone's feature map, plus absolute positions: `(batch_size, rows, columns,
-    hidden_size)`.
-    """
+    """Patches of the image, or cells of a backbone's feature map, plus absolute positions."""
 
     def __init__(self, config: PLVLVisionConfig):
         super().__init__()
@@ -104,14 +101,19 @@ class PLVLVisionEmbeddings(nn.Module):
         num_positions = config.position_grid_size**2 + config.has_class_position
         self.position_embeddings = nn.Parameter(torch.zeros(1, num_positions, config.hidden_size))
 
+    def positions(self, rows: int, columns: int) -> tuple[int, int]:
+        """What the blocks need to know of a grid: its size."""
+        return rows, columns
+
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Gives `(batch_size, rows * columns, hidden_size)`."""
         features = pixel_values if self.backbone is None else self.features(pixel_values)
         patches = self.projection(features).permute(0, 2, 3, 1)
         rows, columns = patches.shape[1:3]
         table = self.position_embeddings[:, int(self.has_class_position) :]
         table = absolute_position_table(table, self.position_grid_size, rows, columns).unflatten(1, (rows, columns))
         # Channels last in memory, too: every later block adds to these tokens.
-        return patches.contiguous() + table
+        return (patches.contiguous() + table).flatten(1, 2)
 
     def features(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """The backbone's last feature map, `(batch_size, channels, rows, columns)`."""
@@ -125,85 +127,32 @@ class PLVLVisionEmbeddings(nn.Module):
         return features
 
 
-def image_token_norm(config: PLVLConfig) -> nn.Module:
-    """What image tokens go through where they ask the text, and before the decoder; nothing, if so configured."""
-    if not config.normalize_image_tokens:
-        return nn.Identity()
-    return nn.LayerNorm(config.vision_config.hidden_size, eps=config.vision_config.layer_norm_eps)
+class PLVLVisionLayer(PLVLGuidedLayer):
+    """A block of ViTDet: self-attention in windows or over the grid, MLP."""
 
-
-class PLVLTextCrossAttentionAdapter(nn.Module):
-    """What language does inside a vision block: image tokens attend to the adapted text."""
-
-    def __init__(self, config: PLVLConfig):
+    def __init__(self, config: PLVLVisionConfig, layer_idx: int):
         super().__init__()
-        text_size = config.text_config.hidden_size
-        vision_size = config.vision_config.hidden_size
-        self.query_norm = image_token_norm(config)
-        self.norm = nn.LayerNorm(text_size, eps=config.vision_config.layer_norm_eps)
-        self.down_proj = nn.Linear(text_size, config.adapter_size)
-        self.up_proj = nn.Linear(config.adapter_size, text_size)
-        self.to_vision = nn.Linear(text_size, vision_size) if text_size != vision_size else nn.Identity()
-        self.attention = PLVLAttention(
-            config.vision_config, vision_size, config.cross_attention_heads, config.cross_attention_dropout
-        )
-
-    def forward(self, hidden_states, text_hidden_states, attention_mask):
-        """`hidden_states`: `(batch_size, rows * columns, hidden_size)`, the output too."""
-        text = self.norm(text_hidden_states)
-        memory = self.to_vision(text + self.up_proj(F.relu(self.down_proj(text))))
-        return self.attention(self.query_norm(hidden_states), memory, attention_mask)[0]
-
-
-class PLVLVisionLayer(GradientCheckpointingLayer):
-    """A pre-norm ViT block: self-attention in windows or over the grid, cross-attention to the text in some, MLP."""
-
-    def __init__(self, config: PLVLConfig, layer_idx: int):
-        super().__init__()
-        vision_config = config.vision_config
-        hidden_size, eps = vision_config.hidden_size, vision_config.layer_norm_eps
-        is_global = layer_idx in vision_config.global_attention_layers
-        self.window_size = 0 if is_global else vision_config.window_size
+        hidden_size, eps = config.hidden_size, config.layer_norm_eps
+        is_global = layer_idx in config.global_attention_layers
+        self.window_size = 0 if is_global else config.window_size
         self.norm1 = nn.LayerNorm(hidden_size, eps=eps)
         self.attention = PLVLVisionAttention(
-            vision_config, vision_config.relative_position_grid_size if is_global else vision_config.window_size
-        )
-        self.text_guidance = (
-            PLVLTextCrossAttentionAdapter(config) if layer_idx in config.cross_attention_layers else None
+            config, config.relative_position_grid_size if is_global else config.window_size
         )
         self.norm2 = nn.LayerNorm(hidden_size, eps=eps)
-        intermediate_size = int(hidden_size * vision_config.mlp_ratio)
+        intermediate_size = int(hidden_size * config.mlp_ratio)
         self.fc1 = nn.Linear(hidden_size, intermediate_size)
-        self.activation = ACT2FN[vision_config.hidden_act]
+        self.activation = ACT2FN[config.hidden_act]
         self.fc2 = nn.Linear(intermediate_size, hidden_size)
-        depth_share = layer_idx / max(vision_config.num_hidden_layers - 1, 1)
-        self.drop_path = StochasticDepth(vision_config.drop_path_rate * depth_share, mode="row")
+        depth_share = layer_idx / max(config.num_hidden_layers - 1, 1)
+        self.drop_path = StochasticDepth(config.drop_path_rate * depth_share, mode="row")
 
-    def forward(
-        self,
-        hidden_states,
-        rows: int,
-        columns: int,
-        text_hidden_states=None,
-        attention_mask=None,
-        has_attended: bool = False,
-    ):
-        """
-        A block with cross-attention stops before it when it is given no text, and goes on from there when it is
-        given its own tokens back, with the text and `has_attended`. One image's tokens then serve all expressions.
+    def attend(self, hidden_states, positions):
+        return hidden_states + self.drop_path(self.self_attend(self.norm1(hidden_states), *positions))
 
-        `hidden_states`: `(batch_size, rows * columns, hidden_size)`. Gives what leaves the block and what waits in it
-        for the text: one of the two, of the same shape, and None for the other.
-        """
-        if not has_attended:
-            hidden_states = hidden_states + self.drop_path(self.self_attend(self.norm1(hidden_states), rows, columns))
-        if self.text_guidance is not None:
-            if text_hidden_states is None:
-                return None, hidden_states
-            guidance = self.text_guidance(hidden_states, text_hidden_states, attention_mask)
-            hidden_states = hidden_states + self.drop_path(guidance)
+    def transform(self, hidden_states):
         mlp_output = self.fc2(self.activation(self.fc1(self.norm2(hidden_states))))
-        return hidden_states + self.drop_path(mlp_output), None
+        return hidden_states + self.drop_path(mlp_output)
 
     def self_attend(self, hidden_states, rows: int, columns: int):
         """Self-attention over the grid, or inside windows; the grid is padded to whole windows with zeros."""
@@ -216,37 +165,3 @@ class PLVLVisionLayer(GradientCheckpointingLayer):
         attended = self.attention(windows.flatten(3, 4).flatten(0, 2), size, size)[0]
         attended = attended.view_as(windows).transpose(2, 3).reshape_as(padded)
         return attended[:, :rows, :columns].flatten(1, 2)
-
-
-class PLVLVisionEncoder(nn.Module):
-    """What depends on the image alone, up to the first cross-attention to the text, and what comes after."""
-
-    def __init__(self, config: PLVLConfig):
-        super().__init__()
-        num_layers = config.vision_config.num_hidden_layers
-        self.first_guided_layer = min(config.cross_attention_layers, default=num_layers)
-        self.embeddings = PLVLVisionEmbeddings(config.vision_config)
-        self.layers = nn.ModuleList([PLVLVisionLayer(config, layer_idx) for layer_idx in range(num_layers)])
-
-    def embed(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """`(batch_size, rows, columns, hidden_size)`, after the self-attention of the first block with language."""
-        embeddings = self.embeddings(pixel_values)
-        rows, columns = embeddings.shape[1:3]
-        hidden_states = embeddings.flatten(1, 2)
-        for layer in self.layers[: self.first_guided_layer]:
-            hidden_states, _ = layer(hidden_states, rows, columns)
-        for layer in self.layers[self.first_guided_layer : self.first_guided_layer + 1]:
-            _, hidden_states = layer(hidden_states, rows, columns)
-        return hidden_states.unflatten(1, (rows, columns))
-
-    def forward(self, image_embeddings, text_hidden_states, attention_mask):
-        """
-        `image_embeddings`: from `embed`, of as many images as expressions, or of one for all of them; gives
-        `(batch_size, rows * columns, hidden_size)`.
-        """
-        rows, columns = image_embeddings.shape[1:3]
-        hidden_states, has_attended = image_embeddings.flatten(1, 2), True
-        for layer in self.layers[self.first_guided_layer :]:
-            hidden_states, _ = layer(hidden_states, rows, columns, text_hidden_states, attention_mask, has_attended)
-            has_attended = False
-        return hidden_states

@@ -12,14 +12,17 @@ __version__ = "0.1.0"
 
 _ROOM_OF = {
     "PLVLConfig": "configuration",
+    "PLVLTimmVisionConfig": "configuration",
     "PLVLVisionConfig": "configuration",
     "PLVLImageProcessor": "processing",
     "PLVLImageProcessorPil": "processing",
     "PLVLModel": "modeling_plvl",
     "PLVLOutput": "modeling_plvl",
     "PLVLProcessor": "processing",
+    "PLVLTimmVisionModel": "modeling_plvl",
     "PLVLTrainer": "training",
     "PLVLTrainingArguments": "training",
+    "PLVLVisionModel": "modeling_plvl",
     "VisualGroundingPipeline": "processing.pipeline_plvl",
     "load_grounding_dataset": "data",
 }

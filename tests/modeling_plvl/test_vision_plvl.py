@@ -6,7 +6,8 @@ from torch import nn
 
 from plvl.modeling_plvl import chunked_attention_plvl
 from plvl.modeling_plvl.position_plvl import relative_position_table
-from plvl.modeling_plvl.vision_plvl import PLVLVisionAttention, PLVLVisionEncoder
+from plvl.modeling_plvl.vision_model_plvl import PLVLVisionModel
+from plvl.modeling_plvl.vision_plvl import PLVLVisionAttention
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def test_the_pieces_of_an_image_and_of_a_batch_come_back_in_their_order(
 def test_whole_blocks_are_dropped_the_oftener_the_deeper_they_are(make_config):
     config = make_config()
     config.vision_config.drop_path_rate = 0.3
-    layers = PLVLVisionEncoder(config).layers
+    layers = PLVLVisionModel(config.vision_config).layers
     assert [layer.drop_path.p for layer in layers] == pytest.approx([0, 0.15, 0.3])
     dropped = layers[2].drop_path(torch.ones(2000, 3, 5))
     # Of a sample all tokens or none; what stays is scaled up.

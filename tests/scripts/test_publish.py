@@ -253,6 +253,9 @@ def test_the_code_comes_without_the_rooms(publish):
         "position_plvl.py",
         "processing_plvl.py",
         "text_encoder_plvl.py",
+        "text_guidance_plvl.py",
+        "timm_vision_plvl.py",
+        "vision_model_plvl.py",
         "vision_plvl.py",
     }
     assert {path.name for path in folder.glob("*.py")} == modules

@@ -10,11 +10,11 @@ import unittest
 import torch
 from accelerate.utils import compute_module_sizes
 from torch._dynamo.testing import CompileCounter
-from transformers import BertConfig, PreTrainedModel, set_seed
+from transformers import BertConfig, PreTrainedModel, ResNetConfig, set_seed
 from transformers.testing_utils import torch_device
 from transformers_tests.test_modeling_common import ModelTesterMixin, floats_tensor, ids_tensor, random_attention_mask
 
-from plvl.configuration import PLVLConfig, PLVLVisionConfig
+from plvl.configuration import PLVLConfig, PLVLTimmVisionConfig, PLVLVisionConfig
 from plvl.modeling_plvl import PLVLModel
 
 
@@ -144,7 +144,8 @@ class PLVLModelTest(ModelTesterMixin, unittest.TestCase):
         model = PLVLModel(config).to(torch_device).eval()
         graphs = CompileCounter()
         compiled = torch.compile(model, fullgraph=True, dynamic=True, backend=graphs)
-        for side in (40, 56, 64):
+        for patches in (5, 7, 8):
+            side = patches * self.model_tester.patch_size
             inputs["pixel_values"] = floats_tensor([self.model_tester.batch_size, 3, side, side])
             with torch.no_grad():
                 torch.testing.assert_close(compiled(**inputs).to_tuple(), model(**inputs).to_tuple())
@@ -161,3 +162,55 @@ class PLVLModelTest(ModelTesterMixin, unittest.TestCase):
                 self.assertEqual(set(offloaded.hf_device_map.values()), {"cpu", "disk"})
                 with torch.no_grad():
                     torch.testing.assert_close(offloaded(**inputs).to_tuple(), model(**inputs).to_tuple())
+
+
+class PLVLWithTimmTester(PLVLModelTester):
+    """The same with a plain ViT of timm, of two blocks and five prefix tokens, rotary positions."""
+
+    hidden_size = 32
+    patch_size = 16
+    encoder_seq_length = 5 + (32 // 16) ** 2
+
+    def get_config(self) -> PLVLConfig:
+        config = super().get_config()
+        model_args = {"embed_dim": self.hidden_size, "depth": self.num_hidden_layers, "num_heads": 4}
+        config.vision_config = PLVLTimmVisionConfig(
+            architecture="vit_base_patch16_dinov3", model_args=model_args, image_size=self.image_size
+        )
+        return config
+
+
+class PLVLWithTimmTest(PLVLModelTest):
+    # timm's blocks give no attention weights, and choose their attention by timm's own settings.
+    has_attentions = False
+
+    def setUp(self):
+        self.model_tester = PLVLWithTimmTester(self)
+
+    @unittest.skip("timm makes its rotary positions anew for each size, in Python")
+    def test_one_compiled_graph_serves_images_of_any_size_on_cpu(self):
+        pass
+
+
+class PLVLWithBackboneTester(PLVLModelTester):
+    """The same with a convolutional backbone of Transformers in the place of the patches."""
+
+    def get_config(self) -> PLVLConfig:
+        config = super().get_config()
+        config.vision_config.backbone_config = ResNetConfig(
+            embedding_size=8, hidden_sizes=[8, 12], depths=[1, 1], layer_type="basic"
+        )
+        return config
+
+
+class PLVLWithBackboneTest(PLVLModelTest):
+    def setUp(self):
+        self.model_tester = PLVLWithBackboneTester(self)
+
+    @unittest.skip("a convolutional network has no attention to choose, and Transformers refuses to set one")
+    def test_eager_and_sdpa_give_the_same_answers(self):
+        pass
+
+    @unittest.skip("a convolutional network has no attention to choose")
+    def test_sdpa_can_dispatch_composite_models(self):
+        pass
