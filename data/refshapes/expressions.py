@@ -47,7 +47,6 @@ _VALUES = {"name": SHAPES, "colour": tuple(COLOURS), "size": tuple(SIZES), "text
 _OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above", "larger": "smaller"}
 _OPPOSITE |= {"smaller": "larger", "behind": "in front", "in front": "behind"}
 _DRAWS = 3  # for each expression about several or none that is wanted: some mean what another does
-_OF_THE_SCENE = 8  # times as often as a value that no shape of the scene has
 
 
 @dataclass(frozen=True)
@@ -172,13 +171,16 @@ def _kinds(weights, rng):
 
 
 def _near_miss(meaning, scene, held_out, rng):
-    """`meaning`, true of a shape, with another place or relation or another attribute of what it asks for; None
-    when every other attribute is that of a shape, too."""
+    """`meaning`, true of a shape, with another place or relation or another attribute of what it asks for.
+
+    None when every other attribute is that of a shape, too, and mostly when the other value is one that no shape has:
+    the nearest miss is of attributes that are all there, and not together.
+    """
     if isinstance(meaning, Place | Order | Exclusion) and rng.random() < 0.4:
         return meaning  # where the place, the rank or what is excluded was not drawn for the shape
     if isinstance(meaning, Relation) and meaning.relation in _OPPOSITE and rng.random() < 0.4:
         return replace(meaning, relation=_OPPOSITE[meaning.relation])
-    misses, weights = [], []
+    near, far = [], []
     for key in _KEYS:
         if getattr(meaning.description, key) is None:
             continue
@@ -186,9 +188,11 @@ def _near_miss(meaning, scene, held_out, rng):
         for value in dict.fromkeys((*_VALUES[key], *sorted(there))):
             miss = replace(meaning.description, **{key: value})
             if not miss.group(scene) and _names_held_out_pair(miss) == held_out:
-                misses.append(miss)
-                weights.append(_OF_THE_SCENE if value in there else 1)
-    return replace(meaning, description=rng.choices(misses, weights)[0]) if misses else None
+                (near if value in there else far).append(miss)
+    misses = near if near and rng.random() < 0.9 else far
+    if not misses or (not near and rng.random() < 0.75):
+        return None
+    return replace(meaning, description=rng.choice(misses))
 
 
 def _names_held_out_pair(description):
