@@ -147,7 +147,7 @@ def _find_none(scene, several, held_out, rng):
     for kind in _kinds(_SEVERAL_WEIGHTS if several else _KIND_WEIGHTS, rng):
         for _ in range(_TRIES):
             meaning = _PROPOSE[kind](scene, rng.randrange(len(scene.shapes)), rng)
-            meaning = meaning and _near_miss(meaning, scene, held_out, rng)
+            meaning = meaning and _near_miss(meaning, scene, rng)
             if (
                 meaning is not None
                 and _names_held_out_pair(meaning.description) == held_out
@@ -170,7 +170,7 @@ def _kinds(weights, rng):
     return wanted, *rng.sample(tuple(weights), len(weights))
 
 
-def _near_miss(meaning, scene, held_out, rng):
+def _near_miss(meaning, scene, rng):
     """`meaning`, true of a shape, with another place or relation or another attribute of what it asks for.
 
     None when every other attribute is that of a shape, too, and mostly when the other value is one that no shape has:
@@ -187,7 +187,7 @@ def _near_miss(meaning, scene, held_out, rng):
         there = {getattr(shape, key) for shape in scene.shapes}
         for value in dict.fromkeys((*_VALUES[key], *sorted(there))):
             miss = replace(meaning.description, **{key: value})
-            if not miss.group(scene) and _names_held_out_pair(miss) == held_out:
+            if not miss.group(scene):
                 (near if value in there else far).append(miss)
     misses = near if near and rng.random() < 0.9 else far
     if not misses or (not near and rng.random() < 0.75):
