@@ -5,7 +5,7 @@ python scripts/make_refshapes.py --output outputs/refshapes --num_images 1200 --
 
 import sys
 
-from plvl.data.refshapes import KINDS, NEW_SHAPES, TYPO_RATE, write_refshapes
+from plvl.data.refshapes import ALL_KINDS, KINDS, NEW_SHAPES, TYPO_RATE, write_refshapes
 from plvl.scripts.output_place import output_named, require_writable_folder
 from plvl.scripts.program import ArgumentParser
 
@@ -29,6 +29,12 @@ def main(argv=None):
         choices=NEW_SHAPES,
         help="a shape that no other set has: train shows it among the others, and testC is about it alone",
     )
+    parser.add_argument(
+        "--none_rate", type=float, default=0.0, help="share of the expressions that fit no object (default: 0)"
+    )
+    parser.add_argument(
+        "--several_rate", type=float, default=0.0, help="share of the expressions about several objects (default: 0)"
+    )
     parser.add_argument("--num_workers", type=int, default=1, help="processes; the bytes stay the same (default: 1)")
     arguments = parser.parse_args(argv)
     try:
@@ -42,9 +48,11 @@ def main(argv=None):
 
 def _print_summary(output, summary):
     print(f"{output}: {summary['images']} images, {summary['objects']} objects, {summary['words']} words")
-    print("".join(f"{head:>11}" for head in ("expressions", *KINDS, "all")))
+    said = set().union(*summary["expressions"].values())
+    kinds = [kind for kind in ALL_KINDS if kind in KINDS or kind in said]
+    print("".join(f"{head:>11}" for head in ("expressions", *kinds, "all")))
     for split, counts in summary["expressions"].items():
-        numbers = [counts.get(kind, 0) for kind in KINDS]
+        numbers = [counts.get(kind, 0) for kind in kinds]
         print("".join(f"{cell:>11}" for cell in (split, *numbers, sum(numbers))))
     for file_name, kind, text in summary["examples"]:
         print(f'{file_name}  {kind}: "{text}"')

@@ -4,6 +4,7 @@ python tools/error_analysis.py --predictions outputs/evaluation --label_root out
 
 Prints a table for every predictions_<split>.jsonl of the folder. A box with an IoU under 0.5 is wrong. It lies on the
 object whose visible box it overlaps most: the right one, another one of its shape, or one of another shape.
+Expressions about none or several are left out.
 """
 
 import sys
@@ -56,6 +57,8 @@ def counts_by_group(answers: list[tuple[dict, Truth]], images: dict[int, list[di
     """
     outcomes = defaultdict(Counter)
     for answer, truth in answers:
+        if truth.ann_id is None:
+            continue
         if not answer.get("box"):
             raise ValueError(f"the answer to expression {answer['sent_id']} {truth.text!r} has no box")
         objects = images[truth.image_id]

@@ -6,18 +6,22 @@ Reads every predictions_<split>.jsonl of the folder, prints a table and writes m
 
     {"refshapes/val": {"all": METRICS, "by_kind": {"attribute": METRICS, ...}, "by_difficulty": {"1": METRICS, ...}}}
 
-METRICS are num_samples, box_accuracy, box_miou and mask_miou at the image's own size.
+METRICS are num_samples, box_accuracy, box_miou and mask_miou at the image's own size, of the expressions about one
+object. Of those about none and about several it counts how many there are (num_samples of these kinds).
 """
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from plvl.data.refer import label_files, read_index
-from plvl.data.refshapes import KINDS, sentence_kinds
+from plvl.data.refer import label_files
+from plvl.data.refshapes import ALL_KINDS, KINDS, sentence_kinds
+from plvl.data.safe_pickle import load_label_pickle
+from plvl.data.source_files import read_json
 from plvl.scripts.program import ArgumentParser
 from plvl.training.metrics import answer_statistics, grounding_metrics
 from plvl.training.results import print_metrics
@@ -28,13 +32,16 @@ FIGURES = ("num_samples", "box_accuracy", "box_miou", "mask_miou")
 
 
 class Truth(NamedTuple):
-    """What an expression says and means: `box` x, y, w, h in pixels, `mask` compressed RLE."""
+    """What an expression says and means: `box` x, y, w, h in pixels, `mask` compressed RLE.
+
+    `ann_id`, `box` and `mask` are those of the one object that is meant, and None where it is none or several.
+    """
 
     image_id: int
-    ann_id: int
+    ann_id: int | None
     text: str
-    box: list[float]
-    mask: dict
+    box: list[float] | None
+    mask: dict | None
     kind: str
     difficulty: int
 
@@ -73,15 +80,17 @@ def prediction_files(folder: Path) -> dict[str, Path]:
 
 def read_truths(label_root) -> dict[int, Truth]:
     """By `sent_id`, every expression of the set."""
-    kinds, index = sentence_kinds(label_root), read_index(*label_files("refshapes", label_root, "unc"))
-    references = [each for images in index.references.values() for image in images for each in image]
+    refs_file, instances_file = label_files("refshapes", label_root, "unc")
+    kinds = sentence_kinds(label_root)
+    annotations = {each["id"]: each for each in read_json(instances_file)["annotations"]}
     truths = {}
-    for reference in references:
-        annotation = index.annotations[reference["ann_id"]]
+    for reference in load_label_pickle(refs_file):
+        ann_id = reference["ann_id"] if isinstance(reference["ann_id"], int) else None
+        annotation = annotations.get(ann_id, {})
         for sentence in reference["sentences"]:
             number = sentence["sent_id"]
-            meaning = sentence["sent"], annotation["bbox"], annotation["segmentation"], *kinds[number]
-            truths[number] = Truth(reference["image_id"], reference["ann_id"], *meaning)
+            meaning = sentence["sent"], annotation.get("bbox"), annotation.get("segmentation"), *kinds[number]
+            truths[number] = Truth(reference["image_id"], ann_id, *meaning)
     return truths
 
 
@@ -103,7 +112,10 @@ def read_answers(file: Path, truths: dict[int, Truth]) -> list[tuple[dict, Truth
 
 
 def metrics_by_group(answers: list[tuple[dict, Truth]]) -> dict:
-    """The metrics of all the answers, of each kind and of each difficulty that there is."""
+    """The metrics of all the answers, of each kind and of each difficulty that there is; of the kinds none and several
+    their number."""
+    others = Counter(truth.kind for _, truth in answers if truth.ann_id is None)
+    answers = [(answer, truth) for answer, truth in answers if truth.ann_id is not None]
     truths = [truth for _, truth in answers]
     statistics = answer_statistics(
         [{"box": answer.get("box"), "mask": answer.get("mask")} for answer, _ in answers],
@@ -117,7 +129,8 @@ def metrics_by_group(answers: list[tuple[dict, Truth]]) -> dict:
 
     return {
         "all": figures(np.full(len(truths), True)),
-        "by_kind": {kind: figures(kinds == kind) for kind in KINDS if kind in kinds},
+        "by_kind": {kind: figures(kinds == kind) for kind in KINDS if kind in kinds}
+        | {kind: {"num_samples": others[kind]} for kind in ALL_KINDS if kind in others},
         "by_difficulty": {str(level): figures(difficulties == level) for level in sorted(set(difficulties.tolist()))},
     }
 

@@ -8,7 +8,7 @@ refer_set                        the whole set from a seed, written in the REFER
 rows                             its rows without writing it
 """
 
-from plvl.data.refshapes.language import KINDS
+from plvl.data.refshapes.language import ALL_KINDS, KINDS
 from plvl.data.refshapes.refer_set import (
     SPLITS,
     TYPO_RATE,
@@ -21,6 +21,7 @@ from plvl.data.refshapes.refer_set import (
 from plvl.data.refshapes.shapes import NEW_SHAPES
 
 __all__ = [
+    "ALL_KINDS",
     "KINDS",
     "NEW_SHAPES",
     "SPLITS",

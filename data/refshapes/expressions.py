@@ -1,13 +1,16 @@
-"""Finds unambiguous expressions about a shape of a RefShapes scene: proposes meanings, keeps those that hold."""
+"""Finds unambiguous expressions about a shape of a RefShapes scene, about several of its shapes or about none:
+proposes meanings, keeps those that hold."""
 
 import random
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from plvl.data.refshapes.language import (
     KINDS,
     MAX_RANK,
     PLACES,
     SIDES,
+    Absent,
     Attribute,
     Between,
     Comparison,
@@ -17,11 +20,15 @@ from plvl.data.refshapes.language import (
     Order,
     Place,
     Relation,
+    Several,
     difficulty_of,
     gap,
+    is_about_none,
+    is_about_several,
     is_unambiguous,
 )
-from plvl.data.refshapes.scene import Scene
+from plvl.data.refshapes.scene import Scene, has_held_out_pair
+from plvl.data.refshapes.shapes import COLOURS, SHAPES, SIZES, TEXTURES
 from plvl.data.refshapes.wording import word
 
 _KIND_WEIGHTS = {
@@ -32,8 +39,14 @@ _KIND_WEIGHTS = {
     "relation": 0.22,
     "exclusion": 0.09,
 }
+# An order or a comparison leaves one; "larger than the ring" is proposed as a comparison.
+_SEVERAL_WEIGHTS = {"attribute": 0.45, "place": 0.2, "relation": 0.15, "exclusion": 0.13, "comparison": 0.07}
 _TRIES = 20  # meanings drawn before a kind is given up for a target
 _KEYS = ("name", "colour", "size", "texture")
+_VALUES = {"name": SHAPES, "colour": tuple(COLOURS), "size": tuple(SIZES), "texture": TEXTURES}
+_OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above", "larger": "smaller"}
+_OPPOSITE |= {"smaller": "larger", "behind": "in front", "in front": "behind"}
+_DRAWS = 3  # for each expression about several or none that is wanted: some mean what another does
 
 
 @dataclass(frozen=True)
@@ -61,6 +74,49 @@ def make_expressions(
         meaning = _find_meaning(scene, target, rng)
         if meaning is not None:
             meanings[meaning] = None
+    return _worded(meanings, scene, rng, typo_rate)
+
+
+def make_expressions_about_several(
+    scene: Scene, among: Sequence[int], count: int, rng: random.Random, typo_rate: float = 0.0
+) -> list[Expression]:
+    """Up to `count` expressions of different meaning, each about two or more shapes of a scene.
+
+    Args:
+        among: positions of shapes of which each expression means at least one.
+    """
+    meanings: dict = {}
+    for _ in range(_DRAWS * count):
+        meaning = _find_several(scene, among, rng)
+        if meaning is not None:
+            meanings[Several(meaning)] = None
+        if len(meanings) == count:
+            break
+    return _worded(meanings, scene, rng, typo_rate)
+
+
+def make_expressions_about_none(
+    scene: Scene, count: int, rng: random.Random, typo_rate: float = 0.0, plural: float = 0.0, held_out: bool = False
+) -> list[Expression]:
+    """Up to `count` expressions of different meaning that fit no shape of a scene, near misses all of them: one
+    attribute of a shape that is there, a place or a relation is another.
+
+    Args:
+        plural: share of them that ask for several, 0 to 1.
+        held_out: whether they name a pair of attributes that belongs to testA; if not, they never do.
+    """
+    meanings: dict = {}
+    for _ in range(_DRAWS * count):
+        several = rng.random() < plural
+        meaning = _find_none(scene, several, held_out, rng)
+        if meaning is not None:
+            meanings[Absent(Several(meaning) if several else meaning)] = None
+        if len(meanings) == count:
+            break
+    return _worded(meanings, scene, rng, typo_rate)
+
+
+def _worded(meanings, scene, rng, typo_rate):
     return [
         Expression(word(meaning, scene, rng, typo_rate), meaning, difficulty_of(meaning, scene))
         for meaning in meanings
@@ -75,6 +131,72 @@ def _find_meaning(scene, target, rng):
             if meaning is not None and is_unambiguous(meaning, target, scene):
                 return meaning
     return None
+
+
+def _find_several(scene, among, rng):
+    for kind in _kinds(_SEVERAL_WEIGHTS, rng):
+        for _ in range(_TRIES):
+            target = rng.choice(among)
+            meaning = (_propose_exclusion_of_some if kind == "exclusion" else _PROPOSE[kind])(scene, target, rng)
+            if meaning is not None and is_about_several(meaning, scene) and target in meaning.targets(scene, True):
+                return meaning
+    return None
+
+
+def _find_none(scene, several, held_out, rng):
+    for kind in _kinds(_SEVERAL_WEIGHTS if several else _KIND_WEIGHTS, rng):
+        for _ in range(_TRIES):
+            meaning = _PROPOSE[kind](scene, rng.randrange(len(scene.shapes)), rng)
+            meaning = meaning and _near_miss(meaning, scene, rng)
+            if (
+                meaning is not None
+                and _names_held_out_pair(meaning.description) == held_out
+                and is_about_none(meaning, scene)
+                and not (several and _leaves_one(meaning))
+            ):
+                return meaning
+    return None
+
+
+def _leaves_one(meaning):
+    """Whether nobody says so of several: what no expression about several is, none about none shall be."""
+    nearest = isinstance(meaning, Relation) and meaning.relation == "nearest"
+    return nearest or isinstance(meaning, Order | Comparison) or meaning.hops > 1
+
+
+def _kinds(weights, rng):
+    """All kinds, beginning with one drawn by weight: the others are for where it finds nothing."""
+    wanted = rng.choices(tuple(weights), tuple(weights.values()))[0]
+    return wanted, *rng.sample(tuple(weights), len(weights))
+
+
+def _near_miss(meaning, scene, rng):
+    """`meaning`, true of a shape, with another place or relation or another attribute of what it asks for.
+
+    None when every other attribute is that of a shape, too, and mostly when the other value is one that no shape has:
+    the nearest miss is of attributes that are all there, and not together.
+    """
+    if isinstance(meaning, Place | Order | Exclusion) and rng.random() < 0.4:
+        return meaning  # where the place, the rank or what is excluded was not drawn for the shape
+    if isinstance(meaning, Relation) and meaning.relation in _OPPOSITE and rng.random() < 0.4:
+        return replace(meaning, relation=_OPPOSITE[meaning.relation])
+    near, far = [], []
+    for key in _KEYS:
+        if getattr(meaning.description, key) is None:
+            continue
+        there = {getattr(shape, key) for shape in scene.shapes}
+        for value in dict.fromkeys((*_VALUES[key], *sorted(there))):
+            miss = replace(meaning.description, **{key: value})
+            if not miss.group(scene):
+                (near if value in there else far).append(miss)
+    misses = near if near and rng.random() < 0.9 else far
+    if not misses or (not near and rng.random() < 0.75):
+        return None
+    return replace(meaning, description=rng.choice(misses))
+
+
+def _names_held_out_pair(description):
+    return has_held_out_pair(description.name, description.colour, description.texture)
 
 
 def _describe(shape, rng, name=0.75, colour=0.45, size=0.12, texture=0.15):
@@ -177,6 +299,24 @@ def _propose_exclusion(scene, target, rng):
     if len(values) > 2 or key == "size":
         values = values[:1]  # nobody says "neither large nor small"
     return Exclusion(description, tuple(Attribute(Description(**{key: value})) for value in values))
+
+
+def _propose_exclusion_of_some(scene, target, rng):
+    """An exclusion of what one other shape of the group has and the target has not; others may be left beside it."""
+    description = _describe_group(scene, target, rng, smallest=3)
+    if description is None:
+        return None
+    own = scene.shapes[target]
+    excluded = [
+        (key, getattr(scene.shapes[position], key))
+        for key in _KEYS
+        for position in description.group(scene)
+        if getattr(description, key) is None and getattr(scene.shapes[position], key) != getattr(own, key)
+    ]
+    if not excluded:
+        return None
+    key, value = rng.choice(excluded)
+    return Exclusion(description, (Attribute(Description(**{key: value})),))
 
 
 _PROPOSE = {

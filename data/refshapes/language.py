@@ -6,17 +6,20 @@ when both times the target alone is left, it may be said. How it is said is anot
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from plvl.data.refshapes.scene import Scene
 from plvl.data.refshapes.shapes import Shape
 
-KINDS = ("attribute", "place", "order", "comparison", "relation", "exclusion")
+KINDS = ("attribute", "place", "order", "comparison", "relation", "exclusion")  # what tells the one object meant
+ALL_KINDS = (*KINDS, "none", "several")
 
 # The image's width and height as 0..1: a shape's middle is clearly inside, or not clearly outside, a span.
 _SPANS = {True: {"low": (0.0, 0.40), "mid": (0.40, 0.60), "high": (0.60, 1.0)},
           False: {"low": (0.0, 0.50), "mid": (0.30, 0.70), "high": (0.50, 1.0)}}  # fmt: skip
 _ANY = (0.0, 1.0)
+# Not clearly on the other side: where none is "on the left", all are clearly on the right.
+_HARDLY = {"low": (0.0, 0.60), "mid": (0.30, 0.70), "high": (0.40, 1.0)}
 PLACES = {
     "left": ("low", None),
     "right": ("high", None),
@@ -34,6 +37,8 @@ _DIRECTIONS = {"left": (0, 1), "right": (0, -1), "above": (1, 1), "below": (1, -
 _CLEARLY_LARGER = 1.18  # times as long, and as wide
 _NEAR = {True: 0.075, False: 0.2}  # gap over the image's mean side
 _CLEARLY_COVERED = 0.05  # of a shape's pixels
+# With no other of its kind beside it, a medium shape may pass for a small or a large one.
+_PASS_FOR = {"small": ("medium",), "medium": ("small", "large"), "large": ("medium",)}
 
 
 @dataclass(frozen=True)
@@ -80,9 +85,16 @@ class Place:
     hops = 0
 
     def targets(self, scene: Scene, strict: bool) -> list[int]:
+        return self._inside(scene, _SPANS[strict])
+
+    def hardly(self, scene: Scene) -> list[int]:
+        """The shapes described that are not clearly elsewhere: more than the borderline cases."""
+        return self._inside(scene, _HARDLY)
+
+    def _inside(self, scene, spans):
         across, down = PLACES[self.place]
-        left, right = _SPANS[strict].get(across or "", _ANY)
-        top, bottom = _SPANS[strict].get(down or "", _ANY)
+        left, right = spans.get(across or "", _ANY)
+        top, bottom = spans.get(down or "", _ANY)
         found = []
         for position in self.description.group(scene):
             x, y = scene.middles[position]
@@ -154,7 +166,7 @@ class Relation:
 
     description: Description
     relation: str
-    anchor: "Meaning"
+    anchor: "Single"
 
     @property
     def kind(self) -> str:
@@ -218,7 +230,48 @@ class Exclusion:
         return [position for position in self.description.group(scene) if position not in out]
 
 
-Meaning = Attribute | Place | Order | Comparison | Relation | Between | Exclusion
+Single = Attribute | Place | Order | Comparison | Relation | Between | Exclusion
+
+
+@dataclass(frozen=True)
+class Several:
+    """ "both moons", "the circles left of the ring": all that `said` fits, two or more"""
+
+    said: Single
+    kind = "several"
+
+    @property
+    def description(self) -> Description:
+        return self.said.description
+
+    @property
+    def hops(self) -> int:
+        return self.said.hops
+
+    def targets(self, scene: Scene, strict: bool) -> list[int]:
+        return self.said.targets(scene, strict)
+
+
+@dataclass(frozen=True)
+class Absent:
+    """ "the green star", "both moons" where `said` fits nothing"""
+
+    said: Single | Several
+    kind = "none"
+
+    @property
+    def description(self) -> Description:
+        return self.said.description
+
+    @property
+    def hops(self) -> int:
+        return self.said.hops
+
+    def targets(self, scene: Scene, strict: bool) -> list[int]:
+        return self.said.targets(scene, strict)
+
+
+Meaning = Single | Several | Absent
 
 
 def is_unambiguous(meaning: Meaning, target: int, scene: Scene) -> bool:
@@ -227,6 +280,42 @@ def is_unambiguous(meaning: Meaning, target: int, scene: Scene) -> bool:
         return False
     if isinstance(meaning, Relation) and isinstance(meaning.anchor, Relation):
         return _read_otherwise(meaning, scene) <= {target}
+    return True
+
+
+def is_about_several(meaning: Single, scene: Scene) -> bool:
+    """Whether `meaning` fits two or more shapes, the same ones with and without borderline cases.
+
+    Never so where it needs a second step: "the stars left of the ring under the square" has too many readings.
+    """
+    targets = meaning.targets(scene, True)
+    return len(targets) > 1 and targets == meaning.targets(scene, False) and meaning.hops < 2
+
+
+def is_about_none(meaning: Single, scene: Scene) -> bool:
+    """Whether `meaning` fits no shape, not even a borderline case.
+
+    That is more than having no targets: each shape that a relation starts from must be one that is there ("left of
+    the ring", where there are two rings, is not clear), a medium shape passes for a small or a large one, no size is
+    clear enough to be excluded, and in a place is what is not clearly elsewhere.
+    """
+    sizes = (meaning.description.size, *_PASS_FOR.get(meaning.description.size or "", ()))
+    for size in sizes:
+        taken = replace(meaning, description=replace(meaning.description, size=size))
+        if any(taken.targets(scene, strict) for strict in (True, False)):
+            return False
+        if isinstance(taken, Place) and taken.hardly(scene):
+            return False
+    if isinstance(meaning, Exclusion) and any(excluded.description.size for excluded in meaning.excluded):
+        # Who finds no "star that is not small" must be sure that each star is.
+        return not meaning.description.group(scene)
+    anchors = (meaning.anchor,) if isinstance(meaning, Relation) else getattr(meaning, "anchors", ())
+    for anchor in anchors:
+        found = anchor.targets(scene, True)
+        if len(found) != 1 or not is_unambiguous(anchor, found[0], scene):
+            return False
+    if isinstance(meaning, Relation) and isinstance(meaning.anchor, Relation):
+        return not _read_otherwise(meaning, scene)
     return True
 
 
@@ -242,9 +331,9 @@ def _read_otherwise(meaning, scene):
 
 def difficulty_of(meaning: Meaning, scene: Scene) -> int:
     """1, 2 or 3: one to start with, one more when other objects must be found first (order, comparison, relation,
-    exclusion), one more when that takes two steps or when three or more other objects share the noun: the
-    shape's name, or every object for "the thing", "the red one"."""
-    namesakes = len(Description(name=meaning.description.name).group(scene)) - 1
+    exclusion), one more when that takes two steps or when three or more objects that are not meant share the noun:
+    the shape's name, or every object for "the thing", "the red one"."""
+    namesakes = len(Description(name=meaning.description.name).group(scene)) - len(meaning.targets(scene, True))
     return 1 + (meaning.hops >= 1) + (meaning.hops >= 2 or namesakes >= 3)
 
 

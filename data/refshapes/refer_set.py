@@ -6,8 +6,11 @@
     <output>/refshapes.json                    what the folder was made from
 
 so that whatever reads RefCOCO reads it, with `<output>/labels` and `<output>/images` as its roots. Beside the
-REFER keys, a sentence has its `kind` (one of KINDS) and `difficulty` (1 to 3), and an annotation its
+REFER keys, a sentence has its `kind` (one of ALL_KINDS) and `difficulty` (1 to 3), and an annotation its
 `attributes` (colour, size, texture) and `visible` (the share of the object that nothing covers).
+
+Where a set has expressions about several objects or about none, their references are as in gRefCOCO: `ann_id` and
+`category_id` are lists, of one number for each object, and for none both are [-1] and `no_target` is True.
 
 Image i is made from (seed, i) alone: sets of different sizes with one seed share their first images. So
 does its split: of every 50 images 40 are train, 4 val, 3 testA and 3 testB. val is drawn like train; testA
@@ -31,7 +34,12 @@ from tqdm.auto import tqdm
 from plvl.data.masks import encode_mask
 from plvl.data.refshapes.backgrounds import find_photographs
 from plvl.data.refshapes.drawing import draw_scene
-from plvl.data.refshapes.expressions import Expression, make_expressions
+from plvl.data.refshapes.expressions import (
+    Expression,
+    make_expressions,
+    make_expressions_about_none,
+    make_expressions_about_several,
+)
 from plvl.data.refshapes.scene import Scene, has_held_out_pair, make_scene, rules_of
 from plvl.data.refshapes.shapes import NEW_SHAPES, SHAPES
 from plvl.data.safe_pickle import load_label_pickle
@@ -103,18 +111,65 @@ def make_referred_scene(
     split = split_of(index, new_shape)
     rules = rules_of(split, new_shape)
     scene = make_scene(rng, rules, photographs)
-    targets = [
-        position
-        for position, shape in enumerate(scene.shapes)
-        if (not rules.new_pairs or has_held_out_pair(shape.name, shape.colour, shape.texture))
-        and (split != "testC" or shape.name == new_shape)
-    ]
+    targets = _allowed_targets(scene, split, new_shape)
     references = []
     for position in sorted(rng.sample(targets, min(_MAX_TARGETS, len(targets)))):
         expressions = make_expressions(scene, position, rng.randint(*_SENTENCES), rng, typo_rate)
         if expressions:
             references.append((position, tuple(expressions)))
     return ReferredScene(scene, tuple(references))
+
+
+def make_none_and_several(
+    referred: ReferredScene,
+    seed: int,
+    index: int,
+    none_rate: float,
+    several_rate: float,
+    typo_rate: float = TYPO_RATE,
+    new_shape: str | None = None,
+) -> list[tuple[tuple[int, ...], tuple[Expression, ...]]]:
+    """What else is said about image `index` (from 0) of the set made from `seed`: pairs of the indices of the shapes
+    that are meant, two or more or none, and the expressions that mean them.
+
+    Args:
+        referred: the image, as `make_referred_scene` gives it with the same arguments.
+        none_rate, several_rate: shares of all expressions about the image, those of `referred` among them. They are
+            smaller where not so many were found; testC has none.
+
+    In testA an expression about several means at least one object with a held-out pair of attributes, and one about
+    none names such a pair; the other splits never name one.
+    """
+    split = split_of(index, new_shape)
+    if split == "testC":
+        return []
+    rng = random.Random(f"refshapes {VERSION} none and several {seed} {index}")
+    single = sum(len(expressions) for _, expressions in referred.references)
+    total = single / (1 - none_rate - several_rate)
+    # What is left of a whole number is a matter of chance.
+    num_none, num_several = (int(rate * total + rng.random()) for rate in (none_rate, several_rate))
+    among = _allowed_targets(referred.scene, split, new_shape)
+    several = make_expressions_about_several(referred.scene, among, num_several, rng, typo_rate)
+    # As many of those about none as of the others ask for several: grammar alone does not tell that there is nothing.
+    plural = len(several) / (single + len(several)) if several else 0.0
+    held_out = rules_of(split).new_pairs
+    none = make_expressions_about_none(referred.scene, num_none, rng, typo_rate, plural, held_out)
+    meant: dict[tuple[int, ...], list[Expression]] = {}
+    for expression in (*several, *none):
+        meant.setdefault(tuple(expression.meaning.targets(referred.scene, True)), []).append(expression)
+    return [
+        (positions, tuple(expressions)) for positions, expressions in sorted(meant.items(), key=lambda item: item[0])
+    ]
+
+
+def _allowed_targets(scene, split, new_shape):
+    """The shapes that expressions of a split ask for."""
+    return [
+        position
+        for position, shape in enumerate(scene.shapes)
+        if (split != "testA" or has_held_out_pair(shape.name, shape.colour, shape.texture))
+        and (split != "testC" or shape.name == new_shape)
+    ]
 
 
 def write_refshapes(
@@ -124,6 +179,8 @@ def write_refshapes(
     typo_rate: float = TYPO_RATE,
     backgrounds: str | Path | None = None,
     new_shape: str | None = None,
+    none_rate: float = 0.0,
+    several_rate: float = 0.0,
     num_workers: int = 1,
     show_progress: bool = False,
 ) -> dict:
@@ -134,6 +191,8 @@ def write_refshapes(
         backgrounds: a folder of photographs, which then stand behind the shapes of half of the images.
         new_shape: one of NEW_SHAPES, which images of train show among the others, and about which every expression
             of a further split is, testC; val, testA and testB are as without it.
+        none_rate, several_rate: shares of the expressions of an image that are about none of its objects, and about
+            several; together less than 1. All other expressions, and the images, are as without.
         num_workers: processes that make images; the bytes are the same for any number.
 
     Returns a summary: `images`, `objects`, `words` (size of the vocabulary), `expressions` ({split: {kind:
@@ -147,6 +206,11 @@ def write_refshapes(
         raise ValueError(f"num_images must be at least 1, got {num_images}")
     if not 0 <= typo_rate <= 1:
         raise ValueError(f"typo_rate must be from 0 to 1, got {typo_rate}")
+    if not (none_rate >= 0 and several_rate >= 0 and none_rate + several_rate < 1):
+        raise ValueError(
+            "none_rate and several_rate must be at least 0 and together less than 1, "
+            f"got {none_rate} and {several_rate}"
+        )
     if num_workers < 1:
         raise ValueError(f"num_workers must be at least 1, got {num_workers}")
     if new_shape not in (None, *NEW_SHAPES):
@@ -157,6 +221,8 @@ def write_refshapes(
     made_from["backgrounds"] = content_digest(photographs) if photographs else None
     if new_shape:
         made_from["new_shape"] = new_shape
+    if none_rate or several_rate:
+        made_from |= {"none_rate": none_rate, "several_rate": several_rate}
     output = Path(output)
     _claim_folder(output, made_from)
     images = output / "images" / "mscoco" / "images" / "train2014"
@@ -165,7 +231,8 @@ def write_refshapes(
     labels.mkdir(parents=True, exist_ok=True)
 
     records = _Records(seed, new_shape)
-    make = partial(_make_image, seed, typo_rate, photographs, new_shape, images)
+    rates = none_rate, several_rate
+    make = partial(_make_image, seed, typo_rate, photographs, new_shape, rates, images)
     made = tqdm(
         _each(make, num_images, num_workers),
         total=num_images,
@@ -207,15 +274,16 @@ def _claim_folder(output, made_from):
     marker.write_text(text, encoding="utf-8")
 
 
-def _make_image(seed, typo_rate, photographs, new_shape, folder, index):
+def _make_image(seed, typo_rate, photographs, new_shape, rates, folder, index):
     """Draws and writes image `index`; returns its size, its annotations and its references, without numbers."""
     referred = make_referred_scene(seed, index, typo_rate, len(photographs), new_shape)
     scene = referred.scene
     draw_scene(scene, photographs).save(folder / file_name_of(index), **JPEG)
     annotations = [annotation_of(scene, position) for position in range(len(scene.shapes))]
+    others = make_none_and_several(referred, seed, index, *rates, typo_rate, new_shape)
     references = [
         (position, [(each.text, each.kind, each.difficulty) for each in expressions])
-        for position, expressions in referred.references
+        for position, expressions in (*referred.references, *others)
     ]
     return (scene.width, scene.height), annotations, references
 
@@ -263,22 +331,27 @@ class _Records:
         first_ann_id = len(self.instances["annotations"]) + 1
         for ann_id, annotation in enumerate(annotations, first_ann_id):
             self.instances["annotations"].append({"id": ann_id, "image_id": image_id, **annotation})
-        for position, expressions in references:
-            ann_id = first_ann_id + position
+        for meant, expressions in references:
+            positions = [meant] if isinstance(meant, int) else meant
+            ann_ids = [first_ann_id + position for position in positions] or [-1]
+            category_ids = [annotations[position]["category_id"] for position in positions] or [-1]
             sentences = self._sentences(expressions)
-            self.refs.append(
-                {
-                    "ref_id": len(self.refs),
-                    "ann_id": ann_id,
-                    "image_id": image_id,
-                    "category_id": annotations[position]["category_id"],
-                    "split": split_of(index, self.new_shape),
-                    # As in RefCOCO, where the name here carries the annotation.
-                    "file_name": f"{Path(file_name_of(index)).stem}_{ann_id}.jpg",
-                    "sent_ids": [sentence["sent_id"] for sentence in sentences],
-                    "sentences": sentences,
-                }
-            )
+            ref = {
+                "ref_id": len(self.refs),
+                "ann_id": ann_ids,
+                "image_id": image_id,
+                "category_id": category_ids,
+                "split": split_of(index, self.new_shape),
+                # As in RefCOCO, where the name here carries the annotation.
+                "file_name": "_".join([Path(file_name_of(index)).stem, *map(str, ann_ids)]) + ".jpg",
+                "sent_ids": [sentence["sent_id"] for sentence in sentences],
+                "sentences": sentences,
+            }
+            if isinstance(meant, int):
+                ref |= {"ann_id": ann_ids[0], "category_id": category_ids[0]}
+            elif not meant:
+                ref["no_target"] = True
+            self.refs.append(ref)
 
     def _sentences(self, expressions):
         first = self.num_sentences

@@ -78,8 +78,8 @@ def rules_of(split: str, new_shape: str | None = None) -> SceneRules:
     return RULES[split]
 
 
-def has_held_out_pair(name: str, colour: str, texture: str) -> bool:
-    """Whether a shape of this kind, colour and fill belongs to testA alone."""
+def has_held_out_pair(name: str | None, colour: str | None, texture: str | None) -> bool:
+    """Whether a shape of this kind, colour and fill belongs to testA alone; None is one that is not named."""
     return (name, colour) in HELD_OUT or (name, texture) in HELD_OUT
 
 

@@ -8,6 +8,7 @@ import random
 import re
 
 from plvl.data.refshapes.language import (
+    Absent,
     Attribute,
     Between,
     Comparison,
@@ -17,6 +18,7 @@ from plvl.data.refshapes.language import (
     Order,
     Place,
     Relation,
+    Several,
 )
 from plvl.data.refshapes.scene import Scene
 from plvl.data.refshapes.shapes import NEW_SHAPES
@@ -140,9 +142,17 @@ _POLITE = (
     "it is",
     "it's",
 )
+_POLITE_TO_SEVERAL = tuple(each for each in _POLITE if not each.startswith(("where", "which", "it")))
 _QUESTIONS = ("can you", "could you", "where", "which")
 _AFTER = ("please", "in the picture", "in this picture", "in the image", "thanks", "here", "you see", "please")
 _NOISE = ("um", "uh", "well", "ok", "hmm", "so", "maybe", "just", "hey", "yes", "i think", "i guess")
+_NUMBERS = {2: "two", 3: "three", 4: "four", 5: "five"}
+_EACH = ("every", "each")
+_BARE = ("not ", "both ", "all ", *(f"{each} " for each in _EACH))  # what has no article before it
+_PLURAL_VERBS = {"is": "are", "'s": " are", "has": "have", "isn't": "aren't", "isnt": "arent"}
+_VERB = re.compile(r"\b(that|which)( ?)(is|'s|has|isn't|isnt)(?= )")
+# Nouns by which a person may mean another shape than the one in _NOUNS, too.
+_LOOSE_NOUNS = {"round shape": "ring", "box": "rectangle", "rectangle": "square"}
 _PROTECTED = re.compile("left|right")
 # What is typed in place of a letter, mostly a key near it; q, x and z stay.
 _MISTAKEN = dict(zip("abcdefghijklmnopqrstuvwxyz", "svxsrdhjkkljnmioqetyycdxtz", strict=True))
@@ -155,27 +165,38 @@ def word(meaning: Meaning, scene: Scene, rng: random.Random, typo_rate: float = 
         typo_rate: the probability of a typing error somewhere in it, 0 to 1.
     """
     phrase = _SAY[type(meaning)](meaning, scene, rng)
-    while len(phrase.split()) >= MAX_WORDS:
+    while len(phrase.split()) >= MAX_WORDS or _is_loose(phrase, meaning, scene):
         phrase = _SAY[type(meaning)](meaning, scene, rng)
-    text = f"{_article(phrase, rng)} {phrase}".strip()
-    dressed = _dress(text, rng)
+    plural = isinstance(meaning.said if isinstance(meaning, Absent) else meaning, Several)
+    text = f"{_article(phrase, rng, plural)} {phrase}".strip()
+    dressed = _dress(text, rng, plural)
     text = dressed if len(dressed.split()) <= MAX_WORDS else text
     return _mistype(text, rng) if rng.random() < typo_rate else text
 
 
-def _article(phrase, rng):
-    if phrase.startswith("not "):
+def _is_loose(phrase, meaning, scene):
+    """Whether one may think of a shape that is there and not meant where none or several are ("box": a rectangle)."""
+    there = {shape.name for shape in scene.shapes}
+    return isinstance(meaning, Several | Absent) and any(
+        noun in phrase and other in there for noun, other in _LOOSE_NOUNS.items()
+    )
+
+
+def _article(phrase, rng, plural):
+    if phrase.startswith(_BARE):
         return ""
     draw = rng.random()
-    return "the" if draw < 0.72 else "that" if draw < 0.74 else ""
+    return "the" if draw < 0.72 else ("those" if plural else "that") if draw < 0.74 else ""
 
 
-def _dress(text, rng):
+def _dress(text, rng, plural):
     """Adds what people say around an expression."""
     question = ""
-    if rng.random() < 0.12:
-        before = rng.choice(_POLITE)
-        if not text.startswith(("the ", "that ", "not ")) and (before == "which one is" or rng.random() < 0.8):
+    if rng.random() < 0.12 and not (plural and text.startswith("not ")):
+        before = rng.choice(_POLITE_TO_SEVERAL if plural else _POLITE)
+        if not text.startswith(("the ", "that ", "those ", *_BARE)) and (
+            before == "which one is" or rng.random() < 0.8
+        ):
             text = f"the {text}"
         question = "?" if before.startswith(_QUESTIONS) and rng.random() < 0.4 else ""
         text = f"{before} {text}"
@@ -262,9 +283,9 @@ def _describe(
     return " ".join(word for word in (*first, *adjectives, noun, *after) if word)
 
 
-def _say_attribute(meaning, scene, rng):
-    first = ("only",) if rng.random() < 0.02 else ()
-    return _describe(meaning.description, rng, first, noun_needed=bool(first))
+def _say_attribute(meaning, scene, rng, plural=False):
+    first = ("only",) if rng.random() < 0.02 and not plural else ()
+    return _describe(meaning.description, rng, first, plural, noun_needed=plural or bool(first))
 
 
 def _where(meaning, scene, rng):
@@ -290,13 +311,12 @@ def _where(meaning, scene, rng):
 
 
 def _in_corner(meaning, scene):
-    (target,) = meaning.targets(scene, strict=True)
-    x, y = scene.middles[target]
-    return all(min(share, 1 - share) < _CORNER for share in (x / scene.width, y / scene.height))
+    middles = [scene.middles[target] for target in meaning.targets(scene, strict=True)]
+    return all(min(share, 1 - share) < _CORNER for x, y in middles for share in (x / scene.width, y / scene.height))
 
 
-def _say_place(meaning, scene, rng):
-    if meaning.description == Description() and rng.random() < 0.12:
+def _say_place(meaning, scene, rng, plural=False):
+    if meaning.description == Description() and not plural and rng.random() < 0.12:
         vertical, _, side = meaning.place.rpartition(" ")
         return f"{_usual(_VERTICAL[vertical], rng)} {side}" if vertical else side  # "top left"
     if rng.random() < 0.68:
@@ -304,18 +324,23 @@ def _say_place(meaning, scene, rng):
         where = _where(meaning, scene, rng)
         if where.startswith(("left", "right", "top", "bottom", "upper", "lower")):
             link = ""  # "star top right"
-        return f"{_describe(meaning.description, rng, behind=not link)} {link}{where}"
+        return f"{_describe(meaning.description, rng, plural=plural, behind=not link)} {link}{where}"
     if meaning.place in _BEFORE_PLACE:
         first = _usual(_BEFORE_PLACE[meaning.place], rng)
     else:
         vertical, side = meaning.place.split()
         first = f"{_usual(_VERTICAL[vertical], rng)} {side}"
-    return _describe(meaning.description, rng, first=(first,))
+    return _describe(meaning.description, rng, (first,), plural)
+
+
+def _count(described, rng):
+    """The number of the shapes that an expression speaks of; any where there is none."""
+    return len(described) or rng.choice((2, 2, 2, 3, 4))
 
 
 def _say_order(meaning, scene, rng):
     description, side = meaning.description, meaning.side
-    count = len(description.group(scene))
+    count = _count(description.group(scene), rng)
     if meaning.rank == 0:
         draw = rng.random()
         if count == 2 and draw < 0.45:
@@ -339,7 +364,8 @@ def _say_order(meaning, scene, rng):
 
 
 def _say_comparison(meaning, scene, rng):
-    description, count = meaning.description, len(meaning.description.group(scene))
+    description = meaning.description
+    count = _count(description.group(scene), rng)
     if count == 2 and rng.random() < 0.65:
         if rng.random() < 0.15:
             return _describe(description, rng, first=("big" if meaning.largest else "small",))
@@ -375,8 +401,8 @@ def _anchor(meaning, scene, rng):
     return f"{article} {phrase}".strip()
 
 
-def _say_relation(meaning, scene, rng):
-    head = _describe(meaning.description, rng, behind=rng.random() < 0.3)
+def _say_relation(meaning, scene, rng, plural=False):
+    head = _describe(meaning.description, rng, plural=plural, behind=rng.random() < 0.3)
     words = _usual(_RELATIONS[meaning.relation], rng)
     link = "that is " if rng.random() < 0.06 and not words.startswith("that") else ""
     return f"{head} {link}{words} {_anchor(meaning.anchor, scene, rng)}"
@@ -389,20 +415,20 @@ def _say_between(meaning, scene, rng):
     return f"{head} {_usual(('between', 'in between', 'that is between'), rng)} {ends}"
 
 
-def _say_exclusion(meaning, scene, rng):
+def _say_exclusion(meaning, scene, rng, plural=False):
     description = meaning.description
     if len(meaning.excluded) == 2:
-        first, second = (_predicate(excluded.description, rng) for excluded in meaning.excluded)
+        first, second = (_predicate(excluded.description, rng, plural) for excluded in meaning.excluded)
         ways = (f"that is neither {first} nor {second}", f"that is not {first} and not {second}",
                 f"that is not {first} or {second}")  # fmt: skip
-        return f"{_describe(description, rng, behind=False)} {_usual(ways, rng)}"
+        return f"{_describe(description, rng, plural=plural, behind=False)} {_usual(ways, rng)}"
     (excluded,) = meaning.excluded
-    head = _describe(description, rng, behind=False)
+    head = _describe(description, rng, plural=plural, behind=False)
     link = _usual(("that is not", "that isn't", "which is not", "that's not", "not", "that isnt"), rng)
     if isinstance(excluded, Place):
         where = _usual(_AT_PLACE[excluded.place][:4], rng)
         return f"{head} {link} {where}"
-    if len(description.group(scene)) == 2 and rng.random() < 0.4:
+    if len(description.group(scene)) == 2 and len(meaning.targets(scene, True)) == 1 and rng.random() < 0.4:
         other = _describe(_put_together(description, excluded.description), rng, behind=False)
         if description.name and not excluded.description.name and rng.random() < 0.5:
             other = f"{_predicate(excluded.description, rng)} one"
@@ -417,8 +443,36 @@ def _say_exclusion(meaning, scene, rng):
     if description == Description() and not excluded.description.name and rng.random() < 0.3:
         return f"not the {_predicate(excluded.description, rng)} ones"
     if excluded.description.colour and rng.random() < 0.08:
-        return _describe(description, rng, first=(f"non {_predicate(excluded.description, rng)}",), behind=False)
-    return f"{head} {link} {_predicate(excluded.description, rng)}"
+        first = (f"non {_predicate(excluded.description, rng)}",)
+        return _describe(description, rng, first, plural, behind=False)
+    return f"{head} {link} {_predicate(excluded.description, rng, plural)}"
+
+
+def _say_several(meaning, scene, rng):
+    said, count = meaning.said, _count(meaning.targets(scene, True), rng)
+    each = rng.random() < 0.1
+    phrase = _SAY[type(said)](said, scene, rng, plural=not each)
+    if phrase.startswith("not "):
+        return phrase  # "not the red ones"
+    if each:
+        return f"{rng.choice(_EACH)} {phrase}"
+    phrase = _VERB.sub(lambda verb: f"{verb[1]}{verb[2]}{_PLURAL_VERBS[verb[3]]}", phrase)
+    draw = rng.random()
+    if draw < 0.4:
+        return phrase
+    number = _NUMBERS.get(count)
+    first, link = ("both" if count == 2 and draw < 0.9 else "all"), _usual(("", "the", "of the"), rng)
+    if number and draw < 0.6:
+        first, link = number, ""
+    elif number and count > 2 and draw < 0.7:
+        first, link = f"all {number}", _usual(("", "of the"), rng)
+    if not link:
+        phrase = phrase.removeprefix("ones ")  # "both next to the ring"
+    return " ".join(word for word in (first, link, phrase) if word)
+
+
+def _say_absent(meaning, scene, rng):
+    return _SAY[type(meaning.said)](meaning.said, scene, rng)
 
 
 def _put_together(one, other):
@@ -431,8 +485,10 @@ def _put_together(one, other):
     )
 
 
-def _predicate(description, rng):
-    """What is behind "is not": "red", "a star" """
+def _predicate(description, rng, plural=False):
+    """What is behind "is not": "red", "a star", or behind "are not": "stars" """
+    if description.name and plural:
+        return _noun(description.name, rng, plural)
     if description.name:
         noun = _usual(_NOUNS[description.name], rng)
         return f"{'an' if noun in ('arrow', 'hourglass') else 'a'} {noun}"
@@ -451,4 +507,6 @@ _SAY = {
     Relation: _say_relation,
     Between: _say_between,
     Exclusion: _say_exclusion,
+    Several: _say_several,
+    Absent: _say_absent,
 }

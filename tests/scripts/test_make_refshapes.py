@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from plvl.data.refshapes import KINDS
+from plvl.data.refshapes import ALL_KINDS, KINDS
 from plvl.scripts.make_refshapes import main
 
 
@@ -14,9 +14,27 @@ def test_it_writes_the_set_and_tells_what_is_in_it(tmp_path, capsys):
     assert "13 images" in printed
     for word in ("train", "val", "testA", "testB", *KINDS):
         assert word in printed
+    assert "several" not in printed
     assert printed.count('"') == 2 * len(KINDS)  # an example of each kind
     assert (tmp_path / "labels/refshapes/refs(unc).p").is_file()
     assert len(list((tmp_path / "images/mscoco/images/train2014").iterdir())) == 13
+
+
+def test_it_also_says_none_and_several_and_tells_how_often(tmp_path, capsys):
+    rates = ["--none_rate", "0.3", "--several_rate", "0.2"]
+    main(["--output", str(tmp_path), "--num_images", "13", "--seed", "1", *rates])
+    printed = capsys.readouterr().out.splitlines()
+    (heads,) = (line.split() for line in printed if line.split()[0] == "expressions")
+    assert heads == ["expressions", *ALL_KINDS, "all"]
+    train = dict(zip(heads, next(line.split() for line in printed if line.split()[0] == "train"), strict=True))
+    assert int(train["none"]) / int(train["all"]) == pytest.approx(0.3, abs=0.03)
+    assert int(train["several"]) / int(train["all"]) == pytest.approx(0.2, abs=0.03)
+    assert "".join(printed).count('"') == 2 * len(ALL_KINDS)
+
+
+def test_it_refuses_rates_that_leave_nothing_else(tmp_path):
+    with pytest.raises(SystemExit, match="make_refshapes: none_rate and several_rate must be .*, got 0.5 and 0.5"):
+        main(["--output", str(tmp_path / "new"), "--none_rate", "0.5", "--several_rate", "0.5"])
 
 
 def test_it_runs_as_a_file_and_shows_its_progress(tmp_path):

@@ -82,3 +82,15 @@ def test_a_box_outside_of_every_object_lies_on_nothing(table):
 def test_answers_without_boxes_are_refused(table):
     with pytest.raises(SystemExit, match=r"expression \d+ '.+' has no box"):
         table(lambda truth, objects: None)
+
+
+def test_expressions_about_none_and_several_are_left_out(tmp_path):
+    write_refshapes(tmp_path / "set", num_images=4, seed=5, none_rate=0.2, several_rate=0.2)
+    root = tmp_path / "set" / "labels"
+    truths, images = read_truths(root), error_analysis.read_objects(root)
+    one = [truth for truth in truths.values() if truth.ann_id is not None]
+    assert 0 < len(one) < len(truths)
+    answers = [({"box": truth.box, "score": 0.5}, truth) for truth in truths.values()]
+    rows = error_analysis.counts_by_group(answers, images)
+    assert rows["all"]["expressions"] == len(one) and rows["all"]["box accuracy"] == 1
+    assert not {"none", "several"} & set(rows)

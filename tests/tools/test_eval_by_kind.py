@@ -39,6 +39,14 @@ def measure(label_root, tmp_path):
     return run
 
 
+@pytest.fixture(scope="module")
+def general_root(tmp_path_factory):
+    """Labels of a set that also says none and several."""
+    folder = tmp_path_factory.mktemp("general")
+    write_refshapes(folder, num_images=NUM_IMAGES, seed=5, none_rate=0.2, several_rate=0.2)
+    return folder / "labels"
+
+
 def val_sentences(label_root):
     index = read_index(*label_files("refshapes", label_root, "unc"))
     references = [reference for image in index.references["val"] for reference in image]
@@ -67,6 +75,26 @@ def test_a_model_without_masks_has_figures_of_boxes_alone(measure):
     measured = measure(lambda truth: (truth.box, None))
     assert measured["all"]["box_accuracy"] == 1
     assert "mask_miou" not in measured["all"]
+
+
+def test_expressions_about_none_and_several_are_counted_and_leave_the_others_figures_alone(general_root, tmp_path):
+    truths = eval_by_kind.read_truths(general_root)
+    kinds = Counter(truth.kind for truth in truths.values())
+    lines = [
+        {"sent_id": number, "text": truth.text, "box": truth.box or [0.0, 0.0, 9.0, 9.0], "mask": truth.mask}
+        for number, truth in truths.items()
+    ]
+    (tmp_path / "predictions_val.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    eval_by_kind.main(["--predictions", str(tmp_path), "--label_root", str(general_root)])
+    measured = json.loads((tmp_path / "metrics_by_kind.json").read_text(encoding="utf-8"))["refshapes/val"]
+    assert {kind: values["num_samples"] for kind, values in measured["by_kind"].items()} == kinds
+    assert list(measured["by_kind"])[-2:] == ["none", "several"]
+    assert all(measured["by_kind"][kind] == {"num_samples": kinds[kind]} for kind in ("none", "several"))
+    assert measured["all"]["num_samples"] == kinds.total() - kinds["none"] - kinds["several"]
+    assert measured["all"]["box_accuracy"] == measured["all"]["mask_miou"] == 1
+    assert (
+        sum(values["num_samples"] for values in measured["by_difficulty"].values()) == measured["all"]["num_samples"]
+    )
 
 
 def test_all_kinds_together_are_the_metrics_of_the_evaluation(label_root, model_folder, tmp_path):
