@@ -40,7 +40,7 @@ class StagesMixin(BackboneConfigMixin):
 
     @property
     def stage_names(self) -> list[str]:
-        return ["stem", *(f"stage{number}" for number in range(1, self.num_hidden_layers + 1))]
+        return ["stem", *(f"stage{number}" for number in range(1, (self.num_hidden_layers or 0) + 1))]
 
     def to_dict(self) -> dict[str, Any]:
         output = super().to_dict()
@@ -159,6 +159,11 @@ class PLVLTimmVisionConfig(StagesMixin, PreTrainedConfig):
     def __post_init__(self, **kwargs):
         if self.architecture and self.num_prefix_tokens is None:
             for name, size in timm_vit_sizes(self.architecture, self.model_args or {}).items():
+                if getattr(self, name) not in (None, size):
+                    raise ValueError(
+                        f"{name} is {size} in {self.architecture}, got {getattr(self, name)}: model_args changes what "
+                        "timm builds"
+                    )
                 setattr(self, name, size)
         if self.architecture:
             super().__post_init__(**kwargs)

@@ -1,7 +1,8 @@
 """Recipes: a YAML file and command-line flags together fill the arguments of a run, flags winning.
 
 A recipe may build on another: `base: quickstart.yaml` names it, from the recipe's own folder, and the recipe says only
-what it changes. A mapping in it is merged into the base's; any other value takes the place of the base's.
+what it changes. A mapping in it is merged into the base's; any other value takes the place of the base's, and so does
+the configuration of another kind of encoder (another model_type or architecture).
 """
 
 import difflib
@@ -215,6 +216,11 @@ def _merged(below: dict, above: dict) -> dict:
     both = {
         name: _merged(below[name], value)
         for name, value in above.items()
-        if isinstance(value, dict) and isinstance(below.get(name), dict)
+        if isinstance(value, dict) and isinstance(below.get(name), dict) and not _is_another(value, below[name])
     }
     return below | above | both
+
+
+def _is_another(above: dict, below: dict) -> bool:
+    """Whether it names a kind of encoder that is not the base's, whose fields mean nothing there."""
+    return any(kind in above and above[kind] != below.get(kind) for kind in ("model_type", "architecture"))

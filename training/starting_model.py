@@ -10,7 +10,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoModel, AutoProcessor, AutoTokenizer
 
 from plvl.configuration import PLVLConfig, PLVLVisionConfig
-from plvl.configuration.configuration_plvl import config_class_of
+from plvl.configuration.configuration_plvl import config_class_of, vision_config_class
 from plvl.data.safe_pickle import load_label_pickle
 from plvl.modeling_plvl import PLVLModel
 from plvl.modeling_plvl.checkpoint_conversion import (
@@ -100,7 +100,9 @@ def new_config(arguments: ModelArguments) -> PLVLConfig:
             keep it and go by its default; or a value that cannot be.
     """
     given = dict(arguments.model_config or {})
-    parts = {"vision_config": PLVLVisionConfig, "text_config": _text_config_class(given)}
+    vision = given.get("vision_config")
+    vision_class = vision_config_class(vision) if isinstance(vision, dict) else PLVLVisionConfig
+    parts = {"vision_config": vision_class, "text_config": _text_config_class(given)}
     fields = {"": _fields(PLVLConfig)} | {f"{part}.": _fields(kind) for part, kind in parts.items()}
     names = [(f"{part}.", name) for part in parts if isinstance(given.get(part), dict) for name in given[part]]
     unknown = [(part, name) for part, name in [*(("", name) for name in given), *names] if name not in fields[part]]

@@ -204,6 +204,10 @@ def test_sizes_are_timms_and_saved_with_the_configuration():
         ({"architecture": "vit_base_patch16_xp_224"}, "blocks of the kind ParallelScalingBlock"),
         ({"architecture": "resnet18"}, "resnet18 is a ResNet and no plain ViT; backbone_config"),
         (
+            {"architecture": "vit_small_patch14_dinov2", "hidden_size": 96},
+            "hidden_size is 384 in vit_small_patch14_dinov2, got 96: model_args changes what timm builds",
+        ),
+        (
             {"architecture": "vit_small_patch14_dinov2", "image_size": 224 + 16},
             r"image_size must be a multiple of patch_size \(14\), got 240",
         ),

@@ -107,6 +107,19 @@ def test_a_recipe_says_only_what_it_changes_in_its_base(write, tmp_path):
     }
 
 
+def test_another_kind_of_encoder_takes_the_place_of_the_bases(write):
+    text = "text_config: {model_type: bert, vocab_size: 30}"
+    write("first.yaml", f"model_config: {{vision_config: {{window_size: 4, image_size: 64}}, {text}}}\n")
+    above = "vision_config: {architecture: vit_tiny_patch16_224, image_size: 96}, text_config: {hidden_size: 8}"
+    write("second.yaml", f"base: first.yaml\nmodel_config: {{{above}}}\n")
+    third = write("third.yaml", "base: second.yaml\nmodel_config: {vision_config: {drop_path_rate: 0.5}}\n")
+    model, *_ = parse_recipe(CLASSES, [third])
+    assert model.model_config == {
+        "vision_config": {"architecture": "vit_tiny_patch16_224", "image_size": 96, "drop_path_rate": 0.5},
+        "text_config": {"model_type": "bert", "vocab_size": 30, "hidden_size": 8},
+    }
+
+
 def test_a_base_that_is_not_there_is_named_with_the_recipe_that_wants_it(write):
     with pytest.raises(FileNotFoundError, match=r"a\.yaml builds on .*b\.yaml, but there is no such file"):
         parse_recipe(CLASSES, [write("a.yaml", "base: b.yaml\n")])
