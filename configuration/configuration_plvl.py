@@ -10,6 +10,7 @@ from transformers.configuration_utils import PreTrainedConfig
 
 TASKS = ("rec", "res")
 MASK_FOCAL_INPUTS = ("probability", "logit")
+TARGETS = ("one", "any")
 
 
 def config_class_of(given: dict, name: str) -> type[PreTrainedConfig]:
@@ -234,6 +235,10 @@ class PLVLConfig(PreTrainedConfig):
             a `dict` names it by its `model_type`. Defaults to BERT-base.
         tasks (`list[str]`, defaults to `["rec", "res"]`): which answers the model gives: boxes (`"rec"`),
             masks (`"res"`) or both. Only the branches of the head that they need are built.
+        targets (`str`, defaults to `"one"`): how many objects an expression may mean. `"one"` is the paper: each
+            expression has one box. With `"any"` it has none, one or several: the centre map has a peak for each, and
+            a presence logit says whether there is any.
+        max_targets (`int`, defaults to 16): with `targets` `"any"`, boxes of an expression at most.
         cross_attention_layers (`list[int]`, defaults to `[2, 5, 8, 11]`): vision blocks with cross-attention to
             the text.
         cross_attention_heads, cross_attention_dropout: of the cross-attention in those blocks.
@@ -280,6 +285,8 @@ class PLVLConfig(PreTrainedConfig):
     vision_config: dict | PreTrainedConfig | None = None
     text_config: dict | PreTrainedConfig | None = None
     tasks: list[str] | tuple[str, ...] = TASKS
+    targets: str = "one"
+    max_targets: int = 16
     cross_attention_layers: list[int] | tuple[int, ...] = (2, 5, 8, 11)
     cross_attention_heads: int = 8
     cross_attention_dropout: float | int = 0.1
@@ -322,6 +329,10 @@ class PLVLConfig(PreTrainedConfig):
         unknown = [task for task in self.tasks if task not in TASKS]
         if unknown or not self.tasks:
             raise ValueError(f"tasks must name one or both of {list(TASKS)}, got {list(self.tasks)}")
+        if self.targets not in TARGETS:
+            raise ValueError(f"targets must be one of {list(TARGETS)}, got {self.targets!r}")
+        if self.max_targets < 1:
+            raise ValueError(f"max_targets must be at least 1, got {self.max_targets}")
         if self.mask_focal_input not in MASK_FOCAL_INPUTS:
             raise ValueError(
                 f"mask_focal_input must be one of {list(MASK_FOCAL_INPUTS)}, got {self.mask_focal_input!r}"

@@ -1,4 +1,4 @@
-"""PLVL's losses (arXiv 2504.16145): box, centre and mask. No loop over the batch, no wait for the device."""
+"""PLVL's losses (arXiv 2504.16145): box, centre, mask and presence. No loop over the batch, no wait for the device."""
 
 import torch
 import torch.nn.functional as F
@@ -129,6 +129,53 @@ def box_losses(pred_boxes, center_probability, boxes, loss_alpha: float) -> dict
         "loss_center": center_focal_loss(center_probability.float(), heatmap),
     }
     return {name: loss_alpha * loss for name, loss in losses.items()}
+
+
+def any_box_losses(
+    boxes_at_centers, center_probability, boxes, num_boxes, loss_alpha: float
+) -> dict[str, torch.Tensor]:
+    """
+    The three losses of REC where an expression means any number of objects: GIoU and L1 of each object's box as its
+    own centre cell predicts it, averaged over the objects of the batch; focal on a centre map that has a peak for
+    each, the maximum of their Gaussians.
+
+    Args:
+        boxes_at_centers (`torch.Tensor` of shape `(batch_size, max_targets, 4)`): cx, cy, w, h, from
+            [`boxes_at_cells`] at the cells of `boxes`.
+        center_probability (`torch.Tensor` of shape `(batch_size, rows, columns)`): in 0..1, clamped.
+        boxes (`torch.Tensor` of shape `(batch_size, max_targets, 4)`): cx, cy, w, h in 0..1; of each sample the first
+            `num_boxes` count.
+        num_boxes (`torch.Tensor` of shape `(batch_size,)`): whole numbers, 0 where nothing is meant.
+    """
+    is_object = torch.arange(boxes.shape[1], device=boxes.device) < num_boxes[:, None]
+    count = is_object.sum().clamp(min=1)
+    pred_corners = box_convert(boxes_at_centers.float(), "cxcywh", "xyxy").flatten(0, 1)
+    corners = box_convert(boxes.float(), "cxcywh", "xyxy").clamp(0, 1).flatten(0, 1)
+    counts = is_object.flatten().float()
+    heatmaps = center_heatmap(boxes.float().flatten(0, 1), center_probability.shape[-2:]).unflatten(0, boxes.shape[:2])
+    heatmap = (heatmaps * is_object[..., None, None]).amax(1)
+    losses = {
+        "loss_giou": (giou_loss(pred_corners, corners) * counts).sum() / count,
+        "loss_l1": ((pred_corners - corners).abs().mean(-1) * counts).sum() / count,
+        "loss_center": center_focal_loss(center_probability.float(), heatmap),
+    }
+    return {name: loss_alpha * loss for name, loss in losses.items()}
+
+
+def center_cells(boxes: torch.Tensor, grid_size: tuple[int, int]) -> torch.Tensor:
+    """
+    The cell of a grid in which [`center_heatmap`] has each box's peak, at the border the nearest one.
+
+    Args:
+        boxes (`torch.Tensor` of shape `(..., 4)`): cx, cy, w, h in 0..1.
+
+    Returns:
+        `torch.Tensor` of shape `(...)`: the cell's number, row by row.
+    """
+    rows, columns = grid_size
+    column = (boxes[..., 0] * columns).round().clamp(0, columns - 1)
+    row = (boxes[..., 1] * rows).round().clamp(0, rows - 1)
+    return (row * columns + column).long()
 
 
 def mask_losses(mask_logits, masks, has_mask, focal_input: str) -> dict[str, torch.Tensor]:

@@ -19,7 +19,8 @@ from transformers.utils.output_capturing import capture_outputs
 
 from plvl.configuration.configuration_plvl import PLVLConfig, PLVLTimmVisionConfig, expressions_about_each
 from plvl.modeling_plvl.attention_plvl import PLVLAttention
-from plvl.modeling_plvl.loss_plvl import box_losses, mask_losses
+from plvl.modeling_plvl.box_reading_plvl import boxes_at_cells, read_any_boxes, read_boxes
+from plvl.modeling_plvl.loss_plvl import any_box_losses, box_losses, center_cells, mask_losses
 from plvl.modeling_plvl.text_encoder_plvl import ATTEND_TO_PADDING, new_text_encoder
 from plvl.modeling_plvl.text_guidance_plvl import image_token_norm
 from plvl.modeling_plvl.timm_vision_plvl import PLVLTimmVisionModel
@@ -40,7 +41,12 @@ class PLVLOutput(ModelOutput):
     Args:
         loss (`torch.FloatTensor` of shape `()`, *optional*, with `labels`): sum of `loss_dict`.
         loss_dict (`dict[str, torch.FloatTensor]`, *optional*, with `labels`): the losses by name, weighted.
-        pred_boxes (`torch.FloatTensor` of shape `(batch_size, 4)`): cx, cy, w, h as shares of the image.
+        pred_boxes (`torch.FloatTensor` of shape `(batch_size, 4)`): cx, cy, w, h as shares of the image. In a model of
+            any number of targets `(batch_size, max_targets, 4)`, those of the best score first.
+        pred_scores (`torch.FloatTensor` of shape `(batch_size, max_targets)`, with `targets` "any"): of these boxes,
+            in 0..1; 0 where there are no more peaks.
+        presence_logits (`torch.FloatTensor` of shape `(batch_size,)`, with `targets` "any"): whether there is anything
+            of the kind in the image.
         pred_masks (`torch.FloatTensor` of shape `(batch_size, height, width)`): mask logits.
         center_logits (`torch.FloatTensor` of shape `(batch_size, rows, columns)`): where the object's centre is.
         size (`torch.FloatTensor` of shape `(batch_size, 2, rows, columns)`): w and h of a box centred there.
@@ -67,6 +73,8 @@ class PLVLOutput(ModelOutput):
     loss_dict: dict[str, torch.FloatTensor] | None = None
     pred_boxes: torch.FloatTensor | None = None
     pred_masks: torch.FloatTensor | None = None
+    pred_scores: torch.FloatTensor | None = None
+    presence_logits: torch.FloatTensor | None = None
     center_logits: torch.FloatTensor | None = None
     size: torch.FloatTensor | None = None
     offset: torch.FloatTensor | None = None
@@ -131,7 +139,8 @@ class PLVLHead(nn.Module):
     """
     Box and mask around a shared centre: half of the channels finds the centre and paints the mask, through one
     trunk or, without `config.mask_shares_center`, through one each; the other half gives the box's offset and size.
-    Only the branches of `config.tasks` are built.
+    Only the branches of `config.tasks` are built. With `config.targets` "any", all cells together say in one logit
+    whether there is an object at all.
     """
 
     def __init__(self, config: PLVLConfig):
@@ -144,6 +153,7 @@ class PLVLHead(nn.Module):
         patch_size = config.vision_config.patch_size
         self.has_boxes, self.has_masks = "rec" in config.tasks, "res" in config.tasks
         self.mask_shares_center = config.mask_shares_center
+        self.max_targets = config.max_targets if config.targets == "any" else None
         if self.has_boxes or self.mask_shares_center:
             self.center_trunk = conv_norm_relu(half, channels, 3)
         if self.has_boxes:
@@ -160,6 +170,10 @@ class PLVLHead(nn.Module):
                 nn.Conv2d(1, 1, 5, padding=2),
             )
 
+        if self.max_targets:
+            self.presence_hidden = nn.Linear(2 * config.decoder_hidden_size, hidden)
+            self.presence = nn.Linear(hidden, 1)
+
     def forward(self, feature_map: torch.Tensor) -> dict[str, torch.Tensor]:
         """`feature_map`: `(batch_size, decoder_hidden_size, rows, columns)`; gives fields of [`PLVLOutput`]."""
         center_half, box_half = feature_map.chunk(2, dim=1)
@@ -172,26 +186,21 @@ class PLVLHead(nn.Module):
             outputs["center_logits"] = self.center(center_features).squeeze(1).float()
             outputs["offset"] = self.offset(box_features).float()
             outputs["size"] = clamped_sigmoid(self.size(box_features).float())
-            outputs["pred_boxes"] = read_boxes(**outputs)
+            if self.max_targets is None:
+                outputs["pred_boxes"] = read_boxes(**outputs)
+            else:
+                outputs["pred_boxes"], outputs["pred_scores"] = read_any_boxes(**outputs, max_targets=self.max_targets)
         if self.has_masks:
             mask_features = center_features if self.mask_shares_center else self.mask_trunk(center_half)
             outputs["pred_masks"] = self.mask(mask_features).squeeze(1)
+        if self.max_targets:
+            pooled = torch.cat([feature_map.mean((-2, -1)), feature_map.amax((-2, -1))], dim=1)
+            outputs["presence_logits"] = self.presence(F.relu(self.presence_hidden(pooled))).squeeze(1).float()
         return outputs
 
 
 def clamped_sigmoid(logits: torch.Tensor) -> torch.Tensor:
     return logits.sigmoid().clamp(PROBABILITY_EPSILON, 1 - PROBABILITY_EPSILON)
-
-
-def read_boxes(center_logits: torch.Tensor, offset: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
-    """The box at the best centre cell: `(batch_size, 4)`, cx, cy, w, h as shares of the image."""
-    rows, columns = center_logits.shape[-2:]
-    # Of the logits: as probabilities, clamped or in half precision, cells that are sure would tie.
-    best = center_logits.flatten(1).argmax(1)
-    values = torch.cat([offset, size], dim=1).flatten(2)
-    offset_x, offset_y, width, height = values.gather(2, best[:, None, None].expand(-1, 4, 1)).squeeze(2).unbind(1)
-    center_x, center_y = (best % columns + offset_x) / columns, (best // columns + offset_y) / rows
-    return torch.stack([center_x, center_y, width, height], dim=1)
 
 
 class PLVLPreTrainedModel(PLVLVisionPreTrainedModel):
@@ -338,6 +347,8 @@ class PLVLModel(PLVLPreTrainedModel):
             labels (`dict[str, torch.Tensor]`, *optional*): `"boxes"` of shape `(batch_size, 4)`, cx, cy, w, h in
                 0..1, for the task "rec"; `"masks"` of shape `(batch_size, height, width)`, 0 or 1, for the task
                 "res"; `"has_mask"` of shape `(batch_size,)`, *optional*: samples without one count only for boxes.
+                With `targets` "any", `"boxes"` has the shape `(batch_size, max_targets, 4)`, of which the first
+                `"num_boxes"`, of shape `(batch_size,)`, count, and a mask is of all objects.
             text_embeds (`torch.FloatTensor` of shape `(batch_size, sequence_length, text_hidden_size)`, *optional*):
                 `last_hidden_state` of `get_text_features`, in place of `input_ids`; with the same `attention_mask`.
         """
@@ -392,10 +403,22 @@ class PLVLModel(PLVLPreTrainedModel):
     def compute_losses(self, outputs, labels: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """The weighted losses of the model's tasks by name; `labels` as in `forward`."""
         losses: dict[str, torch.Tensor] = {}
+        num_boxes = None
+        if self.head.max_targets:
+            batch_size = outputs["presence_logits"].shape
+            num_boxes = _label(labels, "num_boxes", batch_size)
+            losses["loss_presence"] = self.config.loss_alpha * F.binary_cross_entropy_with_logits(
+                outputs["presence_logits"], (num_boxes > 0).float()
+            )
         if self.head.has_boxes:
             boxes = _label(labels, "boxes", outputs["pred_boxes"].shape)
             center_probability = clamped_sigmoid(outputs["center_logits"])
-            losses |= box_losses(outputs["pred_boxes"], center_probability, boxes, self.config.loss_alpha)
+            if num_boxes is None:
+                losses |= box_losses(outputs["pred_boxes"], center_probability, boxes, self.config.loss_alpha)
+            else:
+                cells = center_cells(boxes, center_probability.shape[-2:])
+                at_centers = boxes_at_cells(cells, outputs["offset"], outputs["size"])
+                losses |= any_box_losses(at_centers, center_probability, boxes, num_boxes, self.config.loss_alpha)
         if self.head.has_masks:
             mask_logits = outputs["pred_masks"]
             masks = _label(labels, "masks", mask_logits.shape)

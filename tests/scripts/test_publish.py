@@ -243,6 +243,7 @@ def test_the_code_comes_without_the_rooms(publish):
     modules = {
         "chunked_attention_plvl.py",
         "attention_plvl.py",
+        "box_reading_plvl.py",
         "configuration_plvl.py",
         "expression_words.py",
         "image_input.py",

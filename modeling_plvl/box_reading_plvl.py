@@ -1,0 +1,68 @@
+"""From the head's maps to boxes: the one at the best centre cell, or those at the peaks of the centre map."""
+
+import torch
+import torch.nn.functional as F
+from torchvision.ops import box_convert
+
+SAME_OBJECT_IOU = 0.5
+
+
+def boxes_at_cells(cells: torch.Tensor, offset: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
+    """
+    The boxes that some cells of each sample predict.
+
+    Args:
+        cells (`torch.Tensor` of shape `(batch_size, number)`): their numbers, row by row.
+        offset, size (`torch.Tensor` of shape `(batch_size, 2, rows, columns)`): as in [`PLVLOutput`].
+
+    Returns:
+        `torch.Tensor` of shape `(batch_size, number, 4)`: cx, cy, w, h as shares of the image.
+    """
+    rows, columns = offset.shape[-2:]
+    values = torch.cat([offset, size], dim=1).flatten(2)
+    offset_x, offset_y, width, height = values.gather(2, cells[:, None].expand(-1, 4, -1)).unbind(1)
+    center_x, center_y = (cells % columns + offset_x) / columns, (cells // columns + offset_y) / rows
+    return torch.stack([center_x, center_y, width, height], dim=-1)
+
+
+def read_boxes(center_logits: torch.Tensor, offset: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
+    """The box at the best centre cell: `(batch_size, 4)`, cx, cy, w, h as shares of the image."""
+    # Of the logits: as probabilities, clamped or in half precision, cells that are sure would tie.
+    best = center_logits.flatten(1).argmax(1, keepdim=True)
+    return boxes_at_cells(best, offset, size).squeeze(1)
+
+
+def read_any_boxes(center_logits, offset, size, max_targets: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    The boxes at the peaks of the centre map, cells that none of their eight neighbours exceeds. Of boxes that say the
+    same, with an IoU above 0.5, the one of the higher peak stays.
+
+    Returns:
+        `(batch_size, max_targets, 4)`, cx, cy, w, h as shares of the image, the highest peaks first, and their
+        scores, `(batch_size, max_targets)` in 0..1, which are 0 where there are no more.
+    """
+    is_peak = center_logits == F.max_pool2d(center_logits, 3, stride=1, padding=1)
+    heights = center_logits.masked_fill(~is_peak, float("-inf")).flatten(1)
+    candidates = heights.topk(min(2 * max_targets, heights.shape[1]))
+    boxes = boxes_at_cells(candidates.indices, offset, size)
+    overlap = pairwise_iou(box_convert(boxes, "cxcywh", "xyxy"))
+    is_lower = torch.ones_like(overlap, dtype=torch.bool).tril(-1)
+    says_the_same = ((overlap > SAME_OBJECT_IOU) & is_lower).any(2)
+    # Sigmoid makes 0 of what is no peak.
+    scores = candidates.values.sigmoid() * ~says_the_same
+    best = scores.topk(min(max_targets, scores.shape[1]))
+    boxes = boxes.gather(1, best.indices[..., None].expand(-1, -1, 4))
+    missing = max_targets - boxes.shape[1]  # on a grid of few cells
+    return F.pad(boxes, (0, 0, 0, missing)), F.pad(best.values, (0, missing))
+
+
+def pairwise_iou(corners: torch.Tensor) -> torch.Tensor:
+    """
+    Of all boxes of a sample with one another: `(batch_size, number, 4)`, x1, y1, x2, y2, give `(batch_size, number,
+    number)`.
+    """
+    one, other = corners[:, :, None], corners[:, None]
+    sides = (torch.minimum(one[..., 2:], other[..., 2:]) - torch.maximum(one[..., :2], other[..., :2])).clamp(min=0)
+    areas = (corners[..., 2:] - corners[..., :2]).prod(-1)
+    intersection = sides.prod(-1)
+    return intersection / (areas[:, :, None] + areas[:, None] - intersection).clamp(min=1e-12)
