@@ -106,6 +106,7 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python tools/lint_modeling.py
 
 # As where text files are ASCII unless a program says otherwise: every open() of text names its encoding.
 ASCII := LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0

@@ -28,6 +28,16 @@ def eager_attention_forward(
     return (weights @ value).transpose(1, 2).contiguous(), weights
 
 
+def attention_function(config: PreTrainedConfig) -> Callable:
+    """The implementation that a configuration names."""
+    return ALL_ATTENTION_FUNCTIONS.get_interface(str(config._attn_implementation), eager_attention_forward)
+
+
+def gives_weights(config: PreTrainedConfig) -> bool:
+    """Whether attention as a configuration has it makes its weights, to be given as `attentions`."""
+    return attention_function(config) is eager_attention_forward
+
+
 def attend(
     module: nn.Module,
     query: torch.Tensor,
@@ -52,8 +62,7 @@ def attend(
         The output, `(batch_size, queries, heads, width of the value)`, and the weights where the implementation
         makes them.
     """
-    implementation = str(module.config._attn_implementation)
-    function: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)
+    function = attention_function(module.config)
     width, widening = value.shape[-1], query.shape[-1] - value.shape[-1]
     if widening:
         # Fused kernels want heads of one width; the zeros added to the value are cut off again.

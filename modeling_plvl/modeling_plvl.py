@@ -1,3 +1,16 @@
+# Copyright 2026 The maintainers of PLVL.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
 """PLVL (arXiv 2504.16145): an image and an expression in, a box and a mask out.
 
 Read from top to bottom: the outputs, the decoder, the head, the model. The vision encoder is in vision_model_plvl.py.
@@ -18,7 +31,7 @@ from transformers.utils import ModelOutput, TransformersKwargs, can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
 from plvl.configuration.configuration_plvl import PLVLConfig, PLVLTimmVisionConfig, expressions_about_each
-from plvl.modeling_plvl.attention_plvl import PLVLAttention
+from plvl.modeling_plvl.attention_plvl import PLVLAttention, gives_weights
 from plvl.modeling_plvl.box_reading_plvl import boxes_at_cells, read_any_boxes, read_boxes
 from plvl.modeling_plvl.loss_plvl import any_box_losses, box_losses, center_cells, mask_losses
 from plvl.modeling_plvl.text_encoder_plvl import ATTEND_TO_PADDING, new_text_encoder
@@ -153,6 +166,7 @@ class PLVLHead(nn.Module):
         patch_size = config.vision_config.patch_size
         self.has_boxes, self.has_masks = "rec" in config.tasks, "res" in config.tasks
         self.mask_shares_center = config.mask_shares_center
+        # CODEPATH: the authors' checkpoints and those converted from them have one target, gRefCOCO's any number.
         self.max_targets = config.max_targets if config.targets == "any" else None
         if self.has_boxes or self.mask_shares_center:
             self.center_trunk = conv_norm_relu(half, channels, 3)
@@ -208,7 +222,14 @@ class PLVLPreTrainedModel(PLVLVisionPreTrainedModel):
     base_model_prefix = "plvl"
     model_tags = ["plvl", "visual-grounding"]
     input_modalities = ["image", "text"]
-    _no_split_modules = [*PLVLVisionPreTrainedModel._no_split_modules, "PLVLDecoderLayer", "PLVLHead"]
+    _no_split_modules = [
+        "PLVLVisionEmbeddings",
+        "PLVLTimmVisionEmbeddings",
+        "PLVLVisionLayer",
+        "PLVLTimmVisionLayer",
+        "PLVLDecoderLayer",
+        "PLVLHead",
+    ]
 
     @torch.no_grad()
     def _init_weights(self, module):
@@ -263,8 +284,6 @@ class PLVLModel(PLVLPreTrainedModel):
 
     def __init__(self, config: PLVLConfig):
         super().__init__(config)
-        if config.vision_config._attn_implementation is None:  # as where another part's alone was named
-            config.vision_config._attn_implementation = config._attn_implementation
         self.text_encoder = new_text_encoder(config.text_config)
         is_timm = isinstance(config.vision_config, PLVLTimmVisionConfig)
         self.vision_encoder = (PLVLTimmVisionModel if is_timm else PLVLVisionModel)(config.vision_config)
@@ -274,11 +293,10 @@ class PLVLModel(PLVLPreTrainedModel):
         self.post_init()
 
     def _say_what_gives_attentions(self):
-        attention = self.config.vision_config._attn_implementation
-        if attention != "eager":
+        if not gives_weights(self.config.vision_config):
             logger.warning_once(
-                f"`{attention}` attention gives no attentions, which `output_attentions=True` asks for: load the "
-                'model with attn_implementation="eager"'
+                f"`{self.config.vision_config._attn_implementation}` attention gives no attentions, which "
+                '`output_attentions=True` asks for: load the model with attn_implementation="eager"'
             )
 
     def get_input_embeddings(self):
