@@ -12,7 +12,7 @@ SQUARE = [[10, 5, 30, 5, 30, 25, 10, 25]]
 
 @pytest.fixture
 def rows(image):
-    row = {"image": image, "text": "the red square", "bbox": [10, 5, 20, 20], "height": 40, "width": 60}
+    row = {"image": image, "text": "the red square", "boxes": [[10, 5, 20, 20]], "height": 40, "width": 60}
     with_mask = {"segmentation": {"polygons": SQUARE, "size": None, "counts": None}}
     return [row | with_mask, row | {"segmentation": None, "text": "the man on the right"}]
 
@@ -51,15 +51,15 @@ def test_a_row_without_a_mask_has_none_after_augmentation(processor, rows):
 
 
 def test_an_image_thinner_than_the_network_can_show_is_still_augmented(processor, rows):
-    thin = rows[0] | {"image": Image.new("RGB", (400, 2), "white"), "height": 2, "width": 400, "bbox": [5, 0, 300, 2]}
-    thin["segmentation"] = None
+    thin = rows[0] | {"image": Image.new("RGB", (400, 2), "white"), "height": 2, "width": 400}
+    thin |= {"boxes": [[5, 0, 300, 2]], "segmentation": None}
     batch = GroundingCollator(processor, training_augmentation({"height": 64, "width": 64}, blur=True))([thin] * 8)
     assert torch.isfinite(batch["pixel_values"]).all()
 
 
 def test_rows_about_one_image_share_it_and_are_mirrored_together(processor, rows):
-    other = {"image": Image.new("RGB", (80, 30), "teal"), "height": 30, "width": 80, "bbox": [1, 2, 8, 9]}
-    rows += [rows[1] | other, rows[1] | other | {"bbox": [40, 2, 8, 9], "text": "the left one"}]
+    other = {"image": Image.new("RGB", (80, 30), "teal"), "height": 30, "width": 80, "boxes": [[1, 2, 8, 9]]}
+    rows += [rows[1] | other, rows[1] | other | {"boxes": [[40, 2, 8, 9]], "text": "the left one"}]
     alone = GroundingCollator(processor, RandomMirror(p=1.0))(rows)
     together = GroundingCollator(processor, RandomMirror(p=1.0), expressions_per_image=2)(rows)
     assert torch.equal(together["pixel_values"], alone["pixel_values"][::2])

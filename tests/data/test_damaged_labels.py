@@ -162,7 +162,7 @@ def assert_rows_or_a_named_error(folder, name):
     except (ValueError, FileNotFoundError) as error:
         assert str(folder) in str(error) or "has no split 'train'" in str(error) or "has no rows" in str(error), error
     else:
-        assert all(0 <= number < 40 for row, _ in rows for number in row["bbox"][:2])
+        assert all(0 <= number < 40 for row, _ in rows for box in row["boxes"] for number in box[:2])
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -170,7 +170,7 @@ def test_the_files_undamaged_give_their_rows(folder, name):
     write(folder, name)
     rows = read(folder, name)
     assert len(rows) == {"unc": 1, "visual_genome": 1, "flickr30k": 1}.get(name, 2)
-    assert {tuple(row["bbox"]) for row, _ in rows} == {(4.0, 6.0, 10.0, 20.0)}
+    assert {tuple(box) for row, _ in rows for box in row["boxes"]} == {(4.0, 6.0, 10.0, 20.0)}
 
 
 @pytest.mark.parametrize(("name", "file"), [each for each in FILES if not each[1].endswith(("txt", "xml"))])

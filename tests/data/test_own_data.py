@@ -35,7 +35,7 @@ def test_a_line_is_a_row_and_what_it_leaves_out_is_filled_in(roots):
     full = {"segmentation": [PART], "image_id": 5, "ref_id": 6, "sent_id": 7, "category": "board"}
     write_lines(roots, "train", [entry("one"), "", entry("two", "inside/b.png", height=30, width=40, **full)])
     one, two = load_grounding_dataset("jsonl", "train", **roots)
-    assert (one["text"], one["bbox"], one["segmentation"]) == ("one", [4, 6, 10, 20], None)
+    assert (one["text"], one["boxes"], one["segmentation"]) == ("one", [[4, 6, 10, 20]], None)
     assert (one["height"], one["width"], one["sent_id"], one["category"]) == (30, 40, 1, None)
     assert {key: two[key] for key in full if key != "segmentation"} | {"segmentation": [PART]} == full
     assert two["file_name"] == "inside/b.png"
@@ -57,7 +57,7 @@ def test_the_lines_are_dealt_out(roots):
     [
         ('{"file_name": "a.jpg", "te', "cut short or no JSON"),
         ({"file_name": "a.jpg", "bbox": [1, 2, 3, 4]}, "'text' is missing"),
-        ("[1, 2]", "an object with file_name, text, bbox is expected, this is list"),
+        ("[1, 2]", "an object with file_name, text is expected, this is list"),
         (entry(["a", "b"]), "'text' is "),
         (entry("x", file_name=5), "'file_name' is 5, text is expected"),
         (entry("x", bbox=5), "'bbox' is 5, a list is expected"),
@@ -95,7 +95,7 @@ def test_a_coco_style_annotation_is_a_row_for_each_of_its_texts(roots):
     assert [row["text"] for row in rows] == ["the board", "it"]
     assert {row["category"] for row in rows} == {"board"}
     assert [(row["image_id"], row["ref_id"], row["sent_id"]) for row in rows] == [(3, 8, 800), (3, 8, 801)]
-    np.testing.assert_array_equal(rows[0]["bbox"], [4, 6, 10, 20])
+    np.testing.assert_array_equal(rows[0]["boxes"], [[4, 6, 10, 20]])
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_numbers_written_as_text_are_numbers_streamed_and_cached(roots):
     )
     for streaming in (True, False):
         rows = list(load_grounding_dataset("jsonl", "train", streaming=streaming, **roots))
-        assert [(row["bbox"], row["height"]) for row in rows] == [([4, 6, 10, 20], 30)] * 2
+        assert [(row["boxes"], row["height"]) for row in rows] == [([[4, 6, 10, 20]], 30)] * 2
 
 
 @pytest.mark.parametrize("part", ["images", "annotations", "categories"])

@@ -33,14 +33,14 @@ def make_sample(width, height, *boxes, text="the red board"):
         mask = torch.zeros(height, width, dtype=torch.uint8)
         mask[y1:y2, x1:x2] = 1
         image[:, mask.bool()] = 200
-        targets.append(Target(text, tuple(map(float, (x1, y1, x2, y2))), LazyMask.whole(mask.numpy())))
+        targets.append(Target(text, (tuple(map(float, (x1, y1, x2, y2))),), LazyMask.whole(mask.numpy())))
     return GroundingSample(image, tuple(targets))
 
 
 def box_and_mask(sample):
     """Of a sample with one object."""
     (target,), (mask,) = sample.targets, sample.draw_masks()
-    return target.box, mask
+    return target.boxes[0], mask
 
 
 def with_referents(sample, **changes):
@@ -98,7 +98,7 @@ def test_after_any_chain_of_steps_the_box_bounds_the_mask_and_values_are_in_rang
         assert sample.image.shape[0] == 3
         for target, mask in zip(sample.targets, sample.draw_masks(), strict=True):
             assert mask.shape == sample.image.shape[1:]
-            assert_box_bounds_mask(target.box, mask)
+            assert_box_bounds_mask(*target.boxes, mask)
 
 
 @settings(max_examples=60, deadline=None)
@@ -108,7 +108,7 @@ def test_the_training_transform_gives_the_processor_labels_that_fit(sample, seed
     augmented = training_augmentation(SQUARE, blur=blur)(sample)
     assert augmented.image.shape == (3, 64, 64)
     processor = PLVLImageProcessor(size=SQUARE)
-    boxes = [target.box for target in augmented.targets]
+    boxes = [target.boxes[0] for target in augmented.targets]
     batch = processor([augmented.image], boxes=boxes, masks=augmented.draw_masks(), return_tensors="pt")
     assert batch["pixel_values"].shape == (1, 3, 64, 64)
     assert torch.isfinite(batch["pixel_values"]).all()
@@ -135,7 +135,7 @@ def test_a_crop_never_loses_a_part_of_an_object(sample, seed):
     masks = cropped.draw_masks()
     assert [mask.sum() for mask in masks] == [mask.sum() for mask in sample.draw_masks()]
     assert ((cropped.image[0] == 200).numpy() == np.logical_or.reduce(masks)).all()
-    assert [target.box for target in cropped.targets] == [bounds(mask) for mask in masks]
+    assert [target.boxes[0] for target in cropped.targets] == [bounds(mask) for mask in masks]
 
 
 def test_a_crop_is_as_large_as_its_sides_say():
@@ -205,7 +205,7 @@ def test_stretching_aligns_the_corners_and_scales_each_axis_by_its_own_share():
     image = torch.tensor([0, 100, 200], dtype=torch.uint8).expand(3, 4, 3)
     stretched = Stretch(8, 5)(replace(sample, image=image))
     assert stretched.image[1].tolist() == [[0, 50, 100, 150, 200]] * 8
-    assert stretched.targets[0].box == pytest.approx((5 / 3, 2, 5, 4))
+    assert stretched.targets[0].boxes[0] == pytest.approx((5 / 3, 2, 5, 4))
 
 
 @pytest.mark.parametrize(("mirrored", "column"), [(False, 5), (True, 4)])

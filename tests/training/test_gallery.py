@@ -19,7 +19,7 @@ def row(text, box):
     return {
         "image": Image.new("RGB", SIZE[::-1], (30, 60, 90)),
         "text": text,
-        "bbox": [float(number) for number in box],
+        "boxes": [[float(number) for number in box]],
         "segmentation": {"size": list(SIZE), "counts": rle["counts"].decode()},
         "height": SIZE[0],
         "width": SIZE[1],
