@@ -282,3 +282,41 @@ def test_a_reference_whose_annotation_or_image_is_not_in_the_labels_is_skipped(r
     refer_set.write()
     stream = load_grounding_dataset("refcoco", "val", max_skipped=1, **refer_set.roots)
     assert list(stream) == []
+
+
+def test_a_row_about_nothing_is_as_good_as_any(row, caplog):
+    check = SampleValidator({"refcoco": 1000})
+    assert check(row | {"boxes": []})["boxes"] == []
+    assert not check.skipped and not caplog.text
+
+
+def test_each_of_several_boxes_is_cut_and_none_is_left_out(row):
+    boxes = [[4.0, 6.0, 10.0, 20.0], [-4.0, 6.0, 10.0, 30.0], [38.0, -1.0, 9.0, 4.0]]
+    assert sanitize_sample(row | {"boxes": boxes})["boxes"] == [
+        [4.0, 6.0, 10.0, 20.0],
+        [0.0, 6.0, 6.0, 24.0],
+        [38.0, 0.0, 2.0, 3.0],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("box", "defect"),
+    [
+        (None, "box missing or not finite"),
+        ([4.0, float("inf"), 10.0, 20.0], "box missing or not finite"),
+        ([4.0, 6.0, 10.0, -1.0], "box empty"),
+        ([50.0, 6.0, 10.0, 20.0], "box outside the image"),
+    ],
+)
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_row_is_skipped_for_any_of_its_boxes(row, box, defect, place):
+    boxes = row["boxes"][:]
+    boxes.insert(place, box)
+    check = SampleValidator({"refcoco": 1000})
+    assert check(row | {"boxes": boxes}) is None
+    assert check.skipped == {defect: 1}
+
+
+def test_boxes_that_are_unknown_are_missing(row):
+    with pytest.raises(SampleDefect, match="box missing or not finite: the boxes are None"):
+        sanitize_sample(row | {"boxes": None})
