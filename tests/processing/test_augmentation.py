@@ -359,11 +359,12 @@ def test_a_crop_keeps_all_objects_of_all_expressions_whole():
 
 def test_where_no_object_is_meant_any_part_will_do():
     torch.manual_seed(0)
-    column, line = torch.arange(64).expand(48, 64), torch.arange(48)[:, None].expand(48, 64)
-    sample = GroundingSample(torch.stack([column, line, line]).to(torch.uint8), (NOTHING,))
+    nothing = replace(NOTHING, mask=None)
+    column, line = torch.arange(120).expand(48, 120), torch.arange(48)[:, None].expand(48, 120)
+    sample = GroundingSample(torch.stack([column, line, line]).to(torch.uint8), (nothing,))
     crop = RandomCrop((48,), 10, 20, p=1.0)
     parts = [crop(sample).image for _ in range(500)]
     assert {part.shape[-1] for part in parts} == {part.shape[-2] for part in parts} == set(range(10, 21))
-    for channel, length in ((0, 64), (1, 48)):
+    for channel, length in ((0, 120), (1, 48)):
         firsts, lasts = ({int(part[channel].flatten()[end]) for part in parts} for end in (0, -1))
         assert min(firsts) == 0 and max(lasts) == length - 1
