@@ -45,12 +45,12 @@ def load_grounding_dataset(
 ) -> IterableDataset | Dataset:
     """Load one split of a grounding dataset or of several at once. docs/data.md has the layout of each.
 
-    In training, unless a benchmark is trained on alone, images of any RefCOCO, RefCOCO+ or RefCOCOg validation or test
-    split under `label_root` are held back, and a log line says how many rows that left out.
+    In training, unless a benchmark is trained on alone, images of any RefCOCO, RefCOCO+, RefCOCOg or gRefCOCO
+    validation or test split under `label_root` are held back, and a log line says how many rows that left out.
 
     Args:
-        name: refcoco, refcoco+, refcocog, refclef, refshapes, flickr30k, visual_genome, jsonl (one's own
-            data), parquet (written by prepare_data.py), the authors' .pth labels (unc, unc+, gref, gref_umd,
+        name: refcoco, refcoco+, refcocog, grefcoco, refclef, refshapes, flickr30k, visual_genome, jsonl (one's
+            own data), parquet (written by prepare_data.py), the authors' .pth labels (unc, unc+, gref, gref_umd,
             referit, flickr), a mixture (mixed_coco, mixed_pretrain), a list of names, or {name: weight} to
             draw from each set as often as it says. In place of a weight may stand {"weight": ...,
             "image_root": ..., "label_root": ..., "split_by": ...}, each as far as it is another for this set.

@@ -1,7 +1,8 @@
 """Masks as annotations write them: polygons, several parts, RLE compressed and not, through pycocotools.
 
 In a row a mask is {"polygons": [[x, y, x, y, ...], ...], "size": None, "counts": None} or
-{"polygons": None, "size": [height, width], "counts": compressed RLE string}; None says that there is none.
+{"polygons": None, "size": [height, width], "counts": compressed RLE string}; None says that it is not known. Where
+nothing is meant, nothing is the mask: no polygon, `NO_OBJECT`.
 """
 
 import logging
@@ -20,6 +21,8 @@ _FARTHEST = 1e6
 
 # {"polygons", "size", "counts"}, as the features of a row have it.
 Segmentation = dict[str, Any]
+# Known to be empty, which is another thing than unknown.
+NO_OBJECT: Segmentation = {"polygons": [], "size": None, "counts": None}
 
 
 def encode_segmentation(segmentation: Any, height: int | None, width: int | None) -> Segmentation | None:
@@ -32,14 +35,16 @@ def encode_segmentation(segmentation: Any, height: int | None, width: int | None
         height, width: size of the image in pixels, which an RLE must have; None where it is not known.
 
     Returns:
-        The dict described above, or None when there is no mask: None, nothing in it, or polygons that have
-        fewer than three corners each, which the log says.
+        The dict described above, or None when there is no mask: None, an empty list or dict, or polygons that have
+        fewer than three corners each, which the log says. `NO_OBJECT` stays what it is.
 
     Raises:
         ValueError: what was given is none of these, or has another size than the image.
     """
     if isinstance(segmentation, dict) and segmentation.get("polygons") is not None:
         segmentation = segmentation["polygons"]
+        if segmentation == []:
+            return dict(NO_OBJECT)
     if segmentation is None or len(segmentation) == 0:
         return None
     if isinstance(segmentation, dict):
@@ -62,6 +67,41 @@ def encode_segmentation(segmentation: Any, height: int | None, width: int | None
     return {"polygons": polygons, "size": None, "counts": None}
 
 
+def unite_segmentations(segmentations: list, height: int | None, width: int | None) -> Segmentation | None:
+    """One mask of several objects, in the form of a row.
+
+    Args:
+        segmentations: of each object, in any form that `encode_segmentation` takes.
+        height, width: as there.
+
+    Returns:
+        All polygons in one list where there are only such, else an RLE of what any of them covers. None where the
+        mask of one of them is unknown, and `NO_OBJECT` of no objects.
+
+    Raises:
+        ValueError: see `encode_segmentation`; or RLEs have different sizes.
+    """
+    masks = []
+    for segmentation in segmentations:
+        mask = encode_segmentation(segmentation, height, width)
+        if mask is None:
+            return None
+        masks.append(mask)
+    if all(mask["polygons"] is not None for mask in masks):
+        return NO_OBJECT | {"polygons": [polygon for mask in masks for polygon in mask["polygons"]]}
+    if len(masks) == 1:
+        return masks[0]
+    size = next(mask["size"] for mask in masks if mask["size"] is not None)
+    return _rle_struct(coco_mask.merge([_rle(encode_segmentation(mask, *size), *size) for mask in masks]))
+
+
+def is_without_pixels(segmentation: Segmentation) -> bool:
+    """Whether a mask in the form of a row is `NO_OBJECT` or an RLE of zeros. Polygons are not drawn to find out."""
+    if segmentation["polygons"] is not None:
+        return not segmentation["polygons"]
+    return not coco_mask.area(_rle(segmentation, *segmentation["size"]))
+
+
 def decode_segmentation(segmentation: Segmentation | None, height: int, width: int) -> np.ndarray | None:
     """Draw a mask.
 
@@ -70,8 +110,8 @@ def decode_segmentation(segmentation: Segmentation | None, height: int, width: i
         height, width: size of the image in pixels.
 
     Returns:
-        uint8 array (height, width), 1 on the object and 0 elsewhere, or None when there is no mask or
-        when it has no pixel in the image (an RLE of zeros, a polygon on a line, outside or too small).
+        uint8 array (height, width), 1 on the object and 0 elsewhere, of `NO_OBJECT` all 0; or None when there is no
+        mask or when it has no pixel in the image (an RLE of zeros, a polygon on a line, outside or too small).
 
     Raises:
         ValueError: see `encode_segmentation`; or the RLE string cannot be read.
@@ -79,13 +119,9 @@ def decode_segmentation(segmentation: Segmentation | None, height: int, width: i
     struct = encode_segmentation(segmentation, height, width)
     if struct is None:
         return None
-    if struct["polygons"] is not None:
-        if height * width > _MOST_PIXELS:
-            raise ValueError(f"a mask of {height} x {width} pixels is more than pycocotools counts")
-        rle = coco_mask.merge(coco_mask.frPyObjects(struct["polygons"], height, width))
-    else:
-        rle = {"size": struct["size"], "counts": struct["counts"].encode("ascii")}
-    mask = coco_mask.decode(rle)
+    if struct == NO_OBJECT:
+        return np.zeros((height, width), dtype=np.uint8)
+    mask = coco_mask.decode(_rle(struct, height, width))
     return mask if mask.any() else None
 
 
@@ -100,6 +136,15 @@ def encode_mask(mask: np.ndarray) -> dict[str, Any]:
     """
     struct = _rle_struct(coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8)))
     return {"size": struct["size"], "counts": struct["counts"]}
+
+
+def _rle(struct, height, width):
+    """A mask in the form of a row, drawn, as pycocotools takes it."""
+    if struct["polygons"] is None:
+        return {"size": struct["size"], "counts": struct["counts"].encode("ascii")}
+    if height * width > _MOST_PIXELS:
+        raise ValueError(f"a mask of {height} x {width} pixels is more than pycocotools counts")
+    return coco_mask.merge(coco_mask.frPyObjects(struct["polygons"], height, width))
 
 
 def _is_point(part):

@@ -12,7 +12,7 @@ from datasets import concatenate_datasets, interleave_datasets
 
 from plvl.data import authors_pth
 from plvl.data.image_files import coco_number
-from plvl.data.refer import read_references
+from plvl.data.refer import read_references, references_files
 from plvl.data.row_streams import RowSource
 from plvl.data.source_files import check_split
 
@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 Names = str | Sequence[str] | dict[str, Any]
 
 REFCOCO_FAMILY = ("refcoco", "refcoco+", "refcocog")
+GUARDED_SETS = (*REFCOCO_FAMILY, "grefcoco")
 MIXTURES: dict[str, dict[str, tuple[str, ...]]] = {
     "mixed_coco": {"train": REFCOCO_FAMILY, "val": REFCOCO_FAMILY},
     "mixed_pretrain": {
@@ -82,10 +83,11 @@ def is_benchmark(names: Sequence[str]) -> bool:
 
 
 def held_out_images(*label_roots: str | Path, may_be_none: bool = False) -> frozenset[int]:
-    """Numbers of the COCO images in any validation or test split of RefCOCO, RefCOCO+ and RefCOCOg.
+    """Numbers of the COCO images in any validation or test split of RefCOCO, RefCOCO+, RefCOCOg and gRefCOCO.
 
     Args:
-        label_roots: folders whose REFER labels (every refs(*).p) and .pth labels of these sets are looked at.
+        label_roots: folders whose REFER labels (every refs(*).p and grefs(*)) and .pth labels of these sets are looked
+            at.
         may_be_none: whether such labels need not be there, as for data of one's own; otherwise a warning says so.
 
     Returns:
@@ -93,8 +95,8 @@ def held_out_images(*label_roots: str | Path, may_be_none: bool = False) -> froz
     """
     images: set[int | None] = set()
     files: list[Path] = []
-    for label_root, name in product(label_roots, REFCOCO_FAMILY):
-        for file in sorted((Path(label_root) / name).glob("refs(*).p")):
+    for label_root, name in product(label_roots, GUARDED_SETS):
+        for file in references_files(name, label_root):
             files.append(file)
             held_out = (reference for reference in read_references(file) if reference["split"] != "train")
             images.update(coco_number(reference["file_name"]) for reference in held_out)
@@ -105,7 +107,7 @@ def held_out_images(*label_roots: str | Path, may_be_none: bool = False) -> froz
                 images.update(coco_number(entry[0]) for entry in authors_pth.read_pth(files[-1]))
     if not files and not may_be_none:
         logger.warning(
-            "no labels of RefCOCO, RefCOCO+ or RefCOCOg in %s: no image of their validation and test "
+            "no labels of RefCOCO, RefCOCO+, RefCOCOg or gRefCOCO in %s: no image of their validation and test "
             "splits can be held back from training",
             ", ".join(map(str, label_roots)),
         )

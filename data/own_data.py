@@ -1,11 +1,13 @@
 """One's own images: JSON Lines, or COCO-style JSON whose annotations have a text.
 
-    <label_root>/<split>.jsonl   one object a line: file_name, text, bbox [x, y, w, h]; optional segmentation,
-                                 height, width, image_id, ref_id, sent_id, category
-    <label_root>/<split>.json    COCO form: images, annotations (bbox, segmentation, category_id, and text:
+    <label_root>/<split>.jsonl   one expression a line: file_name, text, bbox [x, y, w, h] of its object, or boxes, a
+                                 list of such; optional segmentation, height, width, image_id, ref_id, sent_id,
+                                 category
+    <label_root>/<split>.json    COCO form: images, annotations (bbox or boxes, segmentation, category_id, and text:
                                  one expression or a list of them), categories
     <image_root>/<file_name>     images
 
+Where an expression means nothing, boxes is an empty list. Of several objects segmentation is one mask of all.
 JSON Lines stream at any size; a COCO-style file is held as an index.
 """
 
@@ -36,8 +38,10 @@ logger = logging.getLogger(__name__)
 
 # About one image more lines than these may be read by different workers.
 MOST_LINES_TOGETHER = 100
-_ROW = {"file_name": str | NoneType, "text": str | NoneType, "bbox": list | NoneType}
+_ROW = {"file_name": str | NoneType, "text": str | NoneType}
+_BOXES = ("bbox", "boxes")
 _MORE = {
+    **dict.fromkeys(_BOXES, list | NoneType),
     "image_id": Integral,
     "ref_id": Integral,
     "sent_id": Integral,
@@ -234,8 +238,8 @@ def _row_of(entry, number, name, split, where, image_root):
         where,
         path=str(Path(image_root) / file_name) if file_name else None,
         text=entry["text"],
-        bbox=entry.get("bbox"),
-        segmentation=entry.get("segmentation"),
+        boxes=_boxes_of(entry, where),
+        segmentations=[entry.get("segmentation")],
         height=entry.get("height"),
         width=entry.get("width"),
         image_id=entry.get("image_id", number),
@@ -246,3 +250,12 @@ def _row_of(entry, number, name, split, where, image_root):
         split=split,
         file_name=file_name,
     )
+
+
+def _boxes_of(entry, where):
+    said = [key for key in _BOXES if entry.get(key) is not None]
+    if len(said) > 1:
+        raise ValueError(f"{where}: there are 'bbox' and 'boxes', and either is expected")
+    if not any(key in entry for key in _BOXES):
+        raise ValueError(f"{where}: 'bbox' or 'boxes' is missing")
+    return [entry["bbox"]] if said == ["bbox"] else entry.get("boxes")

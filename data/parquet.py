@@ -84,7 +84,15 @@ def read_rows(shard: str, split: str, hold_back: frozenset[int], held_genome: fr
             for row in group.to_pylist():
                 image = tuple(row[column] for column in _IMAGE_COLUMNS)
                 if not _is_held_back(image, hold_back, held_genome):
-                    yield row | {"split": split}
+                    yield _with_boxes(row) | {"split": split}
+
+
+def _with_boxes(row):
+    """The rows that version 0.1 wrote have one object each, and its box in `bbox`."""
+    if "bbox" not in row:
+        return row
+    box = row.pop("bbox")
+    return row | {"boxes": None if box is None else [box]}
 
 
 @contextmanager

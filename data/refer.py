@@ -1,17 +1,24 @@
-"""RefCOCO, RefCOCO+, RefCOCOg, ReferIt and RefShapes: labels in the layout of the REFER tools.
+"""RefCOCO, RefCOCO+, RefCOCOg, gRefCOCO, ReferIt and RefShapes: labels in the layout of the REFER tools.
 
 <label_root>/<name>/refs(<split_by>).p   pickle: list of references with their sentences and split
+                                         (grefcoco: grefs(<split_by>).json, or the same as a pickle, .p)
 <label_root>/<name>/instances.json       COCO form: images, annotations (box and mask), categories
 <image_root>/mscoco/images/train2014     images (refclef: <image_root>/referit/images)
+
+A reference names the annotation of its object by `ann_id`, or those of several in a list; -1, alone or in a list, says
+that nothing is meant, as does `no_target`.
 """
 
+import logging
 from array import array
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import count
 from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 from plvl.data.image_files import coco_number
 from plvl.data.row_streams import MAX_SHARDS, RowSource
@@ -31,6 +38,7 @@ IMAGE_FOLDERS = {
     "refcoco": "mscoco/images/train2014",
     "refcoco+": "mscoco/images/train2014",
     "refcocog": "mscoco/images/train2014",
+    "grefcoco": "mscoco/images/train2014",
     "refclef": "referit/images",
     "refshapes": "mscoco/images/train2014",
 }
@@ -38,16 +46,23 @@ DEFAULT_SPLIT_BY = {
     "refcoco": "unc",
     "refcoco+": "unc",
     "refcocog": "umd",
+    "grefcoco": "unc",
     "refclef": "unc",
     "refshapes": "unc",
 }
+NO_ANNOTATION = -1
 
+logger = logging.getLogger(__name__)
 
+_REFERENCES_FILES = {"grefcoco": ("grefs({}).json", "grefs({}).p")}  # the first that is there
+_CROWDS_ARE_PASSED_OVER = ("grefcoco",)  # as its authors do
+_WARNED_OF = 5
+_contradictions = count()  # in this process
 _REFERENCE = {
     "ref_id": Integral,
-    "ann_id": Integral | str,
+    "ann_id": Integral | str | list,
     "image_id": Integral,
-    "category_id": Integral,
+    "category_id": Integral | list,
     "split": str,
     "file_name": str,
     "sentences": list,
@@ -75,7 +90,19 @@ class ReferIndex:
 def label_files(name: str, label_root: str | Path, split_by: str | None) -> list[Path]:
     """The two label files of a set; FileNotFoundError says which is missing and what is expected."""
     folder = Path(label_root) / name
-    return existing_files(folder, [f"refs({split_by}).p", "instances.json"], name)
+    names = [form.format(split_by) for form in _references_forms(name)]
+    there = next((each for each in names if (folder / each).is_file()), names[0])
+    return existing_files(folder, [there, "instances.json"], name)
+
+
+def references_files(name: str, label_root: str | Path) -> list[Path]:
+    """Every file of references that a set has, whoever split it; one in two forms is two files."""
+    folder = Path(label_root) / name
+    return sorted(file for form in _references_forms(name) for file in folder.glob(form.format("*")))
+
+
+def _references_forms(name):
+    return _REFERENCES_FILES.get(name, ("refs({}).p",))
 
 
 def read_index(refs_file: str | Path, instances_file: str | Path) -> ReferIndex:
@@ -87,7 +114,7 @@ def read_index(refs_file: str | Path, instances_file: str | Path) -> ReferIndex:
 @lru_cache(maxsize=8)
 def _read_index(refs_file, instances_file, _times):
     references = read_references(refs_file)
-    wanted = {reference["ann_id"] for reference in references}
+    wanted = {number for reference in references for number in annotation_ids(reference)}
     instances = read_json(instances_file, object_hook=lambda entry: _compact(entry, wanted))
     check_entry(instances, {"images": list, "annotations": list, "categories": list}, instances_file)
     for part, form in _INSTANCES.items():
@@ -105,15 +132,32 @@ def _read_index(refs_file, instances_file, _times):
 
 
 def read_references(refs_file: str | Path) -> list[dict]:
-    """The list of references in refs(*).p; ValueError names file and reference where one is of another form."""
-    references = load_label_pickle(refs_file)
+    """The list of references in refs(*).p or grefs(*).json; ValueError names file and reference where one is of
+    another form."""
+    is_json = Path(refs_file).suffix == ".json"
+    references = read_json(refs_file) if is_json else load_label_pickle(refs_file)
     check_entries(references, _REFERENCE, refs_file)
     for reference in references:
-        check_entries(reference["sentences"], _SENTENCE, f"{refs_file}, reference {reference['ref_id']}, sentences")
+        where = f"{refs_file}, reference {reference['ref_id']}"
+        for key, kind in (("ann_id", Integral | str), ("category_id", Integral)):
+            for number in _in_list(reference[key]):
+                if not isinstance(number, kind):
+                    raise ValueError(f"{where}: {key!r} has {str(number)[:100]!a}, which is no number")
+        check_entries(reference["sentences"], _SENTENCE, f"{where}, sentences")
     index_by_id(references, str(refs_file), "sentences", key="ref_id")
     sentences = (sentence for reference in references for sentence in reference["sentences"])
     index_by_id(sentences, f"{refs_file}, sentences", "sent", key="sent_id")
     return references
+
+
+def annotation_ids(reference: dict) -> list:
+    """The numbers of the annotations that a reference names; of one about nothing there are none."""
+    numbers = _in_list(reference["ann_id"])
+    return [] if numbers == [NO_ANNOTATION] else numbers
+
+
+def _in_list(value: Any) -> list:
+    return value if isinstance(value, list) else [value]
 
 
 def _compact(entry, wanted):
@@ -130,7 +174,7 @@ def _compact(entry, wanted):
     parts = entry.get("segmentation")
     if isinstance(parts, list):
         parts = [_numbers(part) for part in parts]
-    return {"id": entry["id"], "bbox": entry["bbox"], "segmentation": parts}
+    return {"id": entry["id"], "bbox": entry["bbox"], "segmentation": parts, "iscrowd": entry.get("iscrowd")}
 
 
 def _numbers(part):
@@ -209,7 +253,8 @@ def _is_held_back(references, index, hold_back):
 
 
 def _rows_of(reference, index, name, split, image_folder, refs_file):
-    annotation = index.annotations.get(reference["ann_id"], {"bbox": None})
+    where = f"{refs_file}, reference {reference['ref_id']}, annotation {reference['ann_id']}"
+    annotations = _annotations_of(reference, index, name, where)
     # A reference's file_name ends with the annotation's number: the image's own is in instances.json.
     image = index.images.get(reference["image_id"])
     file_name, height, width = (image[key] if image else None for key in ("file_name", "height", "width"))
@@ -217,19 +262,40 @@ def _rows_of(reference, index, name, split, image_folder, refs_file):
     for sentence in reference["sentences"]:
         # What is the object's is looked at once.
         row = row or labelled_row(
-            f"{refs_file}, reference {reference['ref_id']}, annotation {reference['ann_id']}",
+            where,
             path=str(Path(image_folder) / file_name) if image else None,
             text=sentence["sent"],
-            bbox=annotation["bbox"],
-            segmentation=annotation.get("segmentation"),
+            boxes=None if annotations is None else [annotation["bbox"] for annotation in annotations],
+            segmentations=[annotation.get("segmentation") for annotation in annotations or ()],
             height=height,
             width=width,
             image_id=reference["image_id"],
             ref_id=reference["ref_id"],
             sent_id=sentence["sent_id"],
-            category=index.categories.get(reference["category_id"]),
+            category=_category_of(reference, index),
             dataset=name,
             split=split,
             file_name=file_name,
         )
         yield row | {"text": sentence["sent"], "sent_id": sentence["sent_id"]}
+
+
+def _annotations_of(reference, index, name, where):
+    """Those of the objects that are meant, none where nothing is; or None where the labels do not say which."""
+    numbers = annotation_ids(reference)
+    if reference.get("no_target") or reference["ann_id"] in (NO_ANNOTATION, [NO_ANNOTATION]):
+        if numbers and next(_contradictions) < _WARNED_OF:
+            logger.warning("%s: no_target says that nothing is meant, and there are annotations", where)
+        return None if numbers else []
+    annotations = [index.annotations.get(number) for number in numbers]
+    if None in annotations:
+        return None
+    if name in _CROWDS_ARE_PASSED_OVER:
+        annotations = [annotation for annotation in annotations if not annotation.get("iscrowd")]
+    return annotations or None
+
+
+def _category_of(reference, index):
+    """The name that all objects have in common."""
+    names = {index.categories.get(number) for number in _in_list(reference["category_id"])}
+    return names.pop() if len(names) == 1 else None

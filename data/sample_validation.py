@@ -16,7 +16,7 @@ from PIL import Image
 
 from plvl.configuration.earlier_names import DEFECTS
 from plvl.data.image_files import ImageFileError, open_image
-from plvl.data.schema import Row
+from plvl.data.schema import Row, row_name
 from plvl.processing.expression_words import is_text
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ SKIPPED = (
     "box outside the image",
 )
 _COUNTED = ("seen", *SKIPPED)
-_READERS = 256  # slots for the main process and its DataLoader workers
+NUM_READERS = 256  # slots for the main process and its DataLoader workers
 
 
 class TooManySkippedError(RuntimeError):
@@ -68,10 +68,10 @@ class SampleValidator:
         self.sizes = {name: max(num_rows, 1) for name, num_rows in sizes.items()}
         self.max_skipped = max_skipped
         self.warned_of_shares = False
-        self.counts = torch.zeros(_READERS, len(sizes), len(_COUNTED), dtype=torch.int64).share_memory_()
+        self.counts = torch.zeros(NUM_READERS, len(sizes), len(_COUNTED), dtype=torch.int64).share_memory_()
 
     def __call__(self, row: Row, image: Image.Image | None = None) -> Row | None:
-        """The row with its image opened (PIL, RGB, upright) and its box inside, or None to skip it.
+        """The row with its image opened (PIL, RGB, upright) and its boxes inside, or None to skip it.
 
         Args:
             row: as the labels have it.
@@ -79,7 +79,7 @@ class SampleValidator:
         """
         # Parquet's rows keep the name of the set they were written from.
         name = row["dataset"] if row["dataset"] in self.sizes else "parquet"
-        slot = self.counts[_reader_number(), list(self.sizes).index(name)]
+        slot = self.counts[reader_number(), list(self.sizes).index(name)]
         slot[0] += 1
         try:
             checked = sanitize_sample(row, image)
@@ -92,7 +92,8 @@ class SampleValidator:
 
     def _warn_of_shares(self, name, row):
         """Boxes within the first pixel are hardly meant so."""
-        if not self.warned_of_shares and max(row["bbox"]) <= 1:
+        sides = [side for box in row["boxes"] for side in box]
+        if not self.warned_of_shares and sides and max(sides) <= 1:
             self.warned_of_shares = True
             logger.warning(
                 "%s, expression %s (%s): the box %s lies within one pixel. Are boxes given as shares of the image? "
@@ -100,7 +101,7 @@ class SampleValidator:
                 name,
                 row["sent_id"],
                 row["file_name"],
-                list(row["bbox"]),
+                list(row["boxes"][0]),
             )
 
     @property
@@ -134,8 +135,7 @@ class SampleValidator:
         counts = self.counts[:, list(self.sizes).index(name)].sum(dim=0)
         seen, by_defect = int(counts[0]), _by_defect(counts)
         skipped = sum(by_defect.values())
-        named = f"reference {row['ref_id']}, expression {row['sent_id']} ({row['file_name']})"
-        where = f"{row['dataset']} {row['split']}, {named}"
+        where = row_name(row)
         if skipped > self._allowed(seen, self.sizes[name]):
             raise TooManySkippedError(
                 f"{skipped} of {seen} rows read of {name} were skipped, more than {self.max_skipped:.1%} of the "
@@ -157,13 +157,14 @@ def _by_defect(counts):
     return {defect: count for defect, count in zip(SKIPPED, counts[1:].tolist(), strict=True) if count}
 
 
-def _reader_number():
+def reader_number() -> int:
+    """The slot of this process or data worker, of NUM_READERS."""
     worker = torch.utils.data.get_worker_info()
-    return 0 if worker is None else 1 + worker.id % (_READERS - 1)
+    return 0 if worker is None else 1 + worker.id % (NUM_READERS - 1)
 
 
 def sanitize_sample(row: Row, image: Image.Image | None = None) -> Row:
-    """The row with its image open, its size filled in and its box cut to the image.
+    """The row with its image open, its size filled in and its boxes cut to the image; none of them is left out.
 
     Raises:
         SampleDefect: the row must be skipped.
@@ -173,20 +174,22 @@ def sanitize_sample(row: Row, image: Image.Image | None = None) -> Row:
         raise SampleDefect("expression empty", repr(row["text"]))
     if not is_text(text):
         raise SampleDefect("expression unreadable", f"{text!a} has half of a character")
-    box = row["bbox"]
-    if not _is_box(box):
-        raise SampleDefect("box missing or not finite", f"[x, y, w, h] = {box}")
-    box = [float(number) for number in box]
-    if box[2] <= 0 or box[3] <= 0:
-        raise SampleDefect("box empty", f"[x, y, w, h] = {box}")
+    boxes = row["boxes"]
+    if not isinstance(boxes, Sequence):
+        raise SampleDefect("box missing or not finite", f"the boxes are {boxes}")
+    for box in boxes:
+        if not _is_box(box):
+            raise SampleDefect("box missing or not finite", f"[x, y, w, h] = {box}")
+        if box[2] <= 0 or box[3] <= 0:
+            raise SampleDefect("box empty", f"[x, y, w, h] = {box}")
     if row["image"] is None:
         raise SampleDefect("annotation without an image", f"image {row['image_id']} is not in the labels")
     try:
         image = open_image(row["image"], *labelled_size(row)) if image is None else image
     except ImageFileError as error:
         raise SampleDefect(error.defect, str(error)) from error
-    box = _inside(box, image.width, image.height)
-    return row | {"image": image, "text": text, "bbox": box, "height": image.height, "width": image.width}
+    boxes = [_inside([float(number) for number in box], image.width, image.height) for box in boxes]
+    return row | {"image": image, "text": text, "boxes": boxes, "height": image.height, "width": image.width}
 
 
 def _is_box(box):

@@ -1,14 +1,16 @@
 """The one form every grounding row has, whichever source it comes from.
 
-A row is one expression about one object in one image. As it leaves a dataset it is a plain dict:
+A row is one expression about one image, in which it means none, one or several objects. As it leaves a dataset it is
+a plain dict:
 
     image         PIL image, RGB and upright, opened when the row is read
     text          the expression as the source has it
-    bbox          [x, y, w, h], pixels of the image, x and y of the upper left corner
-    segmentation  {"polygons", "size", "counts"} (see plvl.data.masks), or None without a mask
+    boxes         of each object [x, y, w, h], pixels of the image, x and y of the upper left corner
+    segmentation  one mask of all objects: {"polygons", "size", "counts"} (see plvl.data.masks), or None where it is
+                  not known; of no objects it is known to be empty
     height, width size of the image in pixels
     image_id, ref_id, sent_id   numbers of the image, the object's reference and the expression
-    category      the object's class by name, or None
+    category      the class of all the objects by name, or None
     dataset, split, file_name   where the row comes from; file_name is the image's path below the set's folder of
                   images (in the authors' .pth labels below image_root)
 """
@@ -20,7 +22,7 @@ from typing import Any
 
 from datasets import Features, Image, List, Value
 
-from plvl.data.masks import encode_segmentation
+from plvl.data.masks import NO_OBJECT, is_without_pixels, unite_segmentations
 from plvl.processing.expression_words import is_text
 
 logger = logging.getLogger(__name__)
@@ -29,7 +31,8 @@ Row = dict[str, Any]
 
 # A missing mask is None for the whole struct. Streamed rows pass through the features without Arrow and
 # keep None; in Arrow and Parquet it is a null struct, which datasets 5.0 and 5.2 give back as None too.
-# Inside a mask that is there, either "polygons" or the pair "size" and "counts" is filled, the rest None.
+# Inside a mask that is there, either "polygons" or the pair "size" and "counts" is filled, the rest None; the mask of
+# no objects has a list of no polygons, which is another thing than a null one.
 SEGMENTATION = {
     "polygons": List(List(Value("float64"))),
     "size": List(Value("int32")),
@@ -40,7 +43,7 @@ ROW_FEATURES = Features(
     {
         "image": Image(mode="RGB"),
         "text": Value("string"),
-        "bbox": List(Value("float64"), length=4),
+        "boxes": List(List(Value("float64"), length=4)),
         "segmentation": SEGMENTATION,
         "height": Value("int32"),
         "width": Value("int32"),
@@ -66,8 +69,8 @@ def labelled_row(
     *,
     path: Any,
     text: Any,
-    bbox: Any,
-    segmentation: Any,
+    boxes: Any,
+    segmentations: list,
     height: Any,
     width: Any,
     image_id: Any,
@@ -80,24 +83,26 @@ def labelled_row(
 ) -> Row:
     """A row of what labels say, with its image unopened; every reader's rows are made here.
 
-    Numbers may be written as text. A box that is not four numbers becomes None, of which the first are warned of: such
-    a row is skipped and counted, as one whose expression is missing (plvl.data.sample_validation).
+    Numbers may be written as text. Where a box is not four numbers, `boxes` becomes None, of which the first are
+    warned of: such a row is skipped and counted, as one whose expression is missing (plvl.data.sample_validation).
 
     Args:
         where: the label file and the place in it, for the errors.
         path: of the image, or None where the labels have none.
-        segmentation: in any form that `plvl.data.masks.encode_segmentation` takes.
+        boxes: of each object x, y, width, height. An empty list says that nothing is meant, None that none is known.
+        segmentations: of each object, or one of all, in any form that `plvl.data.masks.encode_segmentation` takes; the
+            mask is unknown where one of them is.
         the others: the columns of a row.
 
     Raises:
-        ValueError: a size that no image has, a number beyond 64 bits, a segmentation that is no mask, or a name
-            that is no text; the message begins with `where`.
+        ValueError: a size that no image has, a number beyond 64 bits, a segmentation that is no mask, or a mask where
+            nothing is meant, or a name that is no text; the message begins with `where`.
     """
     height, width = _size(height, "height", where), _size(width, "width", where)
     if height is None or width is None:
         height = width = None
     try:
-        mask = encode_segmentation(segmentation, height, width)
+        mask = unite_segmentations(segmentations, height, width)
     except (ValueError, TypeError, OverflowError, AttributeError, KeyError) as error:
         raise ValueError(f"{where}: {error}") from error
     numbers: dict[str, Any] = {"image_id": image_id, "ref_id": ref_id, "sent_id": sent_id}
@@ -107,13 +112,17 @@ def labelled_row(
     for name, value in (("file_name", file_name), ("category", category)):
         if value is not None and not is_text(value):
             raise ValueError(f"{where}: {name} is {str(value)[:100]!a}, no text")
-    box = _four_numbers(bbox)
-    if box is None and bbox is not None and next(_boxes_that_are_none) < _WARNED_OF:
-        logger.warning("%s: the box is %s, and not four numbers x, y, width, height", where, str(bbox)[:100])
+    numbered = _numbered_boxes(boxes, where)
+    if numbered == []:
+        if mask is not None and not is_without_pixels(mask):
+            raise ValueError(f"{where}: there is a mask, and boxes say that there is no object")
+        mask = dict(NO_OBJECT)
+    elif mask == NO_OBJECT:
+        mask = None  # of objects that are there nothing is no mask
     return {
         "image": None if path is None else {"path": path, "bytes": None},
         "text": text if isinstance(text, str) else None,
-        "bbox": box,
+        "boxes": numbered,
         "segmentation": mask,
         "height": height,
         "width": width,
@@ -125,6 +134,14 @@ def labelled_row(
     }
 
 
+def row_name(row: Row) -> str:
+    """What a message calls a row, as "refcoco train, reference 5, expression 12 (COCO_train2014_000000000009.jpg)"."""
+    where = " ".join(str(row[key]) for key in ("dataset", "split") if row.get(key))
+    reference = "" if row.get("ref_id") is None else f"reference {row['ref_id']}"
+    expression = f"expression {row.get('sent_id')} ({row.get('file_name')})"
+    return ", ".join(filter(None, (where, reference, expression)))
+
+
 def as_number(value: Any) -> float | None:
     """A number, or one written as text, as `float`; None for anything else, and where `float` does not reach it."""
     if isinstance(value, bool) or not isinstance(value, Real | str):
@@ -133,6 +150,18 @@ def as_number(value: Any) -> float | None:
         return float(value)
     except (ValueError, OverflowError):
         return None
+
+
+def _numbered_boxes(boxes, where):
+    if not isinstance(boxes, list):
+        return None
+    numbered = [_four_numbers(box) for box in boxes]
+    if None not in numbered:
+        return numbered
+    wrong = boxes[numbered.index(None)]
+    if wrong is not None and next(_boxes_that_are_none) < _WARNED_OF:
+        logger.warning("%s: the box is %s, and not four numbers x, y, width, height", where, str(wrong)[:100])
+    return None
 
 
 def _four_numbers(box):

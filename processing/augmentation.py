@@ -1,4 +1,4 @@
-"""PLVL's training transform: random steps that change image, box, mask and expression together.
+"""PLVL's training transform: random steps that change image, boxes, mask and expression together.
 
 Each step takes a [`GroundingSample`] and gives a new one. [`PLVLImageProcessor`] follows: it finds the images in
 the network's size and normalises them as in evaluation. All draws come from torch's global random generator, which a
@@ -27,8 +27,9 @@ BLUR_SIGMAS = (0.1, 2.0)
 @dataclass(frozen=True)
 class RandomCrop:
     """
-    With probability `p` keeps a random part of the image, but every object whole; unless an expression says left,
-    right, top, bottom or middle, which may not be true of the part.
+    With probability `p` keeps a random part of the image, but every object of every expression whole; unless an
+    expression says left, right, top, bottom or middle, which may not be true of the part. Where no expression means
+    an object, any part will do.
 
     The sides of the part are drawn, each for itself, between `min_side` and `max_side` pixels of the image as it
     were with its short side resized to one of `short_sides`. It is cut from the image as it is: one resizing
@@ -45,21 +46,22 @@ class RandomCrop:
         if _random() >= self.p or any(says_position(target.text) for target in sample.targets):
             return sample
         height, width = sample.image.shape[-2:]
-        x1, y1, x2, y2 = zip(*(target.box for target in sample.targets), strict=True)
+        # Nothing to keep reaches from the far end to the near one.
+        boxes = [box for target in sample.targets for box in target.boxes] or [(width, height, 0, 0)]
+        x1, y1, x2, y2 = zip(*boxes, strict=True)
         enlargement = _choice(self.short_sides) / min(height, width)
         left, right = self._part_of_axis(width, min(x1), max(x2), enlargement)
         top, bottom = self._part_of_axis(height, min(y1), max(y2), enlargement)
         shares = left / width, top / height, right / width, bottom / height
 
         def moved(target: Target) -> Target:
-            x1, y1, x2, y2 = target.box
-            box = (x1 - left, y1 - top, x2 - left, y2 - top)
-            return replace(target, box=box, mask=target.mask and target.mask.part(*shares))
+            boxes = tuple((x1 - left, y1 - top, x2 - left, y2 - top) for x1, y1, x2, y2 in target.boxes)
+            return replace(target, boxes=boxes, mask=target.mask and target.mask.part(*shares))
 
         return GroundingSample(sample.image[:, top:bottom, left:right], tuple(map(moved, sample.targets)))
 
     def _part_of_axis(self, length: int, low: float, high: float, enlargement: float) -> tuple[int, int]:
-        """First pixel of the part and the one behind its last, on an axis where the object is from low to high."""
+        """First pixel of the part and the one behind its last, on an axis where objects are from low to high."""
         low, high = max(math.floor(low), 0), min(math.ceil(high), length)
         smallest, largest = (min(side, length * enlargement) for side in (self.min_side, self.max_side))
         drawn = round((smallest + _random() * (largest - smallest)) / enlargement)
@@ -89,7 +91,7 @@ class RandomLongSide:
 class RandomColors:
     """
     With probability `p` changes brightness, contrast and saturation, in random order, by factors drawn from
-    1 - strength to 1 + strength (torchvision's `ColorJitter`); box, mask and expression stay.
+    1 - strength to 1 + strength (torchvision's `ColorJitter`); boxes, mask and expression stay.
     """
 
     strength: float = 0.4
@@ -104,7 +106,7 @@ class RandomColors:
 @dataclass(frozen=True)
 class RandomBlur:
     """
-    With probability `p` blurs the image with a Gaussian of a sigma, in pixels, drawn between `sigmas`; box, mask
+    With probability `p` blurs the image with a Gaussian of a sigma, in pixels, drawn between `sigmas`; boxes, mask
     and expression stay.
     """
 
@@ -124,7 +126,7 @@ class RandomBlur:
 
 @dataclass(frozen=True)
 class RandomMirror:
-    """With probability `p` mirrors image, box and mask, and swaps left and right in the expression."""
+    """With probability `p` mirrors image, boxes and mask, and swaps left and right in the expression."""
 
     p: float = 0.5
 
@@ -134,9 +136,8 @@ class RandomMirror:
         width = sample.image.shape[-1]
 
         def mirrored(target: Target) -> Target:
-            x1, y1, x2, y2 = target.box
-            box = (width - x2, y1, width - x1, y2)
-            return Target(swap_sides(target.text), box, target.mask and target.mask.mirrored())
+            boxes = tuple((width - x2, y1, width - x1, y2) for x1, y1, x2, y2 in target.boxes)
+            return Target(swap_sides(target.text), boxes, target.mask and target.mask.mirrored())
 
         return GroundingSample(tvF.horizontal_flip(sample.image), tuple(map(mirrored, sample.targets)))
 
@@ -144,7 +145,7 @@ class RandomMirror:
 @dataclass(frozen=True)
 class Stretch:
     """
-    Stretches image, box and mask to the network's size as evaluation does, bilinearly with corners aligned. The
+    Stretches image, boxes and mask to the network's size as evaluation does, bilinearly with corners aligned. The
     image stays uint8, so a value may be off by one. The expression stays.
     """
 
@@ -195,8 +196,8 @@ def _resized_referents(sample: GroundingSample, height: int, width: int) -> tupl
     y_scale, x_scale = height / sample.image.shape[-2], width / sample.image.shape[-1]
 
     def resized(target: Target) -> Target:
-        x1, y1, x2, y2 = target.box
-        return replace(target, box=(x1 * x_scale, y1 * y_scale, x2 * x_scale, y2 * y_scale))
+        boxes = ((x1 * x_scale, y1 * y_scale, x2 * x_scale, y2 * y_scale) for x1, y1, x2, y2 in target.boxes)
+        return replace(target, boxes=tuple(boxes))
 
     return tuple(map(resized, sample.targets))
 

@@ -21,7 +21,8 @@ def draw_grounding(image: Image.Image, text: str, answers: list[dict]) -> Image.
         image (`PIL.Image.Image`): the image; it is not changed.
         text (`str`): the expression, written above the image.
         answers (`list[dict]`): each with `"colour"` (red, green, blue) and, as far as there are, `"box"` (x1, y1, x2,
-            y2 in pixels), `"mask"` (array of shape `(height, width)`, true inside) and `"label"`, written at the box.
+            y2 in pixels) or `"boxes"`, a list of such, `"mask"` (array of shape `(height, width)`, true inside) and
+            `"label"`, written at the box.
     """
     image = image.convert("RGB")
     for answer in answers:
@@ -29,10 +30,7 @@ def draw_grounding(image: Image.Image, text: str, answers: list[dict]) -> Image.
             image = draw_mask(image, np.asarray(answer["mask"], dtype=bool), answer["colour"])
     draw = ImageDraw.Draw(image)
     font_size = max(image.width // 22, 11)
-    for answer in answers:
-        if answer.get("box") is None:
-            continue
-        box = [float(value) for value in answer["box"]]
+    for answer, box in [(each, box) for each in answers for box in _boxes_of(each)]:
         draw.rectangle(box, outline=answer["colour"], width=max(min(image.size) // 150, 2))
         if answer.get("label"):
             draw.text(
@@ -44,6 +42,11 @@ def draw_grounding(image: Image.Image, text: str, answers: list[dict]) -> Image.
                 stroke_fill="white",
             )
     return _with_caption(image, text, font_size)
+
+
+def _boxes_of(answer: dict) -> list[list[float]]:
+    boxes = answer.get("boxes", [answer.get("box")])
+    return [[float(value) for value in box] for box in boxes if box is not None]
 
 
 def contact_sheet(tiles: list[Image.Image], columns: int, tile_width: int = 320) -> Image.Image:

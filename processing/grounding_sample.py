@@ -1,9 +1,11 @@
-"""What the training transform works on: an image with expressions and, moving along with it, box and mask of each."""
+"""What the training transform works on: an image with expressions and, moving along, boxes and mask of each."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+
+Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ class LazyMask:
         """
         uint8 array of shape `(height, width)`, each pixel the mask's at its middle.
 
-        An object so thin that it lies between all of these has the pixels that it touches: it is never lost.
+        An object so thin that it lies between all of these has the pixels that it touches: it is never lost. A mask
+        without a pixel stays so.
         """
         rows, columns = _middles(self.top, self.bottom, height), _middles(self.left, self.right, width)
         drawn = self.pixels[rows][:, columns]
@@ -70,23 +73,24 @@ class LazyMask:
 @dataclass(frozen=True)
 class Target:
     """
-    An expression and the object that it means.
+    An expression and the objects that it means.
 
     Attributes:
         text (`str`): the expression.
-        box (`tuple` of 4 floats): x1, y1, x2, y2 of the object in pixels of the image, inside it.
-        mask ([`LazyMask`], or None): the object's pixels; None where there is no mask, and no step makes one.
+        boxes (`tuple` of tuples of 4 floats): of each object x1, y1, x2, y2 in pixels of the image, inside it; empty
+            where the expression means nothing.
+        mask ([`LazyMask`], or None): the pixels of all objects; None where they are unknown, and no step makes a mask.
     """
 
     text: str
-    box: tuple[float, float, float, float]
+    boxes: tuple[Box, ...]
     mask: LazyMask | None = None
 
 
 @dataclass(frozen=True)
 class GroundingSample:
     """
-    An image with one or more expressions about objects in it.
+    An image with one or more expressions about it.
 
     Attributes:
         image (`torch.Tensor` of shape `(3, height, width)`): uint8.

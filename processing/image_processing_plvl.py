@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""PLVL's evaluation transform: image, box and mask to the network's square size.
+"""PLVL's evaluation transform: image, boxes and mask to the network's square size.
 
 The long side is resized to the target (antialiased), the aspect kept; then the image is stretched to the square
 with corners aligned, which is how the authors' weights were trained.
@@ -45,28 +45,32 @@ class _GroundingTransform:
     do_convert_rgb = True
     model_input_names = ["pixel_values"]
 
-    def preprocess(self, images, boxes=None, masks=None, **kwargs) -> BatchFeature:
+    def preprocess(self, images, boxes=None, masks=None, max_targets: int | None = None, **kwargs) -> BatchFeature:
         """
         Args:
             images: an image (PIL, array or tensor, path or URL), as [`read_image`] reads it, or a list of them.
                 An EXIF orientation is followed: boxes and masks are those of the upright image.
             boxes (list of 4 numbers each, *optional*): the object in each image, x1, y1, x2, y2 in its pixels. Or
-                several objects: each image then has as many as the others, which follow one another.
-            masks (list of arrays of shape `(height, width)` or `None`, *optional*): the pixels of each object in its
-                image, > 0 inside; `None` where there is no mask.
+                those of several expressions: each image then has as many as the others, which follow one another.
+                With `max_targets` a list of such boxes for each expression, which is empty where it means nothing.
+            masks (list of arrays of shape `(height, width)` or `None`, *optional*): the pixels of what each expression
+                means in its image, > 0 inside; `None` where there is no mask. Where the expression means nothing, a
+                mask without a pixel is a known one; elsewhere it is none.
+            max_targets (`int`, *optional*): the most objects that an expression of the batch has.
             kwargs: any attribute of the processor, for this call (`size`, `do_normalize`, `return_tensors`, ...).
 
         Returns:
             [`BatchFeature`] with `pixel_values`, `(batch_size, 3, height, width)`, and, where boxes are given,
-            `labels`: `boxes` `(number of boxes, 4)`, cx, cy, w, h in 0..1; where masks are given also `masks`
-            `(number of masks, height, width)`, 0 or 1, and `has_mask` `(number of masks,)`. With `do_resize=False`
-            images and masks keep their size.
+            `labels`: `boxes` `(number of boxes, 4)`, cx, cy, w, h in 0..1, or with `max_targets` `(number of
+            expressions, max_targets, 4)`, filled up with zeros, and `num_boxes` `(number of expressions,)`, int64;
+            where masks are given also `masks` `(number of masks, height, width)`, 0 or 1, and `has_mask` `(number of
+            masks,)`. With `do_resize=False` images and masks keep their size.
 
         Raises:
-            ValueError: an image has no area, images, boxes and masks differ in number or size, or `size` is given
-                by an edge.
+            ValueError: an image has no area, images, boxes and masks differ in number or size, an expression has
+                more than `max_targets` boxes, or `size` is given by an edge.
         """
-        return super().preprocess(images, boxes, masks, **kwargs)
+        return super().preprocess(images, boxes, masks, max_targets, **kwargs)
 
     def fetch_images(self, image_url_or_urls):
         """Images as `read_image` gives them, in the lists that they stand in."""
@@ -92,7 +96,9 @@ class _GroundingTransform:
                 raise ValueError(f"image {index} has no area: its size is {tuple(size)}")
         return images
 
-    def _preprocess_image_like_inputs(self, images, boxes=None, masks=None, return_tensors=None, **kwargs):
+    def _preprocess_image_like_inputs(
+        self, images, boxes=None, masks=None, max_targets=None, return_tensors=None, **kwargs
+    ):
         if kwargs["do_resize"] and not (kwargs["size"].height and kwargs["size"].width):
             given = {name: value for name, value in dict(kwargs["size"]).items() if value}
             raise ValueError(f"size must be a height and a width, to which every image is stretched, got {given}")
@@ -107,7 +113,7 @@ class _GroundingTransform:
         data = {"pixel_values": _batch(pixel_values, len(images)) if of_one_size else list(pixel_values)}
         if boxes is not None or masks is not None:
             size = kwargs["size"] if kwargs["do_resize"] else None
-            data["labels"] = self._labels(images, boxes, masks, size, kwargs["resample"])
+            data["labels"] = self._labels(images, boxes, masks, max_targets, size, kwargs["resample"])
         return BatchFeature(data=data, tensor_type=return_tensors, skip_tensor_conversion=["labels"])
 
     def _to_network(
@@ -131,7 +137,7 @@ class _GroundingTransform:
         height, width = _resized_size(image.shape[-2:], size)[0]
         return self.resize(image, SizeDict(height=height, width=width), resample=resample)
 
-    def _labels(self, images, boxes, masks, size: SizeDict | None, resample) -> dict[str, torch.Tensor]:
+    def _labels(self, images, boxes, masks, max_targets, size: SizeDict | None, resample) -> dict[str, torch.Tensor]:
         """Boxes and masks for images that are resized to `size`, or, with None, stay as they are."""
         for name, given in (("boxes", boxes), ("masks", masks)):
             if given is not None and (len(given) == 0 or len(given) % len(images)):
@@ -140,8 +146,10 @@ class _GroundingTransform:
             raise ValueError(f"got {len(boxes)} boxes and {len(masks)} masks")
         per_image = len(masks if boxes is None else boxes) // len(images)
         images = [image for image in images for _ in range(per_image)]
-        labels = {}
-        if boxes is not None:
+        labels: dict[str, torch.Tensor] = {}
+        if boxes is not None and max_targets is not None:
+            labels |= _several_boxes(boxes, max_targets, images, size)
+        elif boxes is not None:
             labels["boxes"] = torch.stack(
                 [_normalised_box(box, image.shape[-2:], size) for box, image in zip(boxes, images, strict=True)]
             )
@@ -156,6 +164,9 @@ class _GroundingTransform:
                 ]
             )
             labels["has_mask"] = labels["masks"].flatten(1).any(dim=1)
+            if "num_boxes" in labels:
+                is_known = torch.tensor([mask is not None for mask in masks])
+                labels["has_mask"] |= is_known & (labels["num_boxes"] == 0)
         return labels
 
     def _mask_to_network(self, mask, image_size, size: SizeDict | None, resample) -> torch.Tensor:
@@ -192,6 +203,17 @@ def _resized_size(image_size: tuple[int, int], size: SizeDict) -> tuple[tuple[in
     scale = max(size.height, size.width) / max(image_size)
     height, width = (max(round(side * scale), 1) for side in image_size)
     return (height, width), scale
+
+
+def _several_boxes(boxes, max_targets: int, images, size: SizeDict | None) -> dict[str, torch.Tensor]:
+    """`boxes` of each expression, filled up with zeros, and how many there are."""
+    padded = torch.zeros(len(boxes), max_targets, 4)
+    for index, (of_one, image) in enumerate(zip(boxes, images, strict=True)):
+        if len(of_one) > max_targets:
+            raise ValueError(f"expression {index} has {len(of_one)} boxes, more than max_targets={max_targets}")
+        for place, box in enumerate(of_one):
+            padded[index, place] = _normalised_box(box, image.shape[-2:], size)
+    return {"boxes": padded, "num_boxes": torch.tensor([len(of_one) for of_one in boxes])}
 
 
 def _normalised_box(box: Any, image_size: tuple[int, int], size: SizeDict | None) -> torch.Tensor:

@@ -32,6 +32,7 @@ MAX_TEXT_LENGTH = 40
 class PLVLImagesKwargs(ImagesKwargs, total=False):
     boxes: Any
     masks: Any
+    max_targets: int | None
 
 
 class PLVLProcessorKwargs(ProcessingKwargs, total=False):
@@ -60,8 +61,8 @@ class PLVLProcessor(ProcessorMixin):
     `processor(images=..., text=..., return_tensors="pt")` takes one expression for each image, or several: each
     image then has as many as the others, which follow one another. Expressions are lower-cased, padded and cut to
     `max_text_length` tokens; a model whose vision blocks attend to the padding, as the authors' do
-    (`mask_text_padding_in_vision`), answers otherwise at another length, of which a warning tells once. With `boxes`
-    and `masks` (as in [`PLVLImageProcessor`]) it gives `labels` too.
+    (`mask_text_padding_in_vision`), answers otherwise at another length, of which a warning tells once. With `boxes`,
+    `masks` and `max_targets` (as in [`PLVLImageProcessor`]) it gives `labels` too.
 
     Example:
 

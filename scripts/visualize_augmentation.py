@@ -1,4 +1,4 @@
-"""Draws what the training transform does to a dataset's samples, step by step, with box and mask.
+"""Draws what the training transform does to a dataset's samples, step by step, with boxes and mask.
 
 python scripts/visualize_augmentation.py --dataset refcoco --image_root image_data --label_root mask_data \\
     --split train --num_samples 4 --output sheet.png
@@ -59,7 +59,7 @@ def sample_tiles(sample, steps) -> list[Image.Image]:
 def draw_sample(sample, title: str) -> Image.Image:
     image = tvF.to_pil_image(sample.image)
     (target,), (mask,) = sample.targets, sample.draw_masks()
-    answer = {"colour": TRUE_COLOUR, "box": target.box, "mask": mask}
+    answer = {"colour": TRUE_COLOUR, "boxes": target.boxes, "mask": mask}
     return draw_grounding(image, f"{title} ({image.width} x {image.height}): {target.text}", [answer])
 
 

@@ -94,7 +94,7 @@ def make_rows(image):
             "text": text,
             "sent_id": number,
             "file_name": f"{number}.jpg",
-            "bbox": [10, 5, 20, 20],
+            "boxes": [[10, 5, 20, 20]],
             "segmentation": segmentation,
             "height": 40,
             "width": 60,

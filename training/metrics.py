@@ -66,7 +66,8 @@ def native_statistics(answers: list[dict], truths: list[dict]) -> torch.Tensor:
 
     Args:
         answers: from `PLVLProcessor.post_process_grounding` with the images' sizes.
-        truths: for each sample `"box"`, x1, y1, x2, y2 in pixels, and `"mask"`, `(height, width)` or `None`.
+        truths: for each sample `"boxes"`, of its one object x1, y1, x2, y2 in pixels, and `"mask"`, `(height, width)`
+            or `None`.
 
     Returns:
         `torch.Tensor` of shape `(samples, 3)`, double: the columns are `NATIVE_STATISTICS`, 0 for a mask that is not
@@ -76,7 +77,8 @@ def native_statistics(answers: list[dict], truths: list[dict]) -> torch.Tensor:
     for sample, answer, truth in zip(statistics, answers, truths, strict=True):
         sample[0] = float("nan")
         if "box" in answer:
-            sample[0] = paired_corner_iou(answer["box"][None].double().cpu(), torch.tensor([truth["box"]]).double())[0]
+            true = torch.tensor(truth["boxes"][:1]).double()
+            sample[0] = paired_corner_iou(answer["box"][None].double().cpu(), true)[0]
         if "mask" in answer and truth["mask"] is not None:
             true = torch.as_tensor(truth["mask"], device=answer["mask"].device) > 0
             sample[1], sample[2] = mask_overlap(answer["mask"], true)

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from datasets.distributed import split_dataset_by_node
 
+from plvl.data.schema import row_name
 from plvl.data.training_rows import TrainingRows
 
 MOST_DEFECTIVE_GROUPS = 10_000
@@ -206,12 +207,6 @@ def seeded(seed: int):
 def collated_already(batch: dict | None) -> dict | None:
     """For the DataLoader, whose dataset gives whole batches."""
     return batch
-
-
-def row_name(row: dict) -> str:
-    """What an error calls a row, as "refcoco train expression 12 (COCO_train2014_000000000009.jpg)"."""
-    where = " ".join(str(row[key]) for key in ("dataset", "split") if row.get(key))
-    return f"{where} expression {row.get('sent_id')} ({row.get('file_name')})".strip()
 
 
 def _alone(row):

@@ -47,7 +47,7 @@ def object_row(index: int, scene: Scene, image: Image.Image, position: int, text
     return {
         "image": image,
         "text": text,
-        "bbox": [float(number) for number in annotation["bbox"]],
+        "boxes": [[float(number) for number in annotation["bbox"]]],
         "segmentation": encode_segmentation(annotation["segmentation"], scene.height, scene.width),
         "height": scene.height,
         "width": scene.width,

@@ -63,9 +63,9 @@ def load(roots, name, split="train"):
 def test_the_refcoco_family_has_box_and_polygons(roots, name, entry):
     save(roots, name, "val", [entry])
     (row,) = load(roots, name, "val")
-    assert (row["text"], row["bbox"], row["dataset"], row["split"]) == (
+    assert (row["text"], row["boxes"], row["dataset"], row["split"]) == (
         "the board",
-        [4, 6, 10, 20],
+        [[4, 6, 10, 20]],
         name,
         "val",
     )
@@ -77,13 +77,13 @@ def test_the_refcoco_family_has_box_and_polygons(roots, name, entry):
 def test_flickr_has_three_members_and_corners(roots):
     save(roots, "flickr", "test", [("1001.jpg", [4, 6, 14, 26], "a boy")])
     (row,) = load(roots, "flickr", "test")
-    assert (row["text"], row["bbox"], row["segmentation"]) == ("a boy", [4, 6, 10, 20], None)
+    assert (row["text"], row["boxes"], row["segmentation"]) == ("a boy", [[4, 6, 10, 20]], None)
 
 
 def test_referit_has_corners(roots):
     save(roots, "referit", "train", [("99.jpg", "referit", [4, 6, 14, 26], "sky", ["r1"])])
     (row,) = load(roots, "referit")
-    assert (row["bbox"], row["file_name"]) == ([4, 6, 10, 20], "referit/images/99.jpg")
+    assert (row["boxes"], row["file_name"]) == ([[4, 6, 10, 20]], "referit/images/99.jpg")
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_masks_file_name_in_the_sources_place_leads_to_the_sets_own_folder(roo
     entry = (image, "225429.pth", box, "man on right", [("r1", ["man"])])
     save(roots, name, "val", [entry], _use_new_zipfile_serialization=False)
     (row,) = load(roots, name, "val")
-    assert (row["bbox"], row["file_name"].rpartition("/")[2]) == ([4, 6, 10, 20], image)
+    assert (row["boxes"], row["file_name"].rpartition("/")[2]) == ([[4, 6, 10, 20]], image)
 
 
 PHOTOS = Path(__file__).parents[2] / "../shared/photos"
@@ -110,7 +110,7 @@ def test_packs_as_they_are_in_the_field_are_read_whole(tmp_path, name, rows):
     for folder in ("flickr30k", "referit/images", "mscoco/images/train2014"):
         (tmp_path / folder).mkdir(parents=True)
     stream, sources = unopened_rows(name, "val", tmp_path, PHOTOS / "packs")
-    boxes = np.array([row["bbox"] for row in stream])
+    boxes = np.array([row["boxes"][0] for row in stream])
     assert len(boxes) == rows == sources[name].num_rows
     # Corners taken for sizes would reach far beyond such images, or turn inside out.
     assert (boxes[:, 2:] > 0).all() and (boxes[:, :2] + boxes[:, 2:]).max() <= 641
@@ -130,7 +130,7 @@ def test_the_source_of_a_mixed_pack_says_where_its_image_is(roots):
 @pytest.mark.parametrize("box", [np.array([4.0, 6.0, 10.0, 20.0]), torch.tensor([4.0, 6.0, 10.0, 20.0])])
 def test_packs_of_new_and_old_torch_with_arrays_and_tensors_are_read(roots, how, box):
     save(roots, "unc", "train", [(COCO.format(101), "coco", box, "the board", [])], **how)
-    assert load(roots, "unc")[0]["bbox"] == [4, 6, 10, 20]
+    assert load(roots, "unc")[0]["boxes"] == [[4, 6, 10, 20]]
 
 
 @pytest.mark.parametrize("how", [{}, {"_use_new_zipfile_serialization": False}])

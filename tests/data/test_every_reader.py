@@ -45,6 +45,25 @@ def write_refer(roots):
     return refer, "refcoco"
 
 
+def write_gref(roots):
+    """References about none, one and two objects in turn."""
+    folder = roots["label_root"] / "grefcoco"
+    folder.mkdir()
+    (roots["image_root"] / "mscoco/images/train2014").mkdir(parents=True)
+    references = [
+        {"ref_id": place, "image_id": number, "file_name": name_of(number), "split": "train"}
+        | {"sentences": [{"sent_id": 10 * place + k, "sent": text} for k, text in enumerate(SAID[number])]}
+        | dict.fromkeys(("ann_id", "category_id"), ([-1], [number], [number, number + 100])[place % 3])
+        for place, number in enumerate(SAID)
+    ]
+    images = [{"id": number, "file_name": name_of(number), "height": 30, "width": 40} for number in SAID]
+    annotations = [{"id": n + more, "image_id": n, "bbox": BOX} for n in SAID for more in (0, 100)]
+    instances = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "board"}]}
+    (folder / "grefs(unc).json").write_text(json.dumps(references))
+    (folder / "instances.json").write_text(json.dumps(instances))
+    return refer, "grefcoco"
+
+
 def write_lines(roots):
     lines = [{"file_name": name_of(n), "text": text, "bbox": BOX} for n, texts in SAID.items() for text in texts]
     (roots["label_root"] / "train.jsonl").write_text("\n\n".join(map(json.dumps, lines)))
@@ -107,7 +126,16 @@ def write_parquet_files(roots):
     return parquet, "parquet"
 
 
-WRITERS = [write_refer, write_lines, write_coco, write_pack, write_genome, write_flickr, write_parquet_files]
+WRITERS = [
+    write_refer,
+    write_gref,
+    write_lines,
+    write_coco,
+    write_pack,
+    write_genome,
+    write_flickr,
+    write_parquet_files,
+]
 
 
 @pytest.fixture(params=WRITERS, ids=lambda writer: writer.__name__.removeprefix("write_"))

@@ -39,7 +39,7 @@ def entities(tmp_path):
 
 def test_a_row_is_a_phrase_with_the_box_around_its_entity(entities):
     rows = list(load_grounding_dataset("flickr30k", "train", **entities))
-    assert [(row["text"], row["bbox"]) for row in rows] == [
+    assert [(row["text"], *row["boxes"]) for row in rows] == [
         ("Two young , White males", [2.0, 1.0, 18.0, 11.0]),
         ("A man", [8.0, 1.0, 12.0, 8.0]),
         ("both", [2.0, 1.0, 18.0, 11.0]),
@@ -78,7 +78,7 @@ def test_a_missing_file_of_a_listed_image_is_named(entities, file):
 def test_the_arrow_cache_follows_sentences_and_annotations(entities):
     def cached():
         (row, *_) = load_grounding_dataset("flickr30k", "train", streaming=False, **entities)
-        return row["text"], row["bbox"][0]
+        return row["text"], row["boxes"][0][0]
 
     assert cached() == ("Two young , White males", 2)
     labels = entities["label_root"] / "flickr30k"

@@ -118,7 +118,7 @@ def test_in_place_of_a_defective_row_stands_another_of_its_group(training_rows):
     first, second = next(iter(rows.stream))["rows"]
     opened = rows.open({"rows": [first | {"text": " "}, second]})
     assert [row["text"] for row in opened] == ["board 92", "board 92"]
-    assert rows.open({"rows": [first | {"text": " "}, second | {"bbox": None}]}) is None
+    assert rows.open({"rows": [first | {"text": " "}, second | {"boxes": None}]}) is None
     assert rows.check.skipped == {"expression empty": 2, "box missing or not finite": 1}
 
 

@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from plvl.data.masks import decode_segmentation, encode_segmentation
+from plvl.data.masks import (
+    NO_OBJECT,
+    decode_segmentation,
+    encode_segmentation,
+    is_without_pixels,
+    unite_segmentations,
+)
 
 
 def rle_of(mask):
@@ -128,3 +134,46 @@ def test_a_polygon_without_three_corners_is_no_mask_and_the_log_says_so(caplog):
 def test_what_native_code_must_not_see_is_refused(segmentation, message):
     with pytest.raises(ValueError, match=message):
         encode_segmentation(segmentation, None, None)
+
+
+def test_the_mask_of_no_object_is_known_and_has_no_pixel():
+    assert encode_segmentation(NO_OBJECT, 5, 8) == NO_OBJECT
+    mask = decode_segmentation(NO_OBJECT, 5, 8)
+    assert mask.shape == (5, 8) and mask.dtype == np.uint8 and not mask.any()
+
+
+LEFT, RIGHT = [[1, 1, 3, 1, 3, 4, 1, 4]], [[5, 0, 8, 0, 8, 2, 5, 2]]
+RUNS = {"size": [5, 8], "counts": [35, 5]}  # the last column
+
+
+def test_several_objects_have_one_mask():
+    assert unite_segmentations([LEFT, RIGHT], 5, 8) == NO_OBJECT | {"polygons": LEFT + RIGHT}
+    for parts in ([LEFT, RIGHT, RUNS], [RUNS, LEFT]):
+        united = unite_segmentations(parts, 5, 8)
+        assert united["polygons"] is None
+        expected = np.logical_or.reduce([decode_segmentation(part, 5, 8) for part in parts])
+        np.testing.assert_array_equal(decode_segmentation(united, 5, 8), expected)
+
+
+def test_the_mask_of_one_object_is_its_own_and_that_of_none_is_of_no_object():
+    assert unite_segmentations([RUNS], 5, 8) == encode_segmentation(RUNS, 5, 8)
+    assert unite_segmentations([LEFT], None, None) == encode_segmentation(LEFT, None, None)
+    assert unite_segmentations([], 5, 8) == NO_OBJECT
+
+
+@pytest.mark.parametrize("unknown", [None, [], [[1.0, 2.0, 3.0, 4.0]]])
+def test_where_the_mask_of_one_of_several_objects_is_unknown_that_of_all_is(unknown):
+    assert unite_segmentations([LEFT, unknown, RUNS], 5, 8) is None
+
+
+def test_the_size_of_an_rle_is_the_images_where_no_other_is_known():
+    united = unite_segmentations([LEFT, RUNS], None, None)
+    np.testing.assert_array_equal(united["size"], [5, 8])
+    with pytest.raises(ValueError, match=r"the RLE has size \[8, 5\], the image \[5, 8\]"):
+        unite_segmentations([RUNS, LEFT, {"size": [8, 5], "counts": [40]}], None, None)
+
+
+def test_only_zeros_and_no_object_are_without_pixels():
+    zeros = {"size": [5, 8], "counts": [40]}
+    given = [NO_OBJECT, zeros, RUNS, LEFT]
+    assert [is_without_pixels(encode_segmentation(mask, 5, 8)) for mask in given] == [True, True, False, False]

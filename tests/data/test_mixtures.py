@@ -1,6 +1,7 @@
 import json
 import logging
 import pickle
+import shutil
 from collections import Counter
 
 import pytest
@@ -364,3 +365,50 @@ def test_own_images_from_coco_are_guarded_by_their_names(family, caplog):
         mixed = texts(load_grounding_dataset(["jsonl", "refcocog"], "train", **family))
     assert mixed == both("refcocog 1") + Counter(["own 1", "own 2"])
     assert "jsonl 2, refcocog 2" in caplog.text
+
+
+def write_gref(roots, splits, file):
+    """References to one of two objects, or to nothing, about images of the family."""
+    folder = roots["label_root"] / "grefcoco"
+    folder.mkdir(exist_ok=True)
+    references = [
+        {"ref_id": n, "ann_id": [-1] if split == "none" else [n, n + 10], "category_id": [1], "image_id": n}
+        | {"split": "train" if split == "none" else split, "file_name": coco_name(n).replace(".jpg", f"_{n}.jpg")}
+        | {"sentences": [{"sent_id": 2 * n + k, "sent": f"grefcoco {n} {k}"} for k in range(2)]}
+        for n, split in splits.items()
+    ]
+    images = [{"id": n, "file_name": coco_name(n), "height": 30, "width": 40} for n in range(1, 5)]
+    annotations = [{"id": n + more, "bbox": [1, 2, 3, 4]} for n in range(1, 5) for more in (0, 10)]
+    instances = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "board"}]}
+    (folder / "instances.json").write_text(json.dumps(instances))
+    is_json = file.endswith("json")
+    (folder / file).write_bytes(json.dumps(references).encode() if is_json else pickle.dumps(references))
+
+
+@pytest.mark.parametrize("file", ["grefs(unc).json", "grefs(unc).p", "grefs(other).json"])
+@pytest.mark.parametrize("split", ["val", "testA", "testB"])
+def test_grefcocos_held_out_images_are_left_out_of_every_mixture(family, file, split, caplog):
+    write_gref(family, {1: "train", 2: split}, file)
+    with caplog.at_level(logging.INFO):
+        mixed = texts(load_grounding_dataset("mixed_coco", "train", **family))
+    assert mixed == both("refcoco 1", "refcoco+ 1", "refcocog 1")
+    assert "held back 8 rows" in caplog.text and "(refcoco 4, refcoco+ 2, refcocog 2)" in caplog.text
+
+
+def test_grefcoco_in_a_mixture_is_held_back_from_by_the_family_and_alone_is_whole(family):
+    write_gref(family, {1: "train", 2: "none", 3: "train", 4: "none"}, "grefs(unc).json")
+    mixed = texts(load_grounding_dataset(["grefcoco", "refcoco"], "train", **family))
+    assert mixed == both("grefcoco 1", "grefcoco 2", "refcoco 1", "refcoco 2")
+    alone = texts(load_grounding_dataset("grefcoco", "train", **family))
+    assert alone == both("grefcoco 1", "grefcoco 2", "grefcoco 3", "grefcoco 4")
+
+
+def test_labels_of_grefcoco_alone_are_enough_to_guard_by(family, caplog):
+    for name in ("refcoco+", "refcocog"):
+        shutil.rmtree(family["label_root"] / name)
+    write_gref(family, {3: "testB"}, "grefs(unc).json")
+    line = {"file_name": f"mscoco/images/train2014/{coco_name(3)}", "text": "own", "boxes": []}
+    other = line | {"file_name": f"mscoco/images/train2014/{coco_name(4)}"}
+    (family["label_root"] / "train.jsonl").write_text(f"{json.dumps(line)}\n{json.dumps(other)}\n")
+    rows = list(load_grounding_dataset("jsonl", "train", **family))
+    assert [row["file_name"] for row in rows] == [other["file_name"]]

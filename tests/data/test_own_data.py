@@ -8,6 +8,7 @@ from PIL import Image
 
 from plvl.data import decode_segmentation, load_grounding_dataset, own_data
 from plvl.data.image_groups import number_of_groups
+from plvl.data.masks import NO_OBJECT
 from plvl.data.sample_validation import TooManySkippedError
 
 PART = [4, 6, 14, 6, 14, 16, 4, 16]
@@ -35,7 +36,7 @@ def test_a_line_is_a_row_and_what_it_leaves_out_is_filled_in(roots):
     full = {"segmentation": [PART], "image_id": 5, "ref_id": 6, "sent_id": 7, "category": "board"}
     write_lines(roots, "train", [entry("one"), "", entry("two", "inside/b.png", height=30, width=40, **full)])
     one, two = load_grounding_dataset("jsonl", "train", **roots)
-    assert (one["text"], one["bbox"], one["segmentation"]) == ("one", [4, 6, 10, 20], None)
+    assert (one["text"], one["boxes"], one["segmentation"]) == ("one", [[4, 6, 10, 20]], None)
     assert (one["height"], one["width"], one["sent_id"], one["category"]) == (30, 40, 1, None)
     assert {key: two[key] for key in full if key != "segmentation"} | {"segmentation": [PART]} == full
     assert two["file_name"] == "inside/b.png"
@@ -57,7 +58,7 @@ def test_the_lines_are_dealt_out(roots):
     [
         ('{"file_name": "a.jpg", "te', "cut short or no JSON"),
         ({"file_name": "a.jpg", "bbox": [1, 2, 3, 4]}, "'text' is missing"),
-        ("[1, 2]", "an object with file_name, text, bbox is expected, this is list"),
+        ("[1, 2]", "an object with file_name, text is expected, this is list"),
         (entry(["a", "b"]), "'text' is "),
         (entry("x", file_name=5), "'file_name' is 5, text is expected"),
         (entry("x", bbox=5), "'bbox' is 5, a list is expected"),
@@ -95,7 +96,7 @@ def test_a_coco_style_annotation_is_a_row_for_each_of_its_texts(roots):
     assert [row["text"] for row in rows] == ["the board", "it"]
     assert {row["category"] for row in rows} == {"board"}
     assert [(row["image_id"], row["ref_id"], row["sent_id"]) for row in rows] == [(3, 8, 800), (3, 8, 801)]
-    np.testing.assert_array_equal(rows[0]["bbox"], [4, 6, 10, 20])
+    np.testing.assert_array_equal(rows[0]["boxes"], [[4, 6, 10, 20]])
 
 
 @pytest.mark.parametrize(
@@ -147,7 +148,7 @@ def test_numbers_written_as_text_are_numbers_streamed_and_cached(roots):
     )
     for streaming in (True, False):
         rows = list(load_grounding_dataset("jsonl", "train", streaming=streaming, **roots))
-        assert [(row["bbox"], row["height"]) for row in rows] == [([4, 6, 10, 20], 30)] * 2
+        assert [(row["boxes"], row["height"]) for row in rows] == [([[4, 6, 10, 20]], 30)] * 2
 
 
 @pytest.mark.parametrize("part", ["images", "annotations", "categories"])
@@ -212,3 +213,63 @@ def test_a_file_cut_short_while_it_is_read_is_an_error(roots):
     file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:7]))
     with pytest.raises(ValueError, match=r"train\.jsonl: cut short while it was being read, after line \d+"):
         list(rows)
+
+
+SEVERAL = [[4, 6, 10, 20], [20, 3, 12, 5]]
+
+
+def without_box(**more):
+    return {"file_name": "a.jpg", "text": "one"} | more
+
+
+def test_a_line_may_mean_none_or_several_objects(roots):
+    mask = [PART, [20, 3, 32, 3, 32, 8]]
+    lines = [without_box(boxes=[]), without_box(boxes=SEVERAL, segmentation=mask), without_box(boxes=SEVERAL)]
+    write_lines(roots, "train", [*lines, without_box(boxes=SEVERAL[:1]), without_box(bbox=SEVERAL[1], boxes=None)])
+    for streaming in (True, False):
+        rows = list(load_grounding_dataset("jsonl", "train", streaming=streaming, **roots))
+        assert [row["boxes"] for row in rows] == [[], SEVERAL, SEVERAL, SEVERAL[:1], SEVERAL[1:]]
+        masks = [row["segmentation"] for row in rows]
+        assert masks == [NO_OBJECT, NO_OBJECT | {"polygons": mask}, None, None, None]
+
+
+def test_a_coco_style_annotation_may_mean_none_or_several_objects(roots):
+    content = coco()
+    (one,) = content["annotations"]
+    content["annotations"] = [
+        {"id": 8, "image_id": 3, "text": ["nothing", "no such thing"], "boxes": [], "segmentation": []},
+        {"id": 9, "image_id": 3, "text": "both", "boxes": SEVERAL, "segmentation": [PART], "category_id": 1},
+        one | {"id": 10, "segmentation": []},
+    ]
+    (roots["label_root"] / "val.json").write_text(json.dumps(content))
+    rows = list(load_grounding_dataset("jsonl", "val", **roots))
+    assert [row["boxes"] for row in rows] == [[], [], SEVERAL, SEVERAL[:1], SEVERAL[:1]]
+    assert [row["segmentation"] for row in rows] == [NO_OBJECT] * 2 + [NO_OBJECT | {"polygons": [PART]}] + [None] * 2
+    assert [row["category"] for row in rows] == [None, None, "board", "board", "board"]
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"bbox": [4, 6, 10, 20], "boxes": []}, "there are 'bbox' and 'boxes', and either is expected"),
+        ({}, "'bbox' or 'boxes' is missing"),
+        ({"boxes": 5}, "'boxes' is 5, a list is expected"),
+        ({"boxes": [], "segmentation": [PART]}, "there is a mask, and boxes say that there is no object"),
+    ],
+)
+@pytest.mark.parametrize("form", ["jsonl", "json"])
+def test_boxes_of_another_form_are_named(roots, said, message, form):
+    if form == "jsonl":
+        write_lines(roots, "train", [entry("one"), without_box(**said)])
+    else:
+        annotation = {"id": 8, "image_id": 3, "text": "one"} | said
+        (roots["label_root"] / "train.json").write_text(json.dumps(coco(annotations=[annotation])))
+    where = {"jsonl": r"train\.jsonl, line 2", "json": r"train\.json, annotation 8"}[form]
+    with pytest.raises(ValueError, match=f"{where}: {message}"):
+        list(load_grounding_dataset("jsonl", "train", **roots))
+
+
+@pytest.mark.parametrize("boxes", [None, [4, 6, 10, 20], [[4, 6, 10, 20], [1, 2, 3]], [[4, 6, 10, 20], None]])
+def test_boxes_of_which_one_is_none_are_no_boxes(roots, boxes):
+    write_lines(roots, "train", [entry("one"), without_box(boxes=boxes)])
+    assert len(list(load_grounding_dataset("jsonl", "train", **roots, max_skipped=0.5))) == 1

@@ -13,6 +13,7 @@ from plvl.data import load_grounding_dataset
 from plvl.data.loading import unopened_rows
 from plvl.data.parquet import write_parquet
 from plvl.data.sample_validation import SampleValidator, TooManySkippedError
+from plvl.data.schema import ROW_FEATURES
 from plvl.scripts import prepare_data
 
 # Smaller than any image: each image becomes a shard.
@@ -217,3 +218,30 @@ def test_a_split_that_was_not_written_is_named(refer_set, tmp_path):
     prepare(refer_set, tmp_path / "out")
     with pytest.raises(FileNotFoundError, match=r"val\.manifest\.json is missing"):
         load_grounding_dataset("parquet", "val", label_root=tmp_path / "out")
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_shards_of_the_version_before_have_rows_of_one_object(tmp_path, streaming):
+    """Their rows have a `bbox`, which was a list of four, in place of boxes."""
+    box_of_four = datasets.List(datasets.Value("float64"), length=4)
+    old = {("bbox" if name == "boxes" else name): value for name, value in ROW_FEATURES.items()}
+    old = datasets.Features(old | {"bbox": box_of_four})
+    Image.new("RGB", (40, 30), "teal").save(tmp_path / "a.png")
+    image = {"path": "a.png", "bytes": (tmp_path / "a.png").read_bytes()}
+    row = {"image": image, "height": 30, "width": 40, "image_id": 1, "ref_id": 2, "category": None}
+    row |= {"dataset": "refcoco", "split": "train", "file_name": "a.png"}
+    masks = [{"polygons": [[4, 6, 14, 6, 14, 26]], "size": None, "counts": None}, None]
+    boxes = [[4.0, 6.0, 10.0, 20.0], [20.5, 3.0, 12.0, 5.0]]
+    rows = [
+        row | {"text": f"the board {n}", "sent_id": n, "bbox": box, "segmentation": mask}
+        for n, (box, mask) in enumerate(zip(boxes, masks, strict=True))
+    ]
+    shard = tmp_path / "train-00000.parquet"
+    parquet.write_table(pyarrow.Table.from_pylist(rows, schema=old.arrow_schema), shard)
+    entries = [{"file": shard.name, "rows": 2, "bytes": shard.stat().st_size, "sha256": ""}]
+    manifest = {"split": "train", "origin": {}, "complete": True, "checked": {}, "shards": entries}
+    (tmp_path / "train.manifest.json").write_text(json.dumps(manifest))
+    read = list(load_grounding_dataset("parquet", "train", label_root=tmp_path, streaming=streaming))
+    assert [row["boxes"] for row in read] == [[box] for box in boxes]
+    assert [row["segmentation"] for row in read] == masks
+    assert all(list(row) == list(ROW_FEATURES) for row in read)

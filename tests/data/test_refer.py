@@ -20,7 +20,7 @@ def test_one_row_has_the_schema_and_the_values_of_the_labels(refer_set):
     row = next(iter(dataset))
     assert list(row) == list(ROW_FEATURES)
     assert row["image"].size == (40, 30)
-    assert row["bbox"] == [4.0, 6.0, 10.0, 20.0]
+    assert row["boxes"] == [[4.0, 6.0, 10.0, 20.0]]
     assert row["segmentation"]["polygons"] == [
         [4, 6, 14, 6, 14, 16, 4, 16],
         [4, 16, 14, 16, 14, 26, 4, 26],
@@ -194,7 +194,7 @@ def test_the_two_real_photographs_are_read(mini_refer):
         assert len(list(load_grounding_dataset("refcoco", split, **mini_refer))) == expected
     for row in rows["train"] + rows["val"]:
         assert row["image"].size == (row["width"], row["height"])
-        left, top, width, height = row["bbox"]
+        ((left, top, width, height),) = row["boxes"]
         mask = decode_segmentation(row["segmentation"], row["height"], row["width"])
         ys, xs = np.nonzero(mask)
         corners = [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]

@@ -22,7 +22,7 @@ def row(tmp_path):
     return {
         "image": {"path": str(path), "bytes": None},
         "text": "the board",
-        "bbox": [4.0, 6.0, 10.0, 20.0],
+        "boxes": [[4.0, 6.0, 10.0, 20.0]],
         "segmentation": None,
         "height": 30,
         "width": 40,
@@ -51,9 +51,9 @@ def damage(row, defect, tmp_path):
         "image of another size": {"height": 60, "width": 80},
         "expression empty": {"text": "  "},
         "expression unreadable": {"text": "a cup \ud83d"},
-        "box missing or not finite": {"bbox": [4.0, float("nan"), 10.0, 20.0]},
-        "box empty": {"bbox": [4.0, 6.0, 0.0, 20.0]},
-        "box outside the image": {"bbox": [50.0, 6.0, 10.0, 20.0]},
+        "box missing or not finite": {"boxes": [[4.0, float("nan"), 10.0, 20.0]]},
+        "box empty": {"boxes": [[4.0, 6.0, 0.0, 20.0]]},
+        "box outside the image": {"boxes": [[50.0, 6.0, 10.0, 20.0]]},
     }
     return row | damages[defect]
 
@@ -72,14 +72,14 @@ def damage(row, defect, tmp_path):
     ],
 )
 def test_a_box_is_cut_at_each_edge_and_skipped_beyond_it(row, box, inside):
-    checked = SampleValidator({"refcoco": 1000})(row | {"bbox": box})
-    assert (checked and checked["bbox"]) == inside
+    checked = SampleValidator({"refcoco": 1000})(row | {"boxes": [box]})
+    assert (checked and checked["boxes"]) == (inside and [inside])
 
 
 def test_a_box_that_lies_inside_is_given_back_to_the_last_bit(row):
     box = [1.1, 2.7, 5.3, 0.7]
     assert (1.1 + 5.3) - 1.1 > 5.3
-    assert sanitize_sample(row | {"bbox": box})["bbox"] == box
+    assert sanitize_sample(row | {"boxes": [box]})["boxes"] == [box]
 
 
 def test_boxes_as_shares_of_the_image_are_warned_of_once(row, caplog):
@@ -88,7 +88,7 @@ def test_boxes_as_shares_of_the_image_are_warned_of_once(row, caplog):
         check(row)
         assert "within one pixel" not in caplog.text
         for box in ([0.1, 0.2, 0.5, 0.25], [0.3, 0.3, 0.4, 1.0]):
-            check(row | {"bbox": box})
+            check(row | {"boxes": [box]})
     assert caplog.text.count("lies within one pixel. Are boxes given as shares of the image?") == 1
     assert "the box [0.1, 0.2, 0.5, 0.25]" in caplog.text
 
@@ -114,7 +114,7 @@ def test_each_defect_is_listed_in_the_documentation(defect):
 @pytest.mark.parametrize("box", [None, [1.0, 2.0, 3.0], [1.0, None, 3.0, 4.0], [1, 2, "3", 4]])
 def test_what_is_no_box_is_a_missing_one(row, box):
     with pytest.raises(SampleDefect, match="box missing"):
-        sanitize_sample(row | {"bbox": box})
+        sanitize_sample(row | {"boxes": [box]})
 
 
 def test_a_decompression_bomb_by_pillows_own_error_is_too_large(row, monkeypatch):
@@ -133,9 +133,9 @@ def test_a_truncated_jpeg_is_unreadable(row):
 
 
 def test_a_box_that_leaves_the_image_is_cut_to_it(row):
-    sanitized = sanitize_sample(row | {"bbox": [-5, 10, 20, 100]})
-    assert sanitized["bbox"] == [0.0, 10.0, 15.0, 20.0]
-    assert sanitize_sample(row)["bbox"] == [4.0, 6.0, 10.0, 20.0]
+    sanitized = sanitize_sample(row | {"boxes": [[-5, 10, 20, 100]]})
+    assert sanitized["boxes"] == [[0.0, 10.0, 15.0, 20.0]]
+    assert sanitize_sample(row)["boxes"] == [[4.0, 6.0, 10.0, 20.0]]
 
 
 def test_the_size_is_filled_in_where_the_labels_do_not_say(row):
@@ -282,3 +282,41 @@ def test_a_reference_whose_annotation_or_image_is_not_in_the_labels_is_skipped(r
     refer_set.write()
     stream = load_grounding_dataset("refcoco", "val", max_skipped=1, **refer_set.roots)
     assert list(stream) == []
+
+
+def test_a_row_about_nothing_is_as_good_as_any(row, caplog):
+    check = SampleValidator({"refcoco": 1000})
+    assert check(row | {"boxes": []})["boxes"] == []
+    assert not check.skipped and not caplog.text
+
+
+def test_each_of_several_boxes_is_cut_and_none_is_left_out(row):
+    boxes = [[4.0, 6.0, 10.0, 20.0], [-4.0, 6.0, 10.0, 30.0], [38.0, -1.0, 9.0, 4.0]]
+    assert sanitize_sample(row | {"boxes": boxes})["boxes"] == [
+        [4.0, 6.0, 10.0, 20.0],
+        [0.0, 6.0, 6.0, 24.0],
+        [38.0, 0.0, 2.0, 3.0],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("box", "defect"),
+    [
+        (None, "box missing or not finite"),
+        ([4.0, float("inf"), 10.0, 20.0], "box missing or not finite"),
+        ([4.0, 6.0, 10.0, -1.0], "box empty"),
+        ([50.0, 6.0, 10.0, 20.0], "box outside the image"),
+    ],
+)
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_row_is_skipped_for_any_of_its_boxes(row, box, defect, place):
+    boxes = row["boxes"][:]
+    boxes.insert(place, box)
+    check = SampleValidator({"refcoco": 1000})
+    assert check(row | {"boxes": boxes}) is None
+    assert check.skipped == {defect: 1}
+
+
+def test_boxes_that_are_unknown_are_missing(row):
+    with pytest.raises(SampleDefect, match="box missing or not finite: the boxes are None"):
+        sanitize_sample(row | {"boxes": None})

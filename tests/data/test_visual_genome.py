@@ -45,8 +45,8 @@ def test_every_region_is_a_row_without_a_mask(genome):
         "the wall, {green}], [",
         'café "x", {"image_id": 1}',
     ]
-    assert {key: rows[2][key] for key in ("bbox", "segmentation", "image_id", "ref_id", "file_name")} == {
-        "bbox": [5.0, 3.0, 10.0, 8.0],
+    assert {key: rows[2][key] for key in ("boxes", "segmentation", "image_id", "ref_id", "file_name")} == {
+        "boxes": [[5.0, 3.0, 10.0, 8.0]],
         "segmentation": None,
         "image_id": 3,
         "ref_id": 31,

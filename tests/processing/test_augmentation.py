@@ -1,5 +1,6 @@
 """The training transform: what each step does to image, box, mask and expression, and what no chain breaks."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -33,14 +34,14 @@ def make_sample(width, height, *boxes, text="the red board"):
         mask = torch.zeros(height, width, dtype=torch.uint8)
         mask[y1:y2, x1:x2] = 1
         image[:, mask.bool()] = 200
-        targets.append(Target(text, tuple(map(float, (x1, y1, x2, y2))), LazyMask.whole(mask.numpy())))
+        targets.append(Target(text, (tuple(map(float, (x1, y1, x2, y2))),), LazyMask.whole(mask.numpy())))
     return GroundingSample(image, tuple(targets))
 
 
 def box_and_mask(sample):
     """Of a sample with one object."""
     (target,), (mask,) = sample.targets, sample.draw_masks()
-    return target.box, mask
+    return target.boxes[0], mask
 
 
 def with_referents(sample, **changes):
@@ -98,7 +99,7 @@ def test_after_any_chain_of_steps_the_box_bounds_the_mask_and_values_are_in_rang
         assert sample.image.shape[0] == 3
         for target, mask in zip(sample.targets, sample.draw_masks(), strict=True):
             assert mask.shape == sample.image.shape[1:]
-            assert_box_bounds_mask(target.box, mask)
+            assert_box_bounds_mask(*target.boxes, mask)
 
 
 @settings(max_examples=60, deadline=None)
@@ -108,7 +109,7 @@ def test_the_training_transform_gives_the_processor_labels_that_fit(sample, seed
     augmented = training_augmentation(SQUARE, blur=blur)(sample)
     assert augmented.image.shape == (3, 64, 64)
     processor = PLVLImageProcessor(size=SQUARE)
-    boxes = [target.box for target in augmented.targets]
+    boxes = [target.boxes[0] for target in augmented.targets]
     batch = processor([augmented.image], boxes=boxes, masks=augmented.draw_masks(), return_tensors="pt")
     assert batch["pixel_values"].shape == (1, 3, 64, 64)
     assert torch.isfinite(batch["pixel_values"]).all()
@@ -135,7 +136,7 @@ def test_a_crop_never_loses_a_part_of_an_object(sample, seed):
     masks = cropped.draw_masks()
     assert [mask.sum() for mask in masks] == [mask.sum() for mask in sample.draw_masks()]
     assert ((cropped.image[0] == 200).numpy() == np.logical_or.reduce(masks)).all()
-    assert [target.box for target in cropped.targets] == [bounds(mask) for mask in masks]
+    assert [target.boxes[0] for target in cropped.targets] == [bounds(mask) for mask in masks]
 
 
 def test_a_crop_is_as_large_as_its_sides_say():
@@ -205,7 +206,7 @@ def test_stretching_aligns_the_corners_and_scales_each_axis_by_its_own_share():
     image = torch.tensor([0, 100, 200], dtype=torch.uint8).expand(3, 4, 3)
     stretched = Stretch(8, 5)(replace(sample, image=image))
     assert stretched.image[1].tolist() == [[0, 50, 100, 150, 200]] * 8
-    assert stretched.targets[0].box == pytest.approx((5 / 3, 2, 5, 4))
+    assert stretched.targets[0].boxes[0] == pytest.approx((5 / 3, 2, 5, 4))
 
 
 @pytest.mark.parametrize(("mirrored", "column"), [(False, 5), (True, 4)])
@@ -302,3 +303,68 @@ def test_the_same_seed_gives_the_same_samples_and_another_seed_others():
 
     assert torch.equal(images(1), images(1))
     assert not torch.equal(images(1), images(2))
+
+
+NOTHING = Target("the dog", (), LazyMask.whole(np.zeros((48, 64), np.uint8)))
+
+
+def several_and_nothing():
+    """Of a grey image two bright objects, which one expression means together, and another that means nothing."""
+    sample = make_sample(64, 48, (3, 5, 12, 9), (40, 20, 51, 44))
+    first, second = sample.targets
+    mask = LazyMask.whole(first.mask.pixels | second.mask.pixels)
+    both = Target("both boards", first.boxes + second.boxes, mask)
+    return GroundingSample(sample.image, (both, NOTHING))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(STEPS, max_size=5), SEEDS)
+def test_every_object_of_an_expression_moves_along_and_nothing_stays_nothing(steps, seed):
+    torch.manual_seed(seed)
+    sample = several_and_nothing()
+    for step in steps:
+        sample = step(sample)
+    (both, nothing), (mask, empty) = sample.targets, sample.draw_masks()
+    assert nothing.boxes == () and empty.shape == sample.image.shape[1:] and not empty.any()
+    assert len(both.boxes) == 2
+    lefts, tops, rights, bottoms = zip(*both.boxes, strict=True)
+    assert_box_bounds_mask((min(lefts), min(tops), max(rights), max(bottoms)), mask)
+    parts = np.zeros_like(mask)
+    for x1, y1, x2, y2 in both.boxes:
+        inside = mask[max(math.floor(y1) - 1, 0) : math.ceil(y2) + 1, max(math.floor(x1) - 1, 0) : math.ceil(x2) + 1]
+        assert inside.any()
+        parts[max(math.floor(y1) - 1, 0) : math.ceil(y2) + 1, max(math.floor(x1) - 1, 0) : math.ceil(x2) + 1] = 1
+    assert not (mask & ~parts.astype(bool)).any()
+
+
+def test_mirroring_and_stretching_work_out_each_box_for_itself():
+    mirrored = RandomMirror(p=1.0)(several_and_nothing())
+    assert mirrored.targets[0].boxes == ((52, 5, 61, 9), (13, 20, 24, 44))
+    stretched = Stretch(24, 128)(mirrored)
+    assert stretched.targets[0].boxes == ((104, 2.5, 122, 4.5), (26, 10, 48, 22))
+
+
+def test_a_crop_keeps_all_objects_of_all_expressions_whole():
+    torch.manual_seed(0)
+    crop = RandomCrop((48,), 5, 20, p=1.0)
+    sample = several_and_nothing()
+    for _ in range(50):
+        both, _ = crop(sample).targets
+        (x1, y1, x2, y2), (far_x1, far_y1, far_x2, far_y2) = both.boxes
+        height, width = crop(sample).image.shape[-2:]
+        assert min(x1, y1) >= 0 and (far_x2 - x1, far_y2 - y1) == (48, 39)
+        assert (x2 - x1, y2 - y1, far_x2 - far_x1, far_y2 - far_y1) == (9, 4, 11, 24)
+        assert width >= 48 and height >= 39
+
+
+def test_where_no_object_is_meant_any_part_will_do():
+    torch.manual_seed(0)
+    nothing = replace(NOTHING, mask=None)
+    column, line = torch.arange(120).expand(48, 120), torch.arange(48)[:, None].expand(48, 120)
+    sample = GroundingSample(torch.stack([column, line, line]).to(torch.uint8), (nothing,))
+    crop = RandomCrop((48,), 10, 20, p=1.0)
+    parts = [crop(sample).image for _ in range(500)]
+    assert {part.shape[-1] for part in parts} == {part.shape[-2] for part in parts} == set(range(10, 21))
+    for channel, length in ((0, 120), (1, 48)):
+        firsts, lasts = ({int(part[channel].flatten()[end]) for part in parts} for end in (0, -1))
+        assert min(firsts) == 0 and max(lasts) == length - 1

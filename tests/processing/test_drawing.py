@@ -44,3 +44,15 @@ def test_a_caption_fills_its_lines_and_stays_within_the_image(width):
     drawn = draw_grounding(Image.new("RGB", (width, 40), "white"), text, [])
     ink = (np.array(drawn.convert("L"))[: drawn.height - 40] < 128).any(0).nonzero()[0]
     assert 0.7 * width < ink.max() <= width - 4 and ink.min() >= 4
+
+
+def test_each_of_several_boxes_is_drawn_and_of_none_nothing(image):
+    plain = np.array(draw_grounding(image, "both", []))
+    colour = (12, 200, 90)
+    boxes = [(3, 4, 14, 12), (30, 20, 50, 33)]
+    both = np.array(draw_grounding(image, "both", [{"colour": colour, "boxes": boxes}]))
+    alone = [np.array(draw_grounding(image, "both", [{"colour": colour, "box": box}])) for box in boxes]
+    drawn = [(each != plain).any(-1) for each in alone]
+    assert np.array_equal((both != plain).any(-1), drawn[0] | drawn[1]) and all(each.any() for each in drawn)
+    for nothing in ({"boxes": []}, {"box": None}, {}):
+        assert np.array_equal(np.array(draw_grounding(image, "both", [{"colour": colour} | nothing])), plain)

@@ -106,3 +106,36 @@ def test_the_backends_differ_by_rounding_only():
     with_torchvision = PLVLImageProcessor(size=size)(noise, return_tensors="pt").pixel_values
     with_pillow = PLVLImageProcessorPil(size=size)(noise, return_tensors="pt").pixel_values
     assert (with_torchvision - with_pillow).abs().mean() < 0.02
+
+
+def test_with_max_targets_each_expression_has_its_own_number_of_boxes(image_processor):
+    images = [Image.new("RGB", (80, 40)), Image.new("RGB", (40, 80))]
+    boxes = [[(0, 0, 40, 20), (40, 20, 80, 40)], [], [(0, 0, 20, 40)], ((20, 0, 40, 80),)]
+    labels = image_processor(images, boxes=boxes, max_targets=3, return_tensors="pt")["labels"]
+    nothing = [0.0] * 4
+    expected = [
+        [[0.25, 0.25, 0.5, 0.5], [0.75, 0.75, 0.5, 0.5], nothing],
+        [nothing] * 3,
+        [[0.25, 0.25, 0.5, 0.5], nothing, nothing],
+        [[0.75, 0.5, 0.5, 1.0], nothing, nothing],
+    ]
+    torch.testing.assert_close(labels["boxes"], torch.tensor(expected))
+    assert labels["num_boxes"].tolist() == [2, 0, 1, 1] and labels["num_boxes"].dtype == torch.int64
+    assert set(labels) == {"boxes", "num_boxes"}
+
+
+def test_an_empty_mask_is_known_where_nothing_is_meant_alone(image_processor):
+    images, empty = [Image.new("RGB", (80, 40))] * 4, np.zeros((40, 80))
+    whole = np.ones((40, 80))
+    boxes, masks = [[], [(0, 0, 80, 40)], [], [(0, 0, 80, 40)]], [empty, empty, None, whole]
+    labels = image_processor(images, boxes=boxes, masks=masks, max_targets=2, return_tensors="pt")["labels"]
+    assert labels["has_mask"].tolist() == [True, False, False, True]
+    assert labels["masks"].flatten(1).any(1).tolist() == [False, False, False, True]
+    alone = image_processor(images[0], boxes=[(0, 0, 80, 40)], masks=[empty], return_tensors="pt")["labels"]
+    assert alone["has_mask"].tolist() == [False]
+
+
+def test_more_boxes_than_max_targets_are_refused(image_processor):
+    images, boxes = [Image.new("RGB", (80, 40))] * 2, [[], [(0, 0, 1, 1)] * 3]
+    with pytest.raises(ValueError, match="expression 1 has 3 boxes, more than max_targets=2"):
+        image_processor(images, boxes=boxes, max_targets=2, return_tensors="pt")

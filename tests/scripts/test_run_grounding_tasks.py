@@ -93,7 +93,7 @@ def test_predictions_measured_by_evaluate_are_the_runs_own_metrics(shapes, boxes
     assert [answer["sent_id"] for answer in answers] == sorted(rows)
     measured = evaluate.load(grounding_metric.__path__[0], cache_dir=str(tmp_path / "cache")).compute(
         predictions=answers,
-        references=[{"box": rows[answer["sent_id"]]["bbox"]} for answer in answers],
+        references=[{"box": rows[answer["sent_id"]]["boxes"][0]} for answer in answers],
     )
     assert measured["num_samples"] == metrics["num_samples"]
     assert measured["box_miou"] == pytest.approx(metrics["native_box_miou"], abs=1e-6)

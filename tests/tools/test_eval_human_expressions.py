@@ -78,7 +78,8 @@ def test_true_answers_are_right_for_every_expression(typed, model, processor, mo
     def answer_truly(self, outputs, target_sizes):
         boxes_and_masks = [next(truths) for _ in target_sizes]
         return [
-            {"score": 1.0, "box": torch.tensor(box), "mask": torch.tensor(mask) > 0} for box, mask in boxes_and_masks
+            {"score": 1.0, "box": torch.tensor(box), "mask": torch.tensor(mask) > 0}
+            for (box,), mask in boxes_and_masks
         ]
 
     monkeypatch.setattr(PLVLProcessor, "post_process_grounding", answer_truly)

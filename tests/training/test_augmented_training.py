@@ -9,7 +9,7 @@ from plvl.training import PLVLTrainer, PLVLTrainingArguments
 
 @pytest.fixture
 def make_trainer(model, processor, image, tmp_path):
-    row = {"image": image, "text": "the red square", "bbox": [10, 5, 20, 20], "segmentation": None}
+    row = {"image": image, "text": "the red square", "boxes": [[10, 5, 20, 20]], "segmentation": None}
     rows = [row | {"height": 40, "width": 60}] * 8
 
     def make(augmentation, **arguments):

@@ -62,10 +62,11 @@ def test_an_object_that_vanishes_at_the_networks_size_counts_everywhere(processo
     everywhere, model = {"polygons": [[0, 0, 600, 0, 600, 400, 0, 400]], "size": None, "counts": None}, random_model()
     torch.nn.init.constant_(model.head.mask[-1].bias, 9.0)
     speck = {"polygons": [[301, 201, 302, 201, 302, 202, 301, 202]], "size": None, "counts": None}
-    rows = [row | {"segmentation": everywhere}, row | {"segmentation": speck, "bbox": [301, 201, 1, 1]}]
+    rows = [row | {"segmentation": everywhere}, row | {"segmentation": speck, "boxes": [[301, 201, 1, 1]]}]
     assert GroundingCollator(processor)(rows)["labels"]["has_mask"].tolist() == [True, False]
     found = evaluate_rows(model, processor, rows)
-    metrics, truths = found.metrics(), [{"box": row["bbox"], "mask": encode_mask(row_truth(row)[1])} for row in rows]
+    truths = [{"box": row["boxes"][0], "mask": encode_mask(row_truth(row)[1])} for row in rows]
+    metrics = found.metrics()
     again = grounding_metrics(answer_statistics(found.answers, truths))
     assert metrics["num_masks"] == again["num_masks"] == 2
     for name in ("mask_miou", "mask_oiou"):

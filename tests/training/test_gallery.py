@@ -4,6 +4,7 @@ import torch
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from plvl.data.collator import true_answer
 from plvl.processing.drawing import draw_grounding
 from plvl.training import gallery
 from plvl.training.gallery import draw_gallery
@@ -19,7 +20,7 @@ def row(text, box):
     return {
         "image": Image.new("RGB", SIZE[::-1], (30, 60, 90)),
         "text": text,
-        "bbox": [float(number) for number in box],
+        "boxes": [[float(number) for number in box]],
         "segmentation": {"size": list(SIZE), "counts": rle["counts"].decode()},
         "height": SIZE[0],
         "width": SIZE[1],
@@ -80,3 +81,13 @@ def test_an_object_without_a_mask_is_right_by_its_box(captions):
     rows = [row(text, box) | {"segmentation": None} for text in "ab"]
     wrong = answer(box) | {"box": torch.tensor([40.0, 5.0, 50.0, 15.0])}
     assert captions(rows, [wrong, answer(box)]) == ["b", "WRONG: a"]
+
+
+def test_every_true_box_is_drawn():
+    rows = [row("a", (2, 3, 20, 10)), row("b", (30, 5, 12, 22))]
+    both = rows[0] | {"boxes": [*rows[0]["boxes"], *rows[1]["boxes"]], "segmentation": None}
+    truth = {"colour": (0, 255, 0)} | true_answer(both)
+    drawn = np.array(draw_grounding(both["image"], "both", [truth]))[-SIZE[0] :]
+    for x, y, width, height in both["boxes"]:
+        corners = drawn[[int(y), int(y + height)]][:, [int(x), int(x + width)]]
+        assert (corners == (0, 255, 0)).all()

@@ -91,8 +91,8 @@ def test_the_images_own_size_has_its_own_metrics():
     mask = torch.zeros(4, 6, dtype=torch.bool)
     mask[:, :3] = True
     answers = [{"box": torch.tensor([0.0, 0.0, 3.0, 4.0]), "mask": mask}] * 3
-    truths = [{"box": [0, 0, 6, 4], "mask": np.ones((4, 6), np.uint8)}, {"box": [0, 0, 3, 4], "mask": None}]
-    truths.append({"box": [4, 0, 6, 4], "mask": mask.numpy()})
+    truths = [{"boxes": [[0, 0, 6, 4]], "mask": np.ones((4, 6), np.uint8)}, {"boxes": [[0, 0, 3, 4]], "mask": None}]
+    truths.append({"boxes": [[4, 0, 6, 4]], "mask": mask.numpy()})
     native = native_statistics(answers, truths)
     metrics = grounding_metrics(torch.cat([grounding_statistics(outputs, labels), native], 1).numpy())
     assert metrics["native_box_accuracy"] == pytest.approx(2 / 3)
@@ -114,5 +114,5 @@ def test_a_box_that_is_no_number_counts_as_a_miss():
     outputs.pred_boxes[:] = float("nan")
     metrics = grounding_metrics(grounding_statistics(outputs, labels).numpy())
     assert metrics["box_accuracy"] == metrics["box_miou"] == 0 and metrics["num_boxes"] == 3
-    native = native_statistics([{"box": torch.full((4,), float("nan"))}], [{"box": [0, 0, 6, 4], "mask": None}])
+    native = native_statistics([{"box": torch.full((4,), float("nan"))}], [{"boxes": [[0, 0, 6, 4]], "mask": None}])
     assert native[0, 0] == 0

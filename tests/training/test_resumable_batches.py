@@ -6,7 +6,7 @@ import torch
 from datasets import IterableDataset
 
 from plvl.data.training_rows import TrainingRows
-from plvl.training.resumable_batches import BatchesPosition, ResumableBatches, batches_in_epoch, row_name
+from plvl.training.resumable_batches import BatchesPosition, ResumableBatches, batches_in_epoch
 
 
 def batches_of(rows, batch_size=5, num_batches=2, process=0, num_processes=1, start=None):
@@ -107,8 +107,3 @@ def test_what_is_drawn_in_a_batch_follows_from_its_place_and_changes_nothing_aft
     assert torch.equal(torch.rand(1), expected)
     assert first == [batch["drawn"] for batch in batches_of(rows)] and len(set(first)) == 2
     assert [batch["origin"].row_names for batch in batches_of(rows)][0][0].startswith("expression ")
-
-
-def test_a_row_is_named_so_that_a_person_finds_it():
-    row = {"dataset": "refcoco", "split": "train", "sent_id": 7, "file_name": "a.jpg"}
-    assert row_name(row) == "refcoco train expression 7 (a.jpg)"

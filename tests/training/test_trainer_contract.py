@@ -304,7 +304,7 @@ def test_compute_metrics_gets_boxes_beside_the_projects_metrics(trainer_of):
 def test_a_list_is_predicted_in_its_order_and_not_augmented(trainer_of, image):
     trainer = trainer_of(per_device_eval_batch_size=1)
     trainer.data_collator.augmentation = RandomColors(p=1.0)
-    rows = make_rows(image) + [make_rows(image)[0] | {"bbox": [0, 0, 60, 40]}]
+    rows = make_rows(image) + [make_rows(image)[0] | {"boxes": [[0, 0, 60, 40]]}]
     output = trainer.predict(rows)
     assert output.predictions.shape == (3, 4)
     assert output.label_ids[:, 2:] == pytest.approx(np.array([[1 / 3, 1 / 2], [1 / 3, 1 / 2], [1, 1]]), abs=0.01)

@@ -30,7 +30,7 @@ def straight(refshapes):
             outputs = model(**batch)
         [small] = processor.post_process_grounding(outputs)
         [large] = processor.post_process_grounding(outputs, [(row["height"], row["width"])])
-        x, y, w, h = row["bbox"]
+        ((x, y, w, h),) = row["boxes"]
         cx, cy, width, height = batch["labels"]["boxes"][0].tolist()
         small_truth = [cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2]
         true_mask = decode_segmentation(row["segmentation"], row["height"], row["width"])

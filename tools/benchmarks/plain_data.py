@@ -35,7 +35,7 @@ def plain_sample(row: dict, tokenizer, size: int, text_length: int) -> dict:
     mask = decode_segmentation(row["segmentation"], row["height"], row["width"])
     has_mask = mask is not None
     mask = Image.fromarray(mask) if has_mask else Image.new("L", image.size)
-    x, y, width, height = row["bbox"]
+    ((x, y, width, height),) = row["boxes"]
     box, text, scale = (x, y, x + width, y + height), row["text"], size / BASE_SIZE
     if random.random() < 0.5 and not says_position(text):
         image, mask, box = _resize(image, mask, box, random.choice(CROP_SHORT_SIDES) * scale / min(image.size))
