@@ -21,6 +21,7 @@ from plvl.training.run_data import RunData, report_cut_expressions
 from plvl.training.run_lock import sole_run_in
 from plvl.training.signals import EXIT_AFTER_SIGTERM, end_on_sigterm, end_with_launcher
 from plvl.training.starting_model import check_model, load_or_make_model
+from plvl.training.thresholds import choose_and_save_thresholds
 from plvl.training.training_settings import write_training_settings
 
 logger = logging.getLogger(__name__)
@@ -65,6 +66,10 @@ def run(model_args, data_args, training_args, data: RunData, check: Preflight):
         trainer.add_callback(DrawGallery(trainer, one_row_per_image(data.validation, data_args.gallery_size)))
     if training_args.do_train:
         train(trainer, model_args, data_args)
+    if data.threshold_rows is not None:
+        is_local = not training_args.do_train and Path(model_args.model_name_or_path).is_dir()
+        folder = model_args.model_name_or_path if is_local else training_args.output_dir
+        choose_and_save_thresholds(trainer, data.threshold_rows, folder)
     if training_args.do_eval or training_args.do_predict:
         evaluate(trainer, data.splits, data_args)
 

@@ -15,6 +15,13 @@ logger = logging.getLogger(__name__)
 
 # The metric of an evaluation during training, and the folder of the model that had the most of it.
 BEST_MODELS = {"eval_box_accuracy": "best_box_accuracy", "eval_mask_miou": "best_mask_miou"}
+# Of models of any number of targets.
+BEST_MODELS_OF_ANY = {"eval_grec_precision_plain_iou": "best_grec_precision", "eval_gres_giou": "best_gres_giou"}
+
+
+def best_models(config) -> dict[str, str]:
+    """`BEST_MODELS` of a model's kind."""
+    return BEST_MODELS_OF_ANY if config.targets == "any" else BEST_MODELS
 
 
 def best_before(log_history: list[dict], metric: str) -> float:
@@ -25,7 +32,7 @@ def best_before(log_history: list[dict], metric: str) -> float:
 
 class KeepBestModels(TrainerCallback):
     """
-    At each evaluation that betters box accuracy or mask mIoU, the model goes into its folder of `BEST_MODELS`.
+    At each evaluation that betters one of the metrics of `best_models`, the model goes into its folder.
 
     What was best so far is read from the log, which the checkpoints keep: a run that starts again knows it.
     """
@@ -34,7 +41,7 @@ class KeepBestModels(TrainerCallback):
         self.trainer = trainer
 
     def on_evaluate(self, args, state, control, metrics, **kwargs):
-        for metric, name in BEST_MODELS.items():
+        for metric, name in best_models(self.trainer.model.config).items():
             if metric in metrics and metrics[metric] > best_before(state.log_history, metric):
                 self.save(Path(args.output_dir), name)
 
@@ -47,16 +54,16 @@ class KeepBestModels(TrainerCallback):
 
 
 class StopEarly(TrainerCallback):
-    """Ends the run when so many evaluations in a row have bettered neither box accuracy nor mask mIoU."""
+    """Ends the run when so many evaluations in a row have bettered none of the metrics of `best_models`."""
 
     def __init__(self, patience: int):
         if patience < 1:
             raise ValueError(f"early_stopping_patience must be 1 or more, got {patience}")
         self.patience = patience
 
-    def on_evaluate(self, args, state, control, **kwargs):
+    def on_evaluate(self, args, state, control, model, **kwargs):
         evaluations_since_best = []
-        for metric in BEST_MODELS:
+        for metric in best_models(model.config):
             values = [entry[metric] for entry in state.log_history if metric in entry]
             if values:
                 evaluations_since_best.append(len(values) - 1 - values.index(max(values)))

@@ -54,6 +54,14 @@ class ModelArguments:
     tasks: list[str] | None = field(
         default=None, metadata={"help": "rec for boxes, res for masks, or both; of a new model or a given one."}
     )
+    targets: str | None = field(
+        default=None,
+        metadata={
+            "help": "How many objects an expression may mean: one, or any for none, one or several. A model of one "
+            "starts a model of any."
+        },
+    )
+    max_targets: int | None = field(default=None, metadata={"help": "With targets any, boxes of an answer at most."})
     cross_attention_layers: list[int] | None = field(
         default=None, metadata={"help": "The vision blocks with cross-attention to the text."}
     )
@@ -70,7 +78,8 @@ class ModelArguments:
     @property
     def changes(self) -> dict:
         """Fields of PLVLConfig that have arguments of their own, as far as they are given."""
-        given = {name: getattr(self, name) for name in ("tasks", "cross_attention_layers", "loss_alpha")}
+        names = ("tasks", "targets", "max_targets", "cross_attention_layers", "loss_alpha")
+        given = {name: getattr(self, name) for name in names}
         return {name: value for name, value in given.items() if value is not None}
 
     @property
@@ -96,6 +105,13 @@ class DataArguments:
         default="val", metadata={"help": "The split to evaluate during training, which tells the best model."}
     )
     eval_splits: list[str] = field(default_factory=lambda: ["val"], metadata={"help": "The splits to evaluate."})
+    choose_thresholds: str | None = field(
+        default=None,
+        metadata={
+            "help": "With targets any, the split by which the processor's box_threshold and presence_threshold are "
+            "chosen before the others are evaluated."
+        },
+    )
     augmentation: bool = field(
         default=False, metadata={"help": "Changes training images at random: mirroring, and as follows."}
     )

@@ -12,6 +12,16 @@ COLUMNS = {
     "mask oIoU": "mask_oiou",
     "mask P@0.5": "mask_precision@0.5",
 }
+COLUMNS_OF_ANY = {
+    "expressions": "num_samples",
+    "of none": "num_no_target",
+    "all right": "grec_precision_plain_iou",
+    "N-acc": "grec_n_acc",
+    "T-acc": "grec_t_acc",
+    "gIoU": "gres_giou",
+    "cIoU": "gres_ciou",
+    "one: box acc.": "box_accuracy",
+}
 
 
 def metrics_by_split(
@@ -54,6 +64,13 @@ def print_summary(log_history: list[dict], metrics: dict[str, dict[str, float]])
         print("\nstep        loss")
     for step, loss in losses[:: max(len(losses) // 8, 1)]:
         print(f"{step:>6}  {loss:>8.4f}")
+    if any("num_no_target" in each for each in metrics.values()):
+        print_metrics("split", COLUMNS_OF_ANY, metrics)
+        print(
+            "(all right: the boxes answered are those meant, each of an IoU of 0.5 or more; one: box acc.: of "
+            "expressions that mean one object, the highest peak's box)"
+        )
+        return
     print_metrics("split", COLUMNS, metrics)
     print("(centre box: what a box in the middle of each image, of the split's mean size, would get)")
 

@@ -27,12 +27,13 @@ class RunData:
         train ([`TrainingRows`], *optional*): what is trained on.
         validation (*optional*): what is evaluated during training.
         splits (`dict`): what is evaluated at the end, by the split's name.
+        threshold_rows (*optional*): by what thresholds are chosen.
     """
 
     def __init__(self, data_args: DataArguments, args: PLVLTrainingArguments, check: Preflight):
         self.data_args = data_args
         self.train: TrainingRows | None = None
-        self.validation = None
+        self.validation = self.threshold_rows = None
         self.splits = {}
         self._looked_at: set[str] = set()
         advice = _advice(data_args)
@@ -55,6 +56,9 @@ class RunData:
             for split in data_args.eval_splits:
                 with check.noting(advice):
                     self.splits[split] = self._open(split)
+            if data_args.choose_thresholds:
+                with check.noting(advice):
+                    self.threshold_rows = self._open(data_args.choose_thresholds)
 
     def expressions(self) -> Iterable[str]:
         """Those of the training split."""

@@ -23,7 +23,7 @@ from plvl.data.collator import GroundingCollator
 from plvl.modeling_plvl.model_card_plvl import keep_card_of_hub, write_model_card
 from plvl.training.arguments import PLVLTrainingArguments
 from plvl.training.batch_losses import BatchLosses
-from plvl.training.callbacks import BEST_MODELS, KeepBestModels, SkipBadSteps, StopEarly
+from plvl.training.callbacks import KeepBestModels, SkipBadSteps, StopEarly, best_models
 from plvl.training.checkpoint_manifest import write_manifest
 from plvl.training.checkpoints import (
     UNFINISHED,
@@ -41,6 +41,7 @@ from plvl.training.evaluation import (
     evaluate_batches,
     merge,
     rows_of_process,
+    targets_at_most,
 )
 from plvl.training.optimization import epoch_factor, freeze_encoders, linear_weights, muon_of, parameter_groups
 from plvl.training.resumable_batches import (
@@ -104,6 +105,8 @@ class PLVLTrainer(Trainer):
         )
         # The losses are means over the batch, whatever else `forward` takes.
         self.model_accepts_loss_kwargs = False
+        if isinstance(self.data_collator, GroundingCollator):  # also where model_init has made the model
+            self.data_collator.max_targets = targets_at_most(self.model.config)
         self.given_optimizer = self.optimizer or (self.optimizer_cls_and_kwargs or [None])[0]
         self._losses_of_batch: dict[str, torch.Tensor] = {}
         self._losses = BatchLosses()
@@ -393,7 +396,7 @@ class PLVLTrainer(Trainer):
         sets = self.eval_dataset if eval_dataset is None else eval_dataset
         if isinstance(sets, dict):
             means = {}
-            for name in (best.removeprefix("eval_") for best in BEST_MODELS):
+            for name in (best.removeprefix("eval_") for best in best_models(self.model.config)):
                 values = [metrics.get(f"{metric_key_prefix}_{one}_{name}") for one in sets]
                 if values and None not in values:
                     means[f"{metric_key_prefix}_{name}"] = sum(values) / len(values)
@@ -418,7 +421,9 @@ class PLVLTrainer(Trainer):
         return torch.utils.data.DataLoader(
             rows_of_process(test_dataset, args.process_index, args.world_size),
             batch_size=args.eval_batch_size,
-            collate_fn=GroundingCollator(self.processing_class, keep_truths=True),
+            collate_fn=GroundingCollator(
+                self.processing_class, keep_truths=True, max_targets=targets_at_most(self.model.config)
+            ),
             num_workers=args.dataloader_num_workers,
             pin_memory=args.dataloader_pin_memory,
             generator=torch.Generator(),
