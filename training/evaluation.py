@@ -131,7 +131,7 @@ def evaluate_batches(batches, forward: Callable, processor, keep_answers: bool =
             batch_statistics = statistics_of_one_object(outputs, labels, answers, truths)
         else:
             everything = processor.post_process_grounding(outputs, sizes, box_threshold=0, presence_threshold=0)
-            answers = [processor.over_thresholds(each) for each in everything]
+            answers = [_over_thresholds(each, processor) for each in everything]
             batch_statistics = statistics_of_any_objects(outputs, labels, everything, answers, truths)
             evaluated.candidates += [candidate_of(*pair) for pair in zip(everything, truths, strict=True)]
         for row, sample in zip(rows, batch_statistics, strict=True):
@@ -174,6 +174,21 @@ def statistics_of_any_objects(outputs, labels, everything, answers, truths: list
     for column in ("box_iou", "center_x", "center_y", "width", "height", "native_box_iou"):
         statistics[~is_one, (STATISTICS + NATIVE_STATISTICS).index(column)] = float("nan")
     return torch.cat([statistics, generalized_statistics(answers, truths)], 1)
+
+
+def _over_thresholds(answer: dict, processor) -> dict:
+    """What `post_process_grounding` answers with the processor's thresholds, of its answer without any."""
+    found = answer["present"] >= processor.presence_threshold
+    kept = {}
+    if "boxes" in answer:
+        # In double, as they are chosen.
+        is_kept = answer["scores"].cpu().double() >= processor.box_threshold
+        found = found and bool(is_kept.any())
+        is_kept = (is_kept & found).to(answer["boxes"].device)
+        kept = {"boxes": answer["boxes"][is_kept], "scores": answer["scores"][is_kept]}
+    if "mask" in answer:
+        kept["mask"] = answer["mask"] & found
+    return answer | kept | {"found": found}
 
 
 def _highest(answer: dict) -> dict:
