@@ -1,7 +1,7 @@
 """Weights from elsewhere into a PLVL model: everything a checkpoint must bring, or nothing of it.
 
-The functions named after what they read (`plvl_weights`, `vitdet_weights`, `text_weights` ...) each give what one
-checkpoint brings; `build_model` puts one or more of them together.
+The functions named after what they read (`plvl_weights`, `vitdet_weights`, `text_weights` ..., for backbones in a
+module of its own) each give what one checkpoint brings; `build_model` puts one or more of them together.
 """
 
 import copy
@@ -34,6 +34,7 @@ _PRETRAINING_HEADS = (
     r"(cls|lm_head|vocab_transform|vocab_layer_norm|vocab_projector|lm_predictions|mask_predictions|head|decoder)\..*"
     r"|(.*\.)?pooler\..*|(vision_model|visual_projection|text_projection)\..*|logit_(scale|bias)"
 )
+BACKBONE = "vision_encoder.embeddings.backbone."
 _POSITION_TABLE = "vision_encoder.embeddings.position_embeddings"
 
 
@@ -55,6 +56,8 @@ class ForeignWeights:
         vision_settings (`dict`): likewise, of its `vision_config`.
         unknown (`list[str]`): its tensors that nothing is known about.
         keys (`list`): the map of names, from `checkpoint_keys`.
+        normalisation (`dict`): what its pixels were normalised with, as arguments of [`PLVLImageProcessor`]; empty if
+            it does not say.
     """
 
     origin: str
@@ -65,6 +68,7 @@ class ForeignWeights:
     vision_settings: dict = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
     keys: list = field(default_factory=list)
+    normalisation: dict = field(default_factory=dict)
 
 
 def plvl_weights(checkpoint: dict, origin: str, config: PLVLConfig | None = None) -> ForeignWeights:
@@ -92,35 +96,85 @@ def vitdet_weights(checkpoint: dict, origin: str) -> ForeignWeights:
 
 def sam_weights(checkpoint: dict, origin: str) -> ForeignWeights:
     """timm's SAM ViT (`samvit_base_patch16`), from its state dict: without the neck and the head."""
-    return _renamed_weights(_state_dict(checkpoint, None, origin), origin, SAM_KEYS, _VISION_ALONE)
+    return weights_by_names(checkpoint, origin, SAM_KEYS, _VISION_ALONE)
 
 
 def timm_vit_weights(checkpoint: dict, origin: str) -> ForeignWeights:
     """A plain ViT of timm, from its state dict: without what pools and classifies."""
-    return _renamed_weights(_state_dict(checkpoint, None, origin), origin, TIMM_VIT_KEYS, _VISION_ALONE)
+    return weights_by_names(checkpoint, origin, TIMM_VIT_KEYS, _VISION_ALONE)
 
 
-def text_weights(folder_or_name) -> ForeignWeights:
-    """A text encoder of Transformers, without its pooler and the heads it was pre-trained with."""
-    model, info = load_text_encoder(folder_or_name)
-    dropped = sorted(name for name in info["unexpected_keys"] if re.fullmatch(_PRETRAINING_HEADS, name))
+def weights_by_names(checkpoint: dict, origin: str, keys: list, part: str) -> ForeignWeights:
+    """A state dict, by a map of names (`keys`, as in checkpoint_keys.py), which brings `part` (a pattern)."""
+    return _renamed_weights(_state_dict(checkpoint, None, origin), origin, keys, part)
+
+
+def text_weights(
+    folder_or_name, num_hidden_layers: int | None = None, kept_words: list[int] | None = None
+) -> ForeignWeights:
+    """
+    A text encoder of Transformers, without its pooler and the heads it was pre-trained with.
+
+    Args:
+        folder_or_name: of the encoder.
+        num_hidden_layers (`int`, *optional*): its first layers that are kept; all by default.
+        kept_words (`list[int]`, *optional*): the rows of its word embeddings that are kept, in their new order; all by
+            default.
+    """
+    model, info = load_text_encoder(folder_or_name, num_hidden_layers)
+    dropped = {name for name in info["unexpected_keys"] if re.fullmatch(_PRETRAINING_HEADS, name)}
+    if num_hidden_layers is not None:
+        dropped |= {name for name in info["unexpected_keys"] if _layer_beyond(name, num_hidden_layers)}
+    account = info | {"missing_keys": [name for name in info["missing_keys"] if not is_unread(name)]}
+    raise_unless_whole(account, dropped, str(folder_or_name))
+    if kept_words is not None:
+        _keep_words(model, kept_words)
+    tensors = model.state_dict()
+    unread = [name for name in tensors if is_unread(name) and name not in info["missing_keys"]]
+    return ForeignWeights(
+        origin=str(folder_or_name),
+        tensors={f"text_encoder.{name}": v for name, v in tensors.items() if not is_unread(name)},
+        dropped=sorted(dropped) + unread,
+        part=_TEXT_ALONE,
+        settings={"text_config": model.config},
+    )
+
+
+def raise_unless_whole(info: dict, dropped: set[str], origin: str):
+    """
+    Args:
+        info (`dict`): Transformers' account of loading a part: `missing_keys`, `unexpected_keys`, `mismatched_keys`.
+        dropped (`set[str]`): which of those that were not expected nobody misses.
+        origin (`str`): for the message.
+
+    Raises:
+        CheckpointMismatchError: the part was not loaded whole.
+    """
     problems = {
-        "missing": [name for name in info["missing_keys"] if not is_unread(name)],
-        "left over": info["unexpected_keys"].difference(dropped),
+        "missing": info["missing_keys"],
+        "left over": set(info["unexpected_keys"]).difference(dropped),
         "of another shape": [
             f"{name}: {tuple(given)}, expected {tuple(expected)}" for name, given, expected in info["mismatched_keys"]
         ],
     }
-    _raise_if_any(problems, str(folder_or_name))
-    tensors = model.state_dict()
-    dropped += [name for name in tensors if is_unread(name) and name not in info["missing_keys"]]
-    return ForeignWeights(
-        origin=str(folder_or_name),
-        tensors={f"text_encoder.{name}": v for name, v in tensors.items() if not is_unread(name)},
-        dropped=dropped,
-        part=_TEXT_ALONE,
-        settings={"text_config": model.config},
-    )
+    _raise_if_any(problems, origin)
+
+
+def _layer_beyond(name: str, num_layers: int) -> bool:
+    """Whether a tensor of an encoder belongs to a layer after its first `num_layers`."""
+    numbered = re.search(r"(?:layers?|block)\.(\d+)\.", name)
+    return numbered is not None and int(numbered[1]) >= num_layers
+
+
+def _keep_words(model, kept_words: list[int]):
+    embeddings = model.get_input_embeddings()
+    embeddings.weight = torch.nn.Parameter(embeddings.weight.detach()[kept_words])
+    new_index = {old: new for new, old in enumerate(kept_words)}
+    config = model.config
+    for name, value in config.to_dict().items():
+        if name.endswith("_token_id") and isinstance(value, int):
+            setattr(config, name, new_index.get(value))
+    config.vocab_size = len(kept_words)
 
 
 def build_model(weights: list[ForeignWeights], config: PLVLConfig | None = None) -> PLVLModel:
@@ -157,12 +211,15 @@ def build_model(weights: list[ForeignWeights], config: PLVLConfig | None = None)
 def newly_initialised(model: PLVLModel, weights: list[ForeignWeights]) -> list[str]:
     """The parts of the model that none of the weights brings."""
     brought = set().union(*(each.tensors for each in weights))
-    parts = {
-        "text guidance of the vision encoder" if ".text_guidance." in name else name.split(".")[0]
-        for name in model.state_dict()
-        if name not in brought
-    }
-    return sorted(parts)
+    has_backbone = any(name.startswith(BACKBONE) for name in brought)
+
+    def part_of(name: str) -> str:
+        if ".text_guidance." in name:
+            return "text guidance of the vision encoder"
+        part = name.split(".")[0]
+        return "vision_encoder after its backbone" if has_backbone and part == "vision_encoder" else part
+
+    return sorted({part_of(name) for name in model.state_dict() if name not in brought})
 
 
 def _state_dict(checkpoint: dict, key: str | None, origin: str) -> dict:

@@ -5,15 +5,22 @@ import pickle
 import re
 import zipfile
 from collections.abc import Callable
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
 from safetensors.torch import load_file
-from transformers import AutoConfig, PreTrainedModel
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING
 
 from plvl.modeling_plvl.text_encoder_plvl import text_encoder_class
+
+HUB_TIMEOUT = 5  # seconds
+WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 class _NotRead:
@@ -74,10 +81,14 @@ def _load_torch(path: Path):
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
 
 
-def load_text_encoder(folder_or_name) -> tuple[PreTrainedModel, dict]:
+def load_text_encoder(folder_or_name, num_hidden_layers: int | None = None) -> tuple[PreTrainedModel, dict]:
     """
     Loads a text encoder of Transformers in float32, from a folder or by its name on the Hub; of a model that has more
     (CLIP, SigLIP, T5) the text's part alone.
+
+    Args:
+        folder_or_name: of the encoder.
+        num_hidden_layers (`int`, *optional*): how many of its layers to load, from the first on; all by default.
 
     Returns:
         the model, and Transformers' account of the loading: `missing_keys`, `unexpected_keys`, `mismatched_keys`.
@@ -86,16 +97,65 @@ def load_text_encoder(folder_or_name) -> tuple[PreTrainedModel, dict]:
         UnsafeCheckpointError: its weights name a class or function; nothing of it has been run.
         ValueError: there is no such encoder, its files are damaged, or it does not read text.
     """
-    try:
+    with _explained(folder_or_name, "text encoder"):
         config = AutoConfig.from_pretrained(folder_or_name)
         config = getattr(config, "text_config", config)
-        loaded: Any = text_encoder_class(config).from_pretrained(
-            folder_or_name,
-            config=config,
-            dtype=torch.float32,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-        )
+        if num_hidden_layers is not None:
+            config.num_hidden_layers = num_hidden_layers
+        return _load_in_float32(text_encoder_class(config), folder_or_name, config)
+
+
+def load_backbone(folder_or_name, config: PreTrainedConfig) -> tuple[PreTrainedModel, dict]:
+    """As [`load_text_encoder`], a backbone of Transformers' `AutoBackbone`, of this configuration."""
+    with _explained(folder_or_name, "backbone"):
+        return _load_in_float32(MODEL_FOR_BACKBONE_MAPPING[type(config)], folder_or_name, config)
+
+
+def find_weights_file(file_folder_or_name) -> tuple[Path, Path | None]:
+    """
+    A file of weights, and the config.json that lies beside it in a folder or on the Hub, if there is one.
+
+    Args:
+        file_folder_or_name: the file itself; a folder with one of `WEIGHTS_FILES`; or a name on the Hub.
+
+    Raises:
+        ValueError: there is none of these.
+    """
+    path = Path(file_folder_or_name)
+    if path.is_file():
+        return path, None
+    if path.is_dir():
+        found = next((path / name for name in WEIGHTS_FILES if (path / name).is_file()), None)
+        if found is None:
+            raise ValueError(f"the folder {path} has no weights: neither {' nor '.join(WEIGHTS_FILES)}")
+        return found, path / "config.json" if (path / "config.json").is_file() else None
+    name = str(file_folder_or_name)
+    found = next(filter(None, (_from_hub(name, file) for file in WEIGHTS_FILES)), None)
+    if found is None:
+        raise ValueError(f"{name} is no file or folder, and the Hub gives neither {' nor '.join(WEIGHTS_FILES)} of it")
+    return found, _from_hub(name, "config.json")
+
+
+def _from_hub(name: str, file: str) -> Path | None:
+    """Where the file lies in the Hub's cache; None where the repository, or without a network the cache, has none."""
+    try:
+        return Path(hf_hub_download(name, file, etag_timeout=HUB_TIMEOUT))
+    except EntryNotFoundError:
+        return None
+    except Exception as error:  # each other way of not giving it has one of its own
+        raise ValueError(f"{name} is no file or folder, and the Hub does not give it ({_one_line(error)})") from error
+
+
+def _load_in_float32(model_class: Any, folder_or_name, config: PreTrainedConfig) -> tuple[PreTrainedModel, dict]:
+    return model_class.from_pretrained(
+        folder_or_name, config=config, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
+    )
+
+
+@contextmanager
+def _explained(folder_or_name, what: str):
+    try:
+        yield
     # As above: each format of weights fails with exceptions of its own.
     except Exception as error:
         asked_for = _refused_global(error)
@@ -103,8 +163,7 @@ def load_text_encoder(folder_or_name) -> tuple[PreTrainedModel, dict]:
             raise UnsafeCheckpointError(
                 f"{folder_or_name}: refused, because its weights ask for {asked_for}"
             ) from None
-        raise ValueError(f"{folder_or_name}: no text encoder could be loaded ({_one_line(error)})") from error
-    return loaded
+        raise ValueError(f"{folder_or_name}: no {what} could be loaded ({_one_line(error)})") from error
 
 
 def _refused_global(error: Exception) -> str | None:

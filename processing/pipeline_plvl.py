@@ -9,6 +9,7 @@ from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.pipelines.base import Pipeline
 
 from plvl.checkpoints import BUNDLED_CHECKPOINT
+from plvl.processing.encoded_expressions import EncodedExpressions
 from plvl.processing.image_input import read_image
 
 TASK = "visual-grounding"
@@ -63,7 +64,17 @@ class VisualGroundingPipeline(Pipeline):
         # A model handed over in the middle of its training would drop parts of it at random.
         self.model.eval()
 
-    def __call__(self, image, text=None, *, batch_size=None, num_workers=None, timeout=None, mask_threshold=None):
+    def __call__(
+        self,
+        image,
+        text=None,
+        *,
+        batch_size=None,
+        num_workers=None,
+        timeout=None,
+        mask_threshold=None,
+        expressions_at_once=None,
+    ):
         """
         Args:
             image: an image, or several, with `text`; or pairs of image and text (dicts of `"image"` and `"text"`, or
@@ -73,6 +84,10 @@ class VisualGroundingPipeline(Pipeline):
             num_workers (`int`, defaults to 0): processes that read images.
             timeout (`float`, *optional*): seconds to wait for a URL.
             mask_threshold (`float`, defaults to 0.5): a pixel of a higher probability belongs to the object.
+            expressions_at_once (`int`, defaults to `batch_size`): how many expressions are answered at once, where it
+                is to be another number than that of images.
+
+        An expression that comes again in a call, about whichever image, is encoded once.
 
         Returns:
             `dict` for one expression, `list[dict]` for a list of expressions; for a list of pairs a list of these, in
@@ -88,14 +103,20 @@ class VisualGroundingPipeline(Pipeline):
             image = _with_text(image, text)
         if isinstance(image, list) and not image:
             return []
-        options = {"timeout": timeout, "mask_threshold": mask_threshold, "expressions_at_once": batch_size}
+        options = {
+            "timeout": timeout,
+            "mask_threshold": mask_threshold,
+            "expressions_at_once": expressions_at_once or batch_size,
+            # For this call alone: between two of them the model may be trained, or moved.
+            "encode": EncodedExpressions(self.model),
+        }
         given = {name: value for name, value in options.items() if value is not None}
         return super().__call__(image, batch_size=batch_size, num_workers=num_workers, **given)
 
-    def _sanitize_parameters(self, timeout=None, mask_threshold=None, expressions_at_once=None, **kwargs):
+    def _sanitize_parameters(self, timeout=None, mask_threshold=None, expressions_at_once=None, encode=None, **kwargs):
         given = (
             {"timeout": timeout},
-            {"expressions_at_once": expressions_at_once or self._batch_size},
+            {"expressions_at_once": expressions_at_once or self._batch_size, "encode": encode},
             {"mask_threshold": mask_threshold},
         )
         return tuple({name: value for name, value in part.items() if value is not None} for part in given)
@@ -119,7 +140,8 @@ class VisualGroundingPipeline(Pipeline):
             },
         }
 
-    def _forward(self, model_inputs, expressions_at_once=1):
+    def _forward(self, model_inputs, expressions_at_once=1, encode=None):
+        encode = encode or EncodedExpressions(self.model)
         # Collated, the questions about several images are a list; an image alone has its own.
         questions = model_inputs["question"]
         is_batch = isinstance(questions, list)
@@ -127,12 +149,12 @@ class VisualGroundingPipeline(Pipeline):
         counts = [len(question["input_ids"]) for question in questions]
         image_embeddings = self.model.get_image_embeddings(model_inputs["pixel_values"])
         if len(set(counts)) == 1 and sum(counts) <= expressions_at_once:
-            outputs = self._ground(image_embeddings, *self._expressions(questions))
+            outputs = self._ground(image_embeddings, *self._expressions(questions), encode)
             outputs = [[each] for each in _split_outputs(outputs, counts)]
         else:
             outputs = [
                 [
-                    self._ground(embedding, ids, mask)
+                    self._ground(embedding, ids, mask, encode)
                     for ids, mask in zip(
                         *(each.split(expressions_at_once) for each in self._expressions([question])), strict=True
                     )
@@ -146,8 +168,9 @@ class VisualGroundingPipeline(Pipeline):
     def _expressions(questions: list[dict]) -> list[torch.Tensor]:
         return [torch.cat([question[name] for question in questions]) for name in ("input_ids", "attention_mask")]
 
-    def _ground(self, image_embeddings, input_ids, attention_mask) -> dict[str, torch.Tensor | None]:
-        outputs = self.model(image_embeddings=image_embeddings, input_ids=input_ids, attention_mask=attention_mask)
+    def _ground(self, image_embeddings, input_ids, attention_mask, encode) -> dict[str, torch.Tensor | None]:
+        text_embeds = encode(input_ids, attention_mask)
+        outputs = self.model(image_embeddings=image_embeddings, text_embeds=text_embeds, attention_mask=attention_mask)
         return {name: outputs.get(name) for name in ANSWERS}
 
     def postprocess(self, model_outputs, mask_threshold=0.5):

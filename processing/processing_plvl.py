@@ -203,6 +203,14 @@ class PLVLProcessor(ProcessorMixin):
         return results
 
 
+def forget_length(tokenizer):
+    """A tokenizer's folder may keep the length that it was last called with: it would go before the processor's."""
+    tokenizer.init_kwargs.pop("max_length", None)
+    if getattr(tokenizer, "backend_tokenizer", None) is not None:
+        tokenizer.backend_tokenizer.no_truncation()
+        tokenizer.backend_tokenizer.no_padding()
+
+
 def _count_images(images) -> int | None:
     if images is None:
         return None

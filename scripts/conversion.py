@@ -1,13 +1,16 @@
 """Converts a checkpoint of another program, as scripts/convert_checkpoint.py was told to."""
 
 from pathlib import Path
+from typing import Any
 
+import timm
 import torch
 from transformers import AutoConfig, AutoTokenizer
 from transformers.utils import logging
 
 from plvl.configuration import PLVLConfig
 from plvl.data.safe_pickle import load_label_pickle
+from plvl.modeling_plvl.backbone_weights import efficientnet_lite_of, image_normalisation, timm_weights
 from plvl.modeling_plvl.checkpoint_conversion import (
     build_model,
     newly_initialised,
@@ -18,6 +21,7 @@ from plvl.modeling_plvl.checkpoint_conversion import (
 )
 from plvl.modeling_plvl.checkpoint_files import load_checkpoint
 from plvl.processing import PLVLImageProcessor, PLVLProcessor
+from plvl.processing.processing_plvl import forget_length
 from plvl.scripts.atomic_directory import atomic_directory
 from plvl.scripts.model_loading import load_plvl_config
 
@@ -39,7 +43,7 @@ def convert(arguments):
     weights = _read_weights(arguments, config)
     torch.manual_seed(0)  # the parts that start anew are the same each time
     model = build_model(weights, config)
-    processor = _processor(model, tokenizer)
+    processor = _processor(model, tokenizer, image_normalisation(model.config, weights))
     with atomic_directory(arguments.output) as folder:
         model.save_pretrained(folder)
         processor.save_pretrained(folder)
@@ -47,7 +51,11 @@ def convert(arguments):
 
 
 def _load_tokenizer(folder_or_name):
-    return AutoTokenizer.from_pretrained(folder_or_name) if folder_or_name else None
+    if not folder_or_name:
+        return None
+    tokenizer = AutoTokenizer.from_pretrained(folder_or_name)
+    forget_length(tokenizer)
+    return tokenizer
 
 
 def _read_weights(arguments, config: PLVLConfig) -> list:
@@ -58,9 +66,34 @@ def _read_weights(arguments, config: PLVLConfig) -> list:
         return [plvl_weights(load_checkpoint(given), given, config)]
     if source == "vitdet":
         weights = vitdet_weights(load_label_pickle(given), given)
+    elif source == "efficientnet-lite":
+        weights = _lite_weights(load_checkpoint(given), given, config)
     else:
         weights = sam_weights(load_checkpoint(given), given)
     return [weights, *([text_weights(arguments.text)] if arguments.text else [])]
+
+
+def _lite_weights(checkpoint: dict, given: str, config: PLVLConfig):
+    """Where `config` has no backbone, it gets the one that the weights are of, at the stride of its patches."""
+    vision = config.vision_config
+    if vision.backbone_config is None:
+        architecture = efficientnet_lite_of(checkpoint, given)
+        strides = _strides(architecture)
+        if vision.patch_size not in strides:
+            raise ValueError(f"{architecture} has maps at strides of {strides}, and patch_size is {vision.patch_size}")
+        vision.backbone_config = AutoConfig.for_model(
+            "timm_backbone",
+            backbone=architecture,
+            out_indices=[strides.index(vision.patch_size)],
+            freeze_batch_norm_2d=True,
+        )
+    return timm_weights(checkpoint, given, vision.backbone_config, {})
+
+
+def _strides(architecture: str) -> list[int]:
+    with torch.device("meta"):
+        network: Any = timm.create_model(architecture, features_only=True)
+    return network.feature_info.reduction()
 
 
 def _base_config(arguments) -> PLVLConfig:
@@ -72,9 +105,9 @@ def _base_config(arguments) -> PLVLConfig:
     return config
 
 
-def _processor(model, tokenizer):
+def _processor(model, tokenizer, normalisation: dict):
     side = model.config.vision_config.image_size
-    image_processor = PLVLImageProcessor(size={"height": side, "width": side})
+    image_processor = PLVLImageProcessor(size={"height": side, "width": side}, **normalisation)
     if tokenizer is None:
         return image_processor
     vocab_size = model.config.text_config.vocab_size

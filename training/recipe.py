@@ -38,12 +38,19 @@ class ModelArguments:
         default=None,
         metadata={
             "help": "What a new model's vision encoder starts from: detectron2's ViTDet (.pkl) or timm's SAM ViT (a "
-            "state dict)."
+            "state dict); with backbone_config, the backbone's weights: a file, a folder or Hub name."
         },
     )
     text_weights: str | None = field(
         default=None,
         metadata={"help": "What a new model's text encoder starts from, and its tokenizer: a folder or Hub name."},
+    )
+    text_vocabulary: str | None = field(
+        default=None,
+        metadata={
+            "help": "Expressions whose word pieces are all that text_weights keep of their vocabulary, beside single "
+            "characters: a file with one on each line, or 'training' for those that are trained on."
+        },
     )
     attn_implementation: str | None = field(
         default=None,

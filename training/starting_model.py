@@ -1,18 +1,27 @@
 """The model a run starts from, with its processor."""
 
+import copy
+import dataclasses
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import torch
 from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoModel, AutoProcessor, AutoTokenizer
+from transformers import AutoModel, AutoProcessor, AutoTokenizer, PreTrainedTokenizerBase
 
-from plvl.configuration import PLVLConfig, PLVLVisionConfig
+from plvl.configuration import PLVLConfig, PLVLTimmVisionConfig, PLVLVisionConfig
 from plvl.configuration.configuration_plvl import config_class_of, vision_config_class
 from plvl.data.safe_pickle import load_label_pickle
 from plvl.modeling_plvl import PLVLModel
+from plvl.modeling_plvl.backbone_weights import (
+    backbone_settings,
+    backbone_weights,
+    image_normalisation,
+    pretrained_vit,
+)
 from plvl.modeling_plvl.checkpoint_conversion import (
     ForeignWeights,
     build_model,
@@ -21,16 +30,18 @@ from plvl.modeling_plvl.checkpoint_conversion import (
     text_weights,
     vitdet_weights,
 )
-from plvl.modeling_plvl.checkpoint_files import load_checkpoint
+from plvl.modeling_plvl.checkpoint_files import HUB_TIMEOUT, WEIGHTS_FILES, load_checkpoint
+from plvl.modeling_plvl.vision_plvl import new_backbone
 from plvl.processing import PLVLImageProcessor, PLVLProcessor
-from plvl.processing.processing_plvl import MAX_TEXT_LENGTH
-from plvl.processing.word_vocabulary import build_word_vocabulary
+from plvl.processing.expression_words import swap_sides
+from plvl.processing.processing_plvl import MAX_TEXT_LENGTH, forget_length
+from plvl.processing.word_vocabulary import build_word_vocabulary, cut_word_pieces
 from plvl.training.recipe import ModelArguments, nearest
 
 logger = logging.getLogger(__name__)
 
-HUB_TIMEOUT = 5  # seconds
 TOKENIZER_FILES = ("tokenizer*", "vocab*", "*.model")
+OF_TRAINING = "training"  # of text_vocabulary: the expressions that are trained on
 NOTHING_TO_EVALUATE = "model_name_or_path must name the model to evaluate: a new one has learned nothing"
 NO_MODEL = (
     "no model is named: model_name_or_path names one to go on from, vision_weights and text_weights what a new one "
@@ -41,6 +52,7 @@ WHERE_VITDET_IS = (
     "detectron2's is to be had from https://dl.fbaipublicfiles.com/detectron2/ViTDet/COCO/cascade_mask_rcnn_vitdet_b/"
     "f325358525/model_final_435fa9.pkl"
 )
+WHAT_A_BACKBONES_ARE = "the backbone's: a file, a folder or a name on the Hub, as docs/encoders.md says"
 WHERE_BERT_IS = (
     "BERT or the like, as from `hf download google-bert/bert-base-uncased --local-dir checkpoints/bert-base-uncased` "
     "where there is a network"
@@ -64,25 +76,45 @@ def load_or_make_model(
     if expressions is None:
         raise ValueError(NOTHING_TO_EVALUATE)
     tokenizer_name = arguments.tokenizer_name_or_path or arguments.text_weights
-    tokenizer = (
+    tokenizer: PreTrainedTokenizerBase = (
         AutoTokenizer.from_pretrained(tokenizer_name) if tokenizer_name else build_word_vocabulary(expressions())
     )
+    # A tokenizer that knows capitals may have them.
+    do_lower_case = tokenizer.tokenize("Left") == tokenizer.tokenize("left")
+    kept_words = None
+    if arguments.text_vocabulary:
+        given = _vocabulary_of(arguments, expressions)
+        tokenizer, kept_words = cut_word_pieces(tokenizer, map(str.lower, given) if do_lower_case else given)
+    forget_length(tokenizer)
     config = new_config(arguments)
     if not arguments.text_weights:
         config.text_config.vocab_size = len(tokenizer)
-    weights = _initial_weights(arguments)
+    weights = _initial_weights(arguments, config, kept_words)
     model = build_model(weights, config)
+    for brought in weights:
+        if brought.dropped:
+            logger.info("%s: left out: %s", brought.origin, ", ".join(brought.dropped))
     if weights:
         logger.info("newly initialised, to be trained: %s", ", ".join(newly_initialised(model, weights)))
     image_size = config.vision_config.image_size
-    image_processor = PLVLImageProcessor(size={"height": image_size, "width": image_size})
+    image_processor = PLVLImageProcessor(
+        size={"height": image_size, "width": image_size}, **image_normalisation(config, weights)
+    )
     return model, PLVLProcessor(
         image_processor,
         tokenizer,
-        max_text_length=longest_expression(tokenizer, config),
-        # A tokenizer that knows capitals may have them.
-        do_lower_case=tokenizer.tokenize("Left") == tokenizer.tokenize("left"),
+        max_text_length=longest_expression(tokenizer, model.config),
+        do_lower_case=do_lower_case,
     )
+
+
+def _vocabulary_of(arguments: ModelArguments, expressions: Callable[[], Iterable[str]]) -> Iterable[str]:
+    """The expressions that text_vocabulary names, also as mirroring an image changes them."""
+    if arguments.text_vocabulary == OF_TRAINING:
+        given = expressions()
+    else:
+        given = Path(arguments.text_vocabulary).read_text(encoding="utf-8").splitlines()
+    return chain.from_iterable((each, swap_sides(each)) for each in given)
 
 
 def longest_expression(tokenizer, config: PLVLConfig) -> int:
@@ -113,7 +145,18 @@ def new_config(arguments: ModelArguments) -> PLVLConfig:
             places = {field: f"{place}{field}" for place in (*fields, part) for field in fields[place]}
             told.append(f"model_config has no {part}{name}{nearest(name, places, places.__getitem__)}")
         raise ValueError("; ".join(told))
+    backbone = _given_backbone(arguments)
+    if backbone and arguments.vision_weights and backbone.get("model_type") != "timm_backbone":
+        config_class_of(backbone, "backbone_config")  # for its error
+        settings = backbone_settings(arguments.vision_weights, backbone)
+        given["vision_config"] = given["vision_config"] | {"backbone_config": settings}
     return PLVLConfig(**(given | arguments.changes | arguments.attention))
+
+
+def _given_backbone(arguments: ModelArguments) -> dict:
+    vision = (arguments.model_config or {}).get("vision_config")
+    backbone = vision.get("backbone_config") if isinstance(vision, dict) else None
+    return backbone if isinstance(backbone, dict) else {}
 
 
 def _text_config_class(given: dict) -> type:
@@ -140,10 +183,11 @@ def check_model(arguments: ModelArguments, is_trained: bool) -> Iterator[str]:
         return
     if arguments.model_config is None and not (arguments.vision_weights or arguments.text_weights):
         yield NO_MODEL
-    if arguments.vision_weights and not Path(arguments.vision_weights).is_file():
-        yield f"vision_weights: there is no file {arguments.vision_weights}. {WHERE_VITDET_IS}"
+    of_vision = list(_unreachable_vision_weights(arguments)) if arguments.vision_weights else []
+    yield from of_vision
     if arguments.text_weights:
         yield from _unreachable("text_weights", arguments.text_weights, WHERE_BERT_IS)
+    yield from _impossible_vocabulary(arguments)
     tokenizer = arguments.tokenizer_name_or_path or arguments.text_weights
     if tokenizer and Path(tokenizer).is_dir():
         # Transformers makes an empty one where it finds none of the files.
@@ -154,9 +198,34 @@ def check_model(arguments: ModelArguments, is_trained: bool) -> Iterator[str]:
             "tokenizer_name_or_path", arguments.tokenizer_name_or_path, "a tokenizer", "tokenizer_config.json"
         )
     try:
-        new_config(arguments)
+        config = new_config(dataclasses.replace(arguments, vision_weights=None) if of_vision else arguments)
+        if isinstance(config.vision_config, PLVLVisionConfig) and config.vision_config.backbone_config is not None:
+            with torch.device("meta"):
+                new_backbone(copy.deepcopy(config.vision_config.backbone_config))
     except (ValueError, TypeError, StrictDataclassError) as error:
         yield str(error)
+
+
+def _unreachable_vision_weights(arguments: ModelArguments) -> Iterator[str]:
+    path = Path(arguments.vision_weights)
+    backbone = _given_backbone(arguments)
+    if "architecture" in ((arguments.model_config or {}).get("vision_config") or {}):
+        backbone = {"model_type": "timm_backbone"}  # whose weights are found in the same places
+    if not backbone:
+        if not path.is_file():
+            yield f"vision_weights: there is no file {path}. {WHERE_VITDET_IS}"
+    elif backbone.get("model_type") != "timm_backbone" or not path.exists():
+        yield from _unreachable("vision_weights", arguments.vision_weights, WHAT_A_BACKBONES_ARE)
+    elif path.is_dir() and not any((path / name).is_file() for name in WEIGHTS_FILES):
+        yield f"vision_weights: the folder {path} has neither {' nor '.join(WEIGHTS_FILES)}"
+
+
+def _impossible_vocabulary(arguments: ModelArguments) -> Iterator[str]:
+    given = arguments.text_vocabulary
+    if given and not arguments.text_weights:
+        yield "text_vocabulary cuts the vocabulary of text_weights, and none are named"
+    elif given and given != OF_TRAINING and not Path(given).is_file():
+        yield f"text_vocabulary: there is no file {given}; it is a file of expressions, or '{OF_TRAINING}'"
 
 
 def _unreachable(argument: str, name: str, what: str, file: str = "config.json") -> Iterator[str]:
@@ -176,7 +245,7 @@ def _unreachable(argument: str, name: str, what: str, file: str = "config.json")
 
 def _model_to_go_on_from(arguments: ModelArguments, is_trained: bool):
     path = arguments.model_name_or_path
-    for name in ("model_config", "tokenizer_name_or_path"):
+    for name in ("model_config", "tokenizer_name_or_path", "text_vocabulary"):
         if getattr(arguments, name):
             logger.warning("%s is for a new model and changes nothing in %s", name, path)
     # Weights may be stored in half precision, in which nothing is trained.
@@ -191,13 +260,20 @@ def _model_to_go_on_from(arguments: ModelArguments, is_trained: bool):
     return model, AutoProcessor.from_pretrained(path)
 
 
-def _initial_weights(arguments: ModelArguments) -> list[ForeignWeights]:
+def _initial_weights(
+    arguments: ModelArguments, config: PLVLConfig, kept_words: list[int] | None
+) -> list[ForeignWeights]:
     weights = []
-    if arguments.vision_weights:
+    if arguments.vision_weights and isinstance(config.vision_config, PLVLTimmVisionConfig):
+        weights.append(pretrained_vit(arguments.vision_weights))
+    elif arguments.vision_weights and config.vision_config.backbone_config is not None:
+        weights.append(backbone_weights(arguments.vision_weights, config.vision_config.backbone_config))
+    elif arguments.vision_weights:
         file = Path(arguments.vision_weights)
         # detectron2 publishes pickles, timm state dicts.
         read = (load_label_pickle, vitdet_weights) if file.suffix == ".pkl" else (load_checkpoint, sam_weights)
         weights.append(read[1](read[0](file), str(file)))
     if arguments.text_weights:
-        weights.append(text_weights(arguments.text_weights))
+        text = (arguments.model_config or {}).get("text_config") or {}
+        weights.append(text_weights(arguments.text_weights, text.get("num_hidden_layers"), kept_words))
     return weights

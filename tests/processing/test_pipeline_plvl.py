@@ -74,6 +74,16 @@ def test_expressions_of_one_image_are_answered_apart(pipe):
     assert all(same(answer, pipe(make_image(), answer["label"])) for answer in answers)
 
 
+@pytest.fixture
+def count_encoded(pipe, monkeypatch):
+    """A list that gets, each time expressions are encoded, how many."""
+    counts, encode = [], pipe.model.get_text_features
+    monkeypatch.setattr(
+        pipe.model, "get_text_features", lambda ids, mask: counts.append(len(ids)) or encode(ids, mask)
+    )
+    return counts
+
+
 @pytest.mark.parametrize("batch_size", [None, 2, 8])
 def test_many_expressions_embed_their_image_once(pipe, count_embedded, batch_size):
     pipe(make_image(), EXPRESSIONS, batch_size=batch_size)
@@ -135,6 +145,34 @@ def test_a_generator_is_answered_as_it_goes(pipe):
     assert same(next(answers), pipe(make_image(0), "the cup"))
     assert read == [0]
     assert same(next(answers), pipe(make_image(1), "the cup"))
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
+def test_an_expression_about_several_images_is_encoded_once(pipe, count_encoded, batch_size):
+    images = [make_image(seed) for seed in range(4)]
+    together = pipe(images, EXPRESSIONS, batch_size=batch_size)
+    assert sum(count_encoded) == len(EXPRESSIONS)
+    alone = [pipe(image, EXPRESSIONS, batch_size=batch_size) for image in images]
+    assert all(same(*both) for pair in zip(together, alone, strict=True) for both in zip(*pair, strict=True))
+    pairs = [(image, [EXPRESSIONS[place % 3], "a hat"]) for place, image in enumerate(images)]
+    count_encoded.clear()
+    list(pipe(iter_of(pairs), batch_size=batch_size))
+    assert sum(count_encoded) == 4
+
+
+def test_a_model_that_was_trained_between_two_calls_answers_anew(pipe):
+    before = pipe(make_image(), EXPRESSIONS[0])
+    with torch.no_grad():
+        pipe.model.text_encoder.embeddings.word_embeddings.weight.mul_(-3)
+    after = pipe(make_image(), EXPRESSIONS[0])
+    assert not same(after, before) and abs(after["score"] - before["score"]) > 1e-4
+
+
+def test_more_expressions_than_images_may_be_answered_at_once(pipe, count_embedded):
+    rows = []
+    pipe.model.decoder.register_forward_hook(lambda module, args, output: rows.append(len(output)))
+    pipe([(make_image(0), EXPRESSIONS), (make_image(1), EXPRESSIONS)], expressions_at_once=2)
+    assert (count_embedded, rows) == ([1, 1], [2, 1, 2, 1])
 
 
 def test_the_mask_threshold_is_passed_on(pipe):

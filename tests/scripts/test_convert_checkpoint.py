@@ -18,7 +18,9 @@ from transformers import (
     BertTokenizer,
 )
 
+from efficientnet_lite import random_lite0
 from original_checkpoints import small_config, small_plvl, small_samvit, small_vitdet
+from plvl.configuration import PLVLConfig
 from plvl.modeling_plvl.checkpoint_conversion import build_model, plvl_weights
 from plvl.scripts.convert_checkpoint import main
 
@@ -110,6 +112,44 @@ def test_sam_starts_a_model_without_a_class_position(convert, tmp_path, capsys):
     assert model.config.vision_config.image_size == 40
     assert AutoImageProcessor.from_pretrained(output).size == {"height": 40, "width": 40}
     assert "dropped neck.0.weight" in capsys.readouterr().out
+
+
+@pytest.fixture
+def convert_lite(tmp_path):
+    """Runs the script on EfficientNet-Lite0, with these fields of the vision configuration."""
+    torch.save(random_lite0(), tmp_path / "efficientnet-lite0.pth")
+
+    def run(**vision):
+        config = small_config().to_dict()
+        PLVLConfig(**config | {"vision_config": config["vision_config"] | vision}).save_pretrained(tmp_path / "given")
+        command = ["--from", "efficientnet-lite", str(tmp_path / "efficientnet-lite0.pth"), "--output"]
+        main([*command, str(tmp_path / "out" / "lite"), "--config", str(tmp_path / "given")])
+        return tmp_path / "out" / "lite"
+
+    return run
+
+
+def test_efficientnet_lite_starts_a_model_with_itself_as_backbone(convert_lite, capsys):
+    output = convert_lite(patch_size=16, image_size=64)
+    model = AutoModel.from_pretrained(output)
+    backbone = model.config.vision_config.backbone_config
+    assert (backbone.backbone, backbone.out_indices) == ("tf_efficientnet_lite0", [3])
+    found = model.vision_encoder.embeddings.backbone._backbone.blocks[4][2].conv_pwl.weight
+    assert torch.equal(found, random_lite0()["_blocks.10._project_conv.weight"])
+    image_processor = AutoImageProcessor.from_pretrained(output)
+    assert tuple(image_processor.image_mean) == (127 / 255,) * 3
+    assert tuple(image_processor.image_std) == (128 / 255,) * 3
+    printed = capsys.readouterr().out
+    assert "dropped _fc.weight" in printed and "vision_encoder after its backbone" in printed
+
+
+def test_efficientnet_lite_that_does_not_fit_writes_nothing(convert_lite, tmp_path):
+    with pytest.raises(SystemExit, match=r"has maps at strides of \[2, 4, 8, 16, 32\], and patch_size is 12"):
+        convert_lite(patch_size=12, image_size=24)
+    other = {"model_type": "timm_backbone", "backbone": "tf_efficientnet_lite1", "out_indices": [2]}
+    with pytest.raises(SystemExit, match=r"does not fit(?s:.)*missing(?s:.)*_blocks\."):
+        convert_lite(patch_size=8, image_size=24, backbone_config=other)
+    assert_nothing_is_left(tmp_path)
 
 
 def test_bert_alone_starts_a_model(convert, bert_folder):
@@ -211,7 +251,7 @@ def test_weights_under_numbers_end_in_one_line(convert, tmp_path):
         convert("plvl", tmp_path / "x.pth")
 
 
-@pytest.mark.parametrize("source", ["plvl", "vitdet", "sam"])
+@pytest.mark.parametrize("source", ["plvl", "vitdet", "sam", "efficientnet-lite"])
 def test_a_damaged_file_ends_in_one_line(convert, source, original, tmp_path):
     (tmp_path / "x").write_bytes(original.read_bytes()[:1000])
     with pytest.raises(SystemExit, match=rf"^convert_checkpoint: {tmp_path / 'x'}: cut short or no .*$") as caught:
@@ -256,7 +296,7 @@ class TouchesAFile:
         return os.mkdir, (str(self.path),)
 
 
-@pytest.mark.parametrize("source", ["plvl", "vitdet", "sam"])
+@pytest.mark.parametrize("source", ["plvl", "vitdet", "sam", "efficientnet-lite"])
 def test_a_file_that_would_run_code_is_refused(convert, tmp_path, source):
     path, trace = tmp_path / "x", tmp_path / "trace"
     payload = {"model": {"weight": TouchesAFile(trace)}}

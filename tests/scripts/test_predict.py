@@ -132,6 +132,24 @@ def test_a_folder_of_images_gives_a_folder_of_drawings(predict, images, embedded
     assert [Path(json.loads(line)["image"]).name for line in lines] == ["a.jpg", "b.PNG"]
 
 
+def test_the_expressions_are_encoded_once_for_all_images(predict, images, image, monkeypatch, capsys):
+    for number in range(3):
+        image.rotate(90 * number).save(images / f"{number}.png")
+    predict(images, *EXPRESSIONS, "--json")
+    together = capsys.readouterr().out
+    encoded, encode = [], PLVLModel.get_text_features
+    monkeypatch.setattr(
+        PLVLModel,
+        "get_text_features",
+        lambda model, ids, mask=None: encoded.append(len(ids)) or encode(model, ids, mask),
+    )
+    predict(images, *EXPRESSIONS, "--json")
+    assert encoded == [2] and capsys.readouterr().out == together
+    for file in sorted(path for path in images.iterdir() if path.suffix != ".txt"):
+        predict(file, *EXPRESSIONS, "--json")
+    assert capsys.readouterr().out == together
+
+
 def test_images_of_one_stem_keep_their_drawings_apart(predict, images, image):
     image.save(images / "a.bmp")
     predict(images, EXPRESSIONS[0], "--output", "drawings")
