@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torchvision.ops import box_convert
 
 SAME_OBJECT_IOU = 0.5
+CANDIDATES_FOR_EACH = 4  # cells looked at for each box that is answered: most of them say what a higher one says
 
 
 def boxes_at_cells(cells: torch.Tensor, offset: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
@@ -34,21 +35,19 @@ def read_boxes(center_logits: torch.Tensor, offset: torch.Tensor, size: torch.Te
 
 def read_any_boxes(center_logits, offset, size, max_targets: int) -> tuple[torch.Tensor, torch.Tensor]:
     """
-    The boxes at the peaks of the centre map, cells that none of their eight neighbours exceeds. Of boxes that say the
-    same, with an IoU above 0.5, the one of the higher peak stays.
+    The boxes at the peaks of the centre map: cells that are higher than all others that say the same, by boxes of an
+    IoU above 0.5. Objects side by side may so have their centres in neighbouring cells.
 
     Returns:
         `(batch_size, max_targets, 4)`, cx, cy, w, h as shares of the image, the highest peaks first, and their
         scores, `(batch_size, max_targets)` in 0..1, which are 0 where there are no more.
     """
-    is_peak = center_logits == F.max_pool2d(center_logits, 3, stride=1, padding=1)
-    heights = center_logits.masked_fill(~is_peak, float("-inf")).flatten(1)
-    candidates = heights.topk(min(2 * max_targets, heights.shape[1]))
+    heights = center_logits.flatten(1)
+    candidates = heights.topk(min(CANDIDATES_FOR_EACH * max_targets, heights.shape[1]))
     boxes = boxes_at_cells(candidates.indices, offset, size)
     overlap = pairwise_iou(box_convert(boxes, "cxcywh", "xyxy"))
     is_lower = torch.ones_like(overlap, dtype=torch.bool).tril(-1)
     says_the_same = ((overlap > SAME_OBJECT_IOU) & is_lower).any(2)
-    # Sigmoid makes 0 of what is no peak.
     scores = candidates.values.sigmoid() * ~says_the_same
     best = scores.topk(min(max_targets, scores.shape[1]))
     boxes = boxes.gather(1, best.indices[..., None].expand(-1, -1, 4))

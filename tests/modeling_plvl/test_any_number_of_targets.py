@@ -36,9 +36,13 @@ def test_each_peak_is_a_box_the_highest_first():
     assert scores[0, 3] < 0.01
 
 
-def test_a_cell_beside_a_higher_one_is_no_peak():
-    _, scores = read_any_boxes(*maps({(2, 3): 1.0, (3, 4): 2.0, (2, 6): 1.5}), max_targets=4)
-    assert (scores[0] > 0.5).sum() == 2
+def test_objects_side_by_side_are_found_in_neighbouring_cells():
+    peaks = {(2, 3): 1.0, (2, 4): 2.0, (3, 3): 1.5}
+    _, scores = read_any_boxes(*maps(peaks, width=0.1, height=0.15), max_targets=4)
+    torch.testing.assert_close(scores[0, :3], torch.tensor([2.0, 1.5, 1.0]).sigmoid())
+    _, scores = read_any_boxes(*maps(peaks, width=0.8, height=0.8), max_targets=4)
+    torch.testing.assert_close(scores[0, 0], torch.tensor(2.0).sigmoid())
+    assert scores[0, 1] < 0.01, "cells of one object"
 
 
 def test_of_boxes_that_say_the_same_the_higher_peak_stays():
@@ -58,7 +62,7 @@ def test_there_are_no_more_boxes_than_asked_for_and_none_beyond_the_grid():
     assert boxes.shape == (1, 2, 4)
     center_logits, offset, size = (each[..., :2, :3] for each in maps({(1, 1): 1.0}))
     boxes, scores = read_any_boxes(center_logits, offset, size, max_targets=16)
-    assert boxes.shape == (1, 16, 4) and (scores[0, 1:] == 0).all() and scores[0, 0] > 0.5
+    assert boxes.shape == (1, 16, 4) and (scores[0, 6:] == 0).all() and scores[0, 0] > 0.5
 
 
 def test_a_model_of_one_target_reads_the_best_cell():
