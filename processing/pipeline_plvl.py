@@ -13,7 +13,7 @@ from plvl.processing.image_input import read_image
 
 TASK = "visual-grounding"
 # What of the network's outputs answers are made of.
-ANSWERS = ("pred_boxes", "center_logits", "pred_masks", "last_hidden_state")
+ANSWERS = ("pred_boxes", "pred_scores", "presence_logits", "center_logits", "pred_masks", "last_hidden_state")
 
 
 class VisualGroundingPipeline(Pipeline):
@@ -32,6 +32,10 @@ class VisualGroundingPipeline(Pipeline):
     `"xmax"`, `"ymax"`, whole pixels of the image) and `"mask"` (a `PIL.Image` of mode L and the image's size, 255
     on the object and 0 elsewhere). A model without the task "rec" gives no box and a score of `None`, one without
     "res" no mask. An image that carries an EXIF orientation is turned upright first.
+
+    A model of any number of targets answers with `"label"`, `"present"` (`float` in 0..1: how probable it is that
+    there is anything of the kind), `"boxes"` (a list of such boxes, the best first; empty where nothing is found),
+    `"scores"` (as many `float` in 0..1) and `"mask"`, of all objects together.
 
     Example:
 
@@ -63,7 +67,18 @@ class VisualGroundingPipeline(Pipeline):
         # A model handed over in the middle of its training would drop parts of it at random.
         self.model.eval()
 
-    def __call__(self, image, text=None, *, batch_size=None, num_workers=None, timeout=None, mask_threshold=None):
+    def __call__(
+        self,
+        image,
+        text=None,
+        *,
+        batch_size=None,
+        num_workers=None,
+        timeout=None,
+        mask_threshold=None,
+        box_threshold=None,
+        presence_threshold=None,
+    ):
         """
         Args:
             image: an image, or several, with `text`; or pairs of image and text (dicts of `"image"` and `"text"`, or
@@ -73,13 +88,16 @@ class VisualGroundingPipeline(Pipeline):
             num_workers (`int`, defaults to 0): processes that read images.
             timeout (`float`, *optional*): seconds to wait for a URL.
             mask_threshold (`float`, defaults to 0.5): a pixel of a higher probability belongs to the object.
+            box_threshold, presence_threshold (`float`, *optional*): of a model of any number of targets, in place of
+                its processor's: as in [`PLVLProcessor.post_process_grounding`].
 
         Returns:
             `dict` for one expression, `list[dict]` for a list of expressions; for a list of pairs a list of these, in
             order, for a generator or a `torch` `Dataset` an iterable of them.
 
         Raises:
-            ValueError: a pair lacks its image or its text, an expression is empty, or an image cannot be read.
+            ValueError: a pair lacks its image or its text, an expression is empty, an image cannot be read, or a
+                threshold is not in 0..1 or none of this model's.
         """
         if hasattr(image, "column_names") and hasattr(image, "__len__"):
             # A cached set of `datasets` is none of torch's, which the base class knows.
@@ -88,15 +106,33 @@ class VisualGroundingPipeline(Pipeline):
             image = _with_text(image, text)
         if isinstance(image, list) and not image:
             return []
-        options = {"timeout": timeout, "mask_threshold": mask_threshold, "expressions_at_once": batch_size}
+        options = {
+            "timeout": timeout,
+            "expressions_at_once": batch_size,
+            "mask_threshold": mask_threshold,
+            "box_threshold": box_threshold,
+            "presence_threshold": presence_threshold,
+        }
         given = {name: value for name, value in options.items() if value is not None}
         return super().__call__(image, batch_size=batch_size, num_workers=num_workers, **given)
 
-    def _sanitize_parameters(self, timeout=None, mask_threshold=None, expressions_at_once=None, **kwargs):
+    def _sanitize_parameters(
+        self,
+        timeout=None,
+        expressions_at_once=None,
+        mask_threshold=None,
+        box_threshold=None,
+        presence_threshold=None,
+        **kwargs,
+    ):
         given = (
             {"timeout": timeout},
             {"expressions_at_once": expressions_at_once or self._batch_size},
-            {"mask_threshold": mask_threshold},
+            {
+                "mask_threshold": mask_threshold,
+                "box_threshold": box_threshold,
+                "presence_threshold": presence_threshold,
+            },
         )
         return tuple({name: value for name, value in part.items() if value is not None} for part in given)
 
@@ -150,13 +186,13 @@ class VisualGroundingPipeline(Pipeline):
         outputs = self.model(image_embeddings=image_embeddings, input_ids=input_ids, attention_mask=attention_mask)
         return {name: outputs.get(name) for name in ANSWERS}
 
-    def postprocess(self, model_outputs, mask_threshold=0.5):
+    def postprocess(self, model_outputs, **thresholds):
         answer = model_outputs["answer"]
         text = answer["text"]
         found = [
             result
             for outputs in answer["outputs"]
-            for result in self.processor.post_process_grounding(outputs, [answer["target_size"]], mask_threshold)
+            for result in self.processor.post_process_grounding(outputs, [answer["target_size"]], **thresholds)
         ]
         expressions = [text] if isinstance(text, str) else text
         results = [_plain_answer(*pair) for pair in zip(expressions, found, strict=True)]
@@ -211,13 +247,22 @@ def _image_and_text(pair):
 
 
 def _plain_answer(expression, found):
-    result = {"label": expression, "score": found.get("score")}
+    if "present" in found:
+        result = {"label": expression, "present": found["present"]}
+    else:
+        result = {"label": expression, "score": found.get("score")}
     if "box" in found:
-        corners = found["box"].round().int().tolist()
-        result["box"] = dict(zip(("xmin", "ymin", "xmax", "ymax"), corners, strict=True))
+        result["box"] = _named_sides(found["box"])
+    if "boxes" in found:
+        result["boxes"] = [_named_sides(box) for box in found["boxes"]]
+        result["scores"] = found["scores"].tolist()
     if "mask" in found:
         result["mask"] = Image.fromarray(found["mask"].numpy()).convert("L")
     return result
+
+
+def _named_sides(box: torch.Tensor) -> dict[str, int]:
+    return dict(zip(("xmin", "ymin", "xmax", "ymax"), box.round().int().tolist(), strict=True))
 
 
 PIPELINE_REGISTRY.register_pipeline(
