@@ -15,7 +15,16 @@ from plvl.modeling_plvl.card_authors_plvl import is_as_written, signed
 logger = logging.getLogger(__name__)
 
 TASK_NAMES = {"rec": "referring-expression-comprehension", "res": "referring-expression-segmentation"}
-ANSWERS = {"rec": "a box", "res": "a mask"}
+# By the number of targets that a model has, what its tasks answer, and under which names.
+ANSWERS = {
+    "one": {"rec": "a box", "res": "a mask"},
+    "any": {"rec": "a box for each object", "res": "a mask of all objects"},
+}
+FIELDS = {
+    "one": {"rec": ("score", "box"), "res": ("mask",)},
+    "any": {"rec": ("boxes", "scores"), "res": ("mask",)},
+}
+HOW_MANY = ", be it none, one or several"
 # By the names in metrics.json: whose task a metric measures, and its title.
 METRICS = {
     "box_accuracy": ("rec", "box accuracy at IoU 0.5"),
@@ -136,12 +145,8 @@ def model_card(
         model_name=name if eval_results else None,
         eval_results=eval_results or None,
     )
-    fields = [
-        f'answer["{name}"]'
-        for task, names in (("rec", ("score", "box")), ("res", ("mask",)))
-        if task in config.tasks
-        for name in names
-    ]
+    answers, fields_of_task, is_any = ANSWERS[config.targets], FIELDS[config.targets], config.targets == "any"
+    fields = [name for task in fields_of_task if task in config.tasks for name in fields_of_task[task]]
     project, install = _project()
     body = BODY.format(
         name=name,
@@ -150,11 +155,11 @@ def model_card(
         image=IMAGE.format(file=image[0], caption=image[1]) if image else "",
         training=_settings_table(settings),
         pipeline_example=PIPELINE_EXAMPLE.format(repo_id=repo_id),
-        answers=" and ".join(ANSWERS[task] for task in ANSWERS if task in config.tasks),
+        answers=" and ".join(answers[task] for task in answers if task in config.tasks) + HOW_MANY * is_any,
         image_size=config.vision_config.image_size,
         text_encoder=config.text_config.model_type,
         results=_results_table(metrics),
-        use_answer=", ".join(fields),
+        use_answer=", ".join(f'answer["{name}"]' for name in ["present"] * is_any + fields),
         license=LICENCE.format(license=license) if license else "",
     )
     return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}")

@@ -10,6 +10,8 @@ from torch import nn
 from plvl.modeling_plvl.modeling_plvl import PLVLModel
 
 BOX_OUTPUTS = ("pred_boxes", "center_logits", "size", "offset")
+SCORE_OUTPUTS = ("pred_scores",)
+PRESENCE_OUTPUTS = ("presence_logits",)
 MASK_OUTPUTS = ("pred_masks",)
 # Traced with values that PyTorch does not take for constants, as it does 0 and 1.
 TRACED_BATCH_SIZE, TRACED_LENGTH = 2, 7
@@ -34,7 +36,8 @@ def export_onnx(model: PLVLModel, path, image_size: tuple[int, int] | None = Non
 
     The file takes `pixel_values` (batch_size, channels, height, width), `input_ids` and `attention_mask` (both
     batch_size, sequence_length; int64), of any batch size and length. Its outputs are named and shaped as in
-    [`PLVLOutput`].
+    [`PLVLOutput`]: `pred_boxes`, `center_logits`, `size` and `offset` of a model with boxes, `pred_masks` of one with
+    masks; of one of any number of targets also `presence_logits` and, with boxes, `pred_scores`.
 
     Args:
         model (`PLVLModel`): its weights' dtype becomes the file's.
@@ -51,7 +54,9 @@ def export_onnx(model: PLVLModel, path, image_size: tuple[int, int] | None = Non
     """
     if model.dtype not in (torch.float32, torch.float16):
         raise ValueError(f"a model in {model.dtype} has operators that ONNX Runtime lacks: load it in torch.float32")
-    names = BOX_OUTPUTS * model.head.has_boxes + MASK_OUTPUTS * model.head.has_masks
+    has_boxes, is_any = model.head.has_boxes, model.config.targets == "any"
+    names = BOX_OUTPUTS * has_boxes + SCORE_OUTPUTS * (has_boxes and is_any) + PRESENCE_OUTPUTS * is_any
+    names += MASK_OUTPUTS * model.head.has_masks
     vision_config = model.config.vision_config
     height, width = image_size or 2 * (vision_config.image_size,)
     if any(side < 1 or side % vision_config.patch_size for side in (height, width)):

@@ -1,11 +1,12 @@
-"""Draws the answers to several expressions on one image, each in a colour of its own, over a legend."""
+"""Draws the answers to several expressions on one image, those to each in a colour of their own, over a legend."""
 
 import math
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from plvl.processing.drawing import PREDICTED_COLOUR, draw_mask
+from plvl.processing.answer_words import answer_in_words
+from plvl.processing.drawing import PREDICTED_COLOUR, boxes_of, draw_mask
 from plvl.processing.fonts import font_for
 
 # Told apart on light and on dark images; the first is that of a lone answer.
@@ -25,17 +26,20 @@ READABLE_WIDTH = 480
 HIGHEST_ENLARGED = 4 * READABLE_WIDTH
 MAX_LEGEND_LINES = 2
 HALO = (20, 20, 20)
+SAID_INK = (90, 90, 90)
 
 
 def draw_answers(image: Image.Image, answers: list[dict]) -> Image.Image:
     """
     Draws what each expression means on an image, and under it a legend of expressions and confidences. Where there
-    are several, their numbers tie boxes and legend together.
+    are several expressions, their numbers tie boxes and legend together.
 
     Args:
         image (`PIL.Image.Image`): the image; it is not changed.
         answers (`list[dict]`): each with `"label"` (the expression) and, as far as there are, `"score"` (0..1),
-            `"box"` (x1, y1, x2, y2 in pixels) and `"mask"` (array of shape `(height, width)`, true inside).
+            `"box"` (x1, y1, x2, y2 in pixels) and `"mask"` (array of shape `(height, width)`, true inside). One of
+            any number of targets has `"boxes"`, a list of such, in the place of `"box"`, their `"scores"`, and
+            `"said"`: what the legend says below the expression.
 
     Returns:
         `PIL.Image.Image`: at least 480 pixels wide. The image is at its top left, enlarged a whole number of times
@@ -58,6 +62,14 @@ def draw_answers(image: Image.Image, answers: list[dict]) -> Image.Image:
     drawn.paste(image)
     drawn.paste(legend, (0, image.height))
     return drawn
+
+
+def drawable_answer(answer: dict, presence_threshold: float) -> dict:
+    """An answer of the pipeline as [`draw_answers`] takes it."""
+    if "present" not in answer:
+        return answer | {"box": list(answer["box"].values()) if "box" in answer else None}
+    boxes = [list(box.values()) for box in answer.get("boxes", [])]
+    return answer | {"boxes": boxes, "said": answer_in_words(answer, presence_threshold)}
 
 
 def fit_text(text: str, font: ImageFont.FreeTypeFont, width: float, max_lines: int) -> list[str]:
@@ -94,27 +106,27 @@ def _coloured(answers):
 def _draw_boxes(image, answers, enlargement, font):
     draw = ImageDraw.Draw(image)
     line = max(min(image.size) // 150, 3)
-    boxes = [
-        None if answer.get("box") is None else [float(side) * enlargement for side in answer["box"]]
-        for answer in answers
-    ]
-    for box, (_, colour) in zip(boxes, _coloured(answers), strict=True):
-        if box is not None:
+    tagged = []
+    for index, (answer, colour) in enumerate(_coloured(answers)):
+        boxes = [[side * enlargement for side in box] for box in boxes_of(answer)]
+        for box, tag in zip(boxes, _tags(answer, len(boxes), index, len(answers)), strict=True):
             x1, y1, x2, y2 = box
             draw.rectangle((x1 - 1, y1 - 1, x2 + 1, y2 + 1), outline=HALO, width=line + 2)
             draw.rectangle(box, outline=colour, width=line)
+            tagged.append((box, tag, colour))
     taken = []
     # Tags after all boxes: none is crossed by another answer's line.
-    for index, (box, (answer, colour)) in enumerate(zip(boxes, _coloured(answers), strict=True)):
-        tag = _tag(answer, index, len(answers))
-        if box is not None and tag:
+    for box, tag, colour in tagged:
+        if tag:
             taken.append(_draw_tag(draw, image.size, box, tag, colour, font, taken))
 
 
-def _tag(answer, index, count) -> str:
+def _tags(answer, num_boxes, index, count) -> list[str]:
+    """What stands at each box: the answer's number, or of a lone one the confidence."""
     if count > 1:
-        return str(index + 1)
-    return "" if answer.get("score") is None else _percent(answer["score"])
+        return num_boxes * [str(index + 1)]
+    scores = answer.get("scores", num_boxes * [answer.get("score")])
+    return ["" if score is None else _percent(float(score)) for score in scores]
 
 
 def _draw_tag(draw, size, box, tag, colour, font, taken):
@@ -140,12 +152,19 @@ def _overlap(first, second) -> bool:
 
 
 def _legend(width, answers, font) -> Image.Image:
-    """A white panel: for each answer its colour and number, the expression, the confidence."""
+    """A white panel: for each answer its colour and number, the expression, what is said of it, the confidence."""
     gap = font.size // 2
     chip = round(1.5 * font.size)
     numbers_width = font.getlength("100%")
     text_left, text_right = gap + chip + gap, width - gap - numbers_width - gap
-    texts = [fit_text(answer["label"], font, text_right - text_left, MAX_LEGEND_LINES) for answer in answers]
+    texts = [
+        [
+            (line, ink)
+            for text, ink in ((answer["label"], "black"), (answer.get("said", ""), SAID_INK))
+            for line in fit_text(text, font, text_right - text_left, MAX_LEGEND_LINES)
+        ]
+        for answer in answers
+    ]
     line_height = round(1.25 * font.size)
     heights = [max(len(lines) * line_height, chip) + gap for lines in texts]
     legend = Image.new("RGB", (width, sum(heights) + gap), "white")
@@ -157,8 +176,8 @@ def _legend(width, answers, font) -> Image.Image:
             middle = gap + chip / 2, top + chip / 2
             draw.text(middle, str(index + 1), fill=_ink_on(colour), font=font, anchor="mm")
         first_line = top + chip / 2
-        for row, line in enumerate(lines):
-            draw.text((text_left, first_line + row * line_height), line, fill="black", font=font, anchor="lm")
+        for row, (line, ink) in enumerate(lines):
+            draw.text((text_left, first_line + row * line_height), line, fill=ink, font=font, anchor="lm")
         if answer.get("score") is not None:
             draw.text((width - gap, first_line), _percent(answer["score"]), fill="black", font=font, anchor="rm")
         top += height

@@ -30,7 +30,7 @@ def draw_grounding(image: Image.Image, text: str, answers: list[dict]) -> Image.
             image = draw_mask(image, np.asarray(answer["mask"], dtype=bool), answer["colour"])
     draw = ImageDraw.Draw(image)
     font_size = max(image.width // 22, 11)
-    for answer, box in [(each, box) for each in answers for box in _boxes_of(each)]:
+    for answer, box in [(each, box) for each in answers for box in boxes_of(each)]:
         draw.rectangle(box, outline=answer["colour"], width=max(min(image.size) // 150, 2))
         if answer.get("label"):
             draw.text(
@@ -44,7 +44,8 @@ def draw_grounding(image: Image.Image, text: str, answers: list[dict]) -> Image.
     return _with_caption(image, text, font_size)
 
 
-def _boxes_of(answer: dict) -> list[list[float]]:
+def boxes_of(answer: dict) -> list[list[float]]:
+    """The `"boxes"` of an answer, or its `"box"`, as numbers; an empty list where it has none."""
     boxes = answer.get("boxes", [answer.get("box")])
     return [[float(value) for value in box] for box in boxes if box is not None]
 

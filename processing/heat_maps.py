@@ -11,13 +11,13 @@ HEAT_COLOURS = np.array(
 COVERED = (0.35, 0.85)
 
 
-def draw_heat_map(image: Image.Image, heat: np.ndarray, highest: float, mark_best: bool = False) -> Image.Image:
+def draw_heat_map(image: Image.Image, heat: np.ndarray, highest: float, crosses=()) -> Image.Image:
     """
     Args:
         image (`PIL.Image.Image`): the image; it is drawn in grey under the heat.
         heat (`np.ndarray` of shape `(rows, columns)`): at least 0, a value for each region of the image.
         highest (`float`): the value that glows most; what is higher glows no more.
-        mark_best (`bool`): whether a cross marks the region of the highest value.
+        crosses (`Iterable[tuple[float, float]]`): where crosses are to be, x and y as shares of the image.
 
     Returns:
         `PIL.Image.Image` of the image's size.
@@ -29,14 +29,20 @@ def draw_heat_map(image: Image.Image, heat: np.ndarray, highest: float, mark_bes
     grey = np.asarray(image.convert("L"), dtype=float)[..., None]
     covered = np.interp(np.asarray(smooth), (0, 1), COVERED)[..., None]
     drawn = Image.fromarray(((1 - covered) * grey + covered * glow).round().astype(np.uint8))
-    if mark_best:
-        _mark(drawn, *np.unravel_index(np.argmax(heat), np.shape(heat)), *np.shape(heat))
+    for x, y in crosses:
+        _mark(drawn, x * drawn.width, y * drawn.height)
     return drawn
 
 
-def _mark(drawn, row, column, rows, columns):
-    """A white cross with dark edges in the middle of the region."""
-    x, y = (column + 0.5) / columns * drawn.width, (row + 0.5) / rows * drawn.height
+def best_region(heat: np.ndarray) -> tuple[float, float]:
+    """The middle of the region of the highest value: x and y as shares of the image."""
+    rows, columns = np.shape(heat)
+    row, column = np.unravel_index(np.argmax(heat), (rows, columns))
+    return (column + 0.5) / columns, (row + 0.5) / rows
+
+
+def _mark(drawn, x, y):
+    """A white cross with dark edges."""
     arm = max(min(drawn.size) // 30, 4)
     draw = ImageDraw.Draw(drawn)
     for colour, width in (("black", max(arm // 2, 3) + 2), ("white", max(arm // 2, 3) - 1)):

@@ -14,7 +14,7 @@ from plvl.processing.image_input import read_image
 
 TASK = "visual-grounding"
 # What of the network's outputs answers are made of.
-ANSWERS = ("pred_boxes", "center_logits", "pred_masks", "last_hidden_state")
+ANSWERS = ("pred_boxes", "pred_scores", "presence_logits", "center_logits", "pred_masks", "last_hidden_state")
 
 
 class VisualGroundingPipeline(Pipeline):
@@ -33,6 +33,10 @@ class VisualGroundingPipeline(Pipeline):
     `"xmax"`, `"ymax"`, whole pixels of the image) and `"mask"` (a `PIL.Image` of mode L and the image's size, 255
     on the object and 0 elsewhere). A model without the task "rec" gives no box and a score of `None`, one without
     "res" no mask. An image that carries an EXIF orientation is turned upright first.
+
+    A model of any number of targets answers with `"label"`, `"present"` (`float` in 0..1: how probable it is that
+    there is anything of the kind), `"boxes"` (a list of such boxes, the best first; empty where nothing is found),
+    `"scores"` (as many `float` in 0..1) and `"mask"`, of all objects together.
 
     Example:
 
@@ -74,6 +78,8 @@ class VisualGroundingPipeline(Pipeline):
         timeout=None,
         mask_threshold=None,
         expressions_at_once=None,
+        box_threshold=None,
+        presence_threshold=None,
     ):
         """
         Args:
@@ -84,6 +90,8 @@ class VisualGroundingPipeline(Pipeline):
             num_workers (`int`, defaults to 0): processes that read images.
             timeout (`float`, *optional*): seconds to wait for a URL.
             mask_threshold (`float`, defaults to 0.5): a pixel of a higher probability belongs to the object.
+            box_threshold, presence_threshold (`float`, *optional*): of a model of any number of targets, in place of
+                its processor's: as in [`PLVLProcessor.post_process_grounding`].
             expressions_at_once (`int`, defaults to `batch_size`): how many expressions are answered at once, where it
                 is to be another number than that of images.
 
@@ -94,7 +102,8 @@ class VisualGroundingPipeline(Pipeline):
             order, for a generator or a `torch` `Dataset` an iterable of them.
 
         Raises:
-            ValueError: a pair lacks its image or its text, an expression is empty, or an image cannot be read.
+            ValueError: a pair lacks its image or its text, an expression is empty, an image cannot be read, or a
+                threshold is not in 0..1 or none of this model's.
         """
         if hasattr(image, "column_names") and hasattr(image, "__len__"):
             # A cached set of `datasets` is none of torch's, which the base class knows.
@@ -106,6 +115,8 @@ class VisualGroundingPipeline(Pipeline):
         options = {
             "timeout": timeout,
             "mask_threshold": mask_threshold,
+            "box_threshold": box_threshold,
+            "presence_threshold": presence_threshold,
             "expressions_at_once": expressions_at_once or batch_size,
             # For this call alone: between two of them the model may be trained, or moved.
             "encode": EncodedExpressions(self.model),
@@ -113,11 +124,24 @@ class VisualGroundingPipeline(Pipeline):
         given = {name: value for name, value in options.items() if value is not None}
         return super().__call__(image, batch_size=batch_size, num_workers=num_workers, **given)
 
-    def _sanitize_parameters(self, timeout=None, mask_threshold=None, expressions_at_once=None, encode=None, **kwargs):
+    def _sanitize_parameters(
+        self,
+        timeout=None,
+        expressions_at_once=None,
+        encode=None,
+        mask_threshold=None,
+        box_threshold=None,
+        presence_threshold=None,
+        **kwargs,
+    ):
         given = (
             {"timeout": timeout},
             {"expressions_at_once": expressions_at_once or self._batch_size, "encode": encode},
-            {"mask_threshold": mask_threshold},
+            {
+                "mask_threshold": mask_threshold,
+                "box_threshold": box_threshold,
+                "presence_threshold": presence_threshold,
+            },
         )
         return tuple({name: value for name, value in part.items() if value is not None} for part in given)
 
@@ -173,13 +197,13 @@ class VisualGroundingPipeline(Pipeline):
         outputs = self.model(image_embeddings=image_embeddings, text_embeds=text_embeds, attention_mask=attention_mask)
         return {name: outputs.get(name) for name in ANSWERS}
 
-    def postprocess(self, model_outputs, mask_threshold=0.5):
+    def postprocess(self, model_outputs, **thresholds):
         answer = model_outputs["answer"]
         text = answer["text"]
         found = [
             result
             for outputs in answer["outputs"]
-            for result in self.processor.post_process_grounding(outputs, [answer["target_size"]], mask_threshold)
+            for result in self.processor.post_process_grounding(outputs, [answer["target_size"]], **thresholds)
         ]
         expressions = [text] if isinstance(text, str) else text
         results = [_plain_answer(*pair) for pair in zip(expressions, found, strict=True)]
@@ -234,13 +258,22 @@ def _image_and_text(pair):
 
 
 def _plain_answer(expression, found):
-    result = {"label": expression, "score": found.get("score")}
+    if "present" in found:
+        result = {"label": expression, "present": found["present"]}
+    else:
+        result = {"label": expression, "score": found.get("score")}
     if "box" in found:
-        corners = found["box"].round().int().tolist()
-        result["box"] = dict(zip(("xmin", "ymin", "xmax", "ymax"), corners, strict=True))
+        result["box"] = _named_sides(found["box"])
+    if "boxes" in found:
+        result["boxes"] = [_named_sides(box) for box in found["boxes"]]
+        result["scores"] = found["scores"].tolist()
     if "mask" in found:
         result["mask"] = Image.fromarray(found["mask"].numpy()).convert("L")
     return result
+
+
+def _named_sides(box: torch.Tensor) -> dict[str, int]:
+    return dict(zip(("xmin", "ymin", "xmax", "ymax"), box.round().int().tolist(), strict=True))
 
 
 PIPELINE_REGISTRY.register_pipeline(

@@ -15,6 +15,7 @@
 
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torchvision.ops import box_convert
 from transformers.processing_utils import ImagesKwargs, ProcessingKwargs, ProcessorMixin
@@ -27,6 +28,7 @@ from plvl.processing.expression_words import is_blank, is_text
 logger = logging.get_logger("transformers.models.plvl")
 
 MAX_TEXT_LENGTH = 40
+THRESHOLD = 0.5
 
 
 class PLVLImagesKwargs(ImagesKwargs, total=False):
@@ -57,6 +59,10 @@ class PLVLProcessor(ProcessorMixin):
         image_processor, tokenizer: of the model.
         max_text_length (`int`, defaults to 40): tokens that expressions are padded and cut to.
         do_lower_case (`bool`, defaults to `True`): whether expressions are lower-cased, as the authors' are.
+        box_threshold (`float`, defaults to 0.5): of a model of any number of targets, the score in 0..1 from which on
+            a box is answered.
+        presence_threshold (`float`, defaults to 0.5): of such a model, the probability of there being anything of the
+            kind from which on anything is answered.
 
     `processor(images=..., text=..., return_tensors="pt")` takes one expression for each image, or several: each
     image then has as many as the others, which follow one another. Expressions are lower-cased, padded and cut to
@@ -88,8 +94,17 @@ class PLVLProcessor(ProcessorMixin):
     unused_input_names = ["token_type_ids"]
     _said_what_is_cut = _said_how_it_is_padded = False
 
-    def __init__(self, image_processor, tokenizer, max_text_length: int = MAX_TEXT_LENGTH, do_lower_case: bool = True):
+    def __init__(
+        self,
+        image_processor,
+        tokenizer,
+        max_text_length: int = MAX_TEXT_LENGTH,
+        do_lower_case: bool = True,
+        box_threshold: float = THRESHOLD,
+        presence_threshold: float = THRESHOLD,
+    ):
         self.max_text_length, self.do_lower_case = max_text_length, do_lower_case
+        self.box_threshold, self.presence_threshold = box_threshold, presence_threshold
         super().__init__(image_processor, tokenizer)
 
     def normalize_text(self, expression: str) -> str:
@@ -164,7 +179,14 @@ class PLVLProcessor(ProcessorMixin):
         if text is not None and num_images is not None:
             expressions_about_each(num_images, len(text))
 
-    def post_process_grounding(self, outputs, target_sizes=None, mask_threshold: float = 0.5) -> list[dict]:
+    def post_process_grounding(
+        self,
+        outputs,
+        target_sizes=None,
+        mask_threshold: float = 0.5,
+        box_threshold: float | None = None,
+        presence_threshold: float | None = None,
+    ) -> list[dict]:
         """
         Brings the network's answers back to the images.
 
@@ -174,28 +196,45 @@ class PLVLProcessor(ProcessorMixin):
                 and width of each image in pixels, which serves as many expressions as the others. Without it,
                 boxes are shares of the image and masks have the network's size.
             mask_threshold (`float`, defaults to 0.5): a pixel of a higher probability belongs to the object.
+            box_threshold, presence_threshold (`float`, *optional*, of a model of any number of targets): in place of
+                the processor's own. With 0 for both, every peak of the centre map is answered.
 
         Returns:
             `list[dict]`, one for each expression: `"score"` (`float` in 0..1, the centre's probability), `"box"`
             (`torch.Tensor` of shape `(4,)`: x1, y1, x2, y2, cut at the border) if the model gives boxes; `"mask"`
             (`torch.BoolTensor` of shape `(height, width)`) if it gives masks.
+
+            Of a model of any number of targets `"present"` (`float` in 0..1, the probability of there being anything
+            of the kind) and `"found"` (`bool`: `"present"` is `presence_threshold` or more and, if the model gives
+            boxes, so is the score of a box with `box_threshold`); `"boxes"` (`torch.Tensor` of shape `(n, 4)`, the
+            best first) and `"scores"` (`torch.Tensor` of shape `(n,)`, in 0..1, `box_threshold` or more) if it gives
+            boxes; `"mask"`, of all objects together, if it gives masks. What is not found has no boxes and an empty
+            mask.
+
+        Raises:
+            ValueError: there are target_sizes for another number of expressions, a threshold is not in 0..1, or one
+                is given for a model of one target.
         """
         num_expressions = len(outputs["last_hidden_state"])
         given = [None] * num_expressions if target_sizes is None else [tuple(map(int, size)) for size in target_sizes]
         about_each = expressions_about_each(len(given), num_expressions, "target_sizes")
         sizes = [size for size in given for _ in range(about_each)]
 
-        results: list[dict] = [{} for _ in sizes]
-        pred_boxes, pred_masks = outputs.get("pred_boxes"), outputs.get("pred_masks")
-        if pred_boxes is not None:
-            scores = outputs["center_logits"].float().sigmoid().flatten(1).amax(1).tolist()
-            boxes = box_convert(pred_boxes.float(), "cxcywh", "xyxy").clamp(0, 1)
-            for result, score, box, size in zip(results, scores, boxes, sizes, strict=True):
-                height, width = size or (1, 1)
-                result["score"] = score
-                result["box"] = box * box.new_tensor([width, height, width, height])
+        own = {"box_threshold": self.box_threshold, "presence_threshold": self.presence_threshold}
+        asked = {"box_threshold": box_threshold, "presence_threshold": presence_threshold}
+        asked = {name: value for name, value in asked.items() if value is not None}
+        if outputs.get("presence_logits") is not None:
+            results = _answers_of_any(outputs, sizes, **own | asked)
+        elif asked:
+            raise ValueError(f"{' and '.join(asked)}: a model of one target has no such threshold")
+        else:
+            results = _answers_of_one(outputs, sizes)
+        pred_masks = outputs.get("pred_masks")
         if pred_masks is not None:
             for result, logits, size in zip(results, pred_masks.float(), sizes, strict=True):
+                if not result.get("found", True):
+                    result["mask"] = torch.zeros(size or logits.shape, dtype=torch.bool, device=logits.device)
+                    continue
                 probability = logits.sigmoid()[None, None]
                 if size is not None:
                     probability = F.interpolate(probability, size=size, mode="bilinear", align_corners=False)
@@ -209,6 +248,47 @@ def forget_length(tokenizer):
     if getattr(tokenizer, "backend_tokenizer", None) is not None:
         tokenizer.backend_tokenizer.no_truncation()
         tokenizer.backend_tokenizer.no_padding()
+
+
+def _answers_of_one(outputs, sizes) -> list[dict]:
+    """Without the masks."""
+    if outputs.get("pred_boxes") is None:
+        return [{} for _ in sizes]
+    scores = outputs["center_logits"].float().sigmoid().flatten(1).amax(1).tolist()
+    return [
+        {"score": score, "box": _in_pixels(box, size)}
+        for score, box, size in zip(scores, outputs["pred_boxes"], sizes, strict=True)
+    ]
+
+
+def _answers_of_any(outputs, sizes, box_threshold: float, presence_threshold: float) -> list[dict]:
+    """Without the masks."""
+    for name, value in (("box_threshold", box_threshold), ("presence_threshold", presence_threshold)):
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name} must be from 0 to 1, got {value}")
+    present = outputs["presence_logits"].float().sigmoid()
+    results = [
+        {"present": probability, "found": is_present}
+        for probability, is_present in zip(present.tolist(), (present >= presence_threshold).tolist(), strict=True)
+    ]
+    if outputs.get("pred_boxes") is None:
+        return results
+    scores = outputs["pred_scores"].float()
+    # 0 is the score of no peak.
+    numbers = ((scores >= box_threshold) & (scores > 0)).sum(1).tolist()
+    for sample, (result, number, size) in enumerate(zip(results, numbers, sizes, strict=True)):
+        result["found"] = result["found"] and number > 0
+        answered = slice(number if result["found"] else 0)  # the best come first
+        result["boxes"] = _in_pixels(outputs["pred_boxes"][sample, answered], size)
+        result["scores"] = scores[sample, answered]
+    return results
+
+
+def _in_pixels(boxes: torch.Tensor, size: tuple[int, int] | None) -> torch.Tensor:
+    """Boxes cx, cy, w, h as shares of the image, `(..., 4)`, as x1, y1, x2, y2, cut at its border."""
+    height, width = size or (1, 1)
+    corners = box_convert(boxes.float(), "cxcywh", "xyxy").clamp(0, 1)
+    return corners * corners.new_tensor([width, height, width, height])
 
 
 def _count_images(images) -> int | None:

@@ -1,6 +1,7 @@
 """Grounds expressions in images, or in every image of a folder, and draws what they mean.
 
 plvl predict IMAGE [IMAGE ...] "EXPRESSION" ["EXPRESSION" ...] [--model MODEL] [--output OUTPUT] [--json]
+             [--box_threshold SCORE] [--presence_threshold PROBABILITY]
 """
 
 import argparse
@@ -13,12 +14,16 @@ from plvl.scripts.image_inputs import drawing_paths, find_all_images, read_named
 from plvl.scripts.program import ArgumentParser
 
 DEFAULT_FILE, DEFAULT_FOLDER = "grounded.png", "grounded"
+THRESHOLDS = ("box_threshold", "presence_threshold")
 EXPRESSIONS_AT_ONCE = 16
 LEFT_OUT_NAMED = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser):
-    parser.usage = "%(prog)s IMAGE [IMAGE ...] EXPRESSION [EXPRESSION ...] [--model MODEL] [--output OUTPUT] [--json]"
+    parser.usage = (
+        "%(prog)s IMAGE [IMAGE ...] EXPRESSION [EXPRESSION ...] [--model MODEL] [--output OUTPUT] [--json] "
+        "[--box_threshold SCORE] [--presence_threshold PROBABILITY]"
+    )
     parser.add_argument(
         "words",
         metavar="IMAGE, EXPRESSION",
@@ -35,7 +40,19 @@ def add_arguments(parser: argparse.ArgumentParser):
         "--json",
         action="store_true",
         help="print a line of JSON for each image: of each expression the score, the box (x1, y1, x2, y2 in pixels) "
-        "and the mask (COCO RLE)",
+        "and the mask (COCO RLE); of a model of any number of targets present, boxes, scores and the mask",
+    )
+    parser.add_argument(
+        "--box_threshold",
+        type=float,
+        metavar="SCORE",
+        help="of a model of any number of targets: the score from which on a box is answered (default: the model's)",
+    )
+    parser.add_argument(
+        "--presence_threshold",
+        type=float,
+        metavar="PROBABILITY",
+        help="of such a model: how probable anything of the kind must be, or it is not found (default: the model's)",
     )
 
 
@@ -58,6 +75,10 @@ def run(arguments):
 
 def predict(arguments) -> list[str]:
     """Does what the arguments ask for; gives those of several images that could not be used."""
+    given = {name: getattr(arguments, name) for name in THRESHOLDS if getattr(arguments, name) is not None}
+    for name, value in given.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f"--{name} must be from 0 to 1, got {value:g}")
     images, expressions = split_words(arguments.words)
     several, sources, left_out = find_all_images(images)
     output = arguments.output or (None if arguments.json else DEFAULT_FOLDER if several else DEFAULT_FILE)
@@ -70,7 +91,10 @@ def predict(arguments) -> list[str]:
     from plvl.scripts.model_loading import chosen_folder, load_chosen_model
 
     model, processor = load_chosen_model(chosen_folder(arguments.model))
+    if given and model.config.targets == "one":
+        raise ValueError(f"{' and '.join(f'--{name}' for name in given)}: this model has one target, and no threshold")
     pipe = VisualGroundingPipeline(model=model, processor=processor, device=model.device)
+    presence_threshold = given.get("presence_threshold", processor.presence_threshold)
 
     failed: list[str] = []
     read: deque[tuple] = deque()
@@ -91,25 +115,24 @@ def predict(arguments) -> list[str]:
             yield image
 
     # One call about all images, in which the expressions are encoded once.
-    for answers in pipe(readable_images(), expressions, expressions_at_once=EXPRESSIONS_AT_ONCE):
+    for answers in pipe(readable_images(), expressions, expressions_at_once=EXPRESSIONS_AT_ONCE, **given):
         source, image, drawing = read.popleft()
-        _report(source, image, answers, drawing, as_json=arguments.json)
+        _report(source, image, answers, drawing, presence_threshold, as_json=arguments.json)
     return failed
 
 
-def _report(source, image, answers, drawing: Path | None, as_json: bool):
-    from plvl.processing.answer_drawing import draw_answers
+def _report(source, image, answers, drawing: Path | None, presence_threshold: float, as_json: bool):
+    from plvl.processing.answer_drawing import draw_answers, drawable_answer
 
     if as_json:
         print(json.dumps(_record(source, image, answers)), flush=True)
     else:
         print(f"{source}: {image.width} x {image.height} pixels")
         for answer in answers:
-            print("  " + _line(answer, image), flush=True)
+            print("  " + _line(answer, image, presence_threshold), flush=True)
     if drawing:
         drawing.parent.mkdir(parents=True, exist_ok=True)
-        boxes = [list(answer["box"].values()) if "box" in answer else None for answer in answers]
-        draw_answers(image, [answer | {"box": box} for answer, box in zip(answers, boxes, strict=True)]).save(drawing)
+        draw_answers(image, [drawable_answer(answer, presence_threshold) for answer in answers]).save(drawing)
         print(f"drawn: {drawing}", file=sys.stderr if as_json else sys.stdout)
 
 
@@ -120,23 +143,33 @@ def _record(source, image, answers) -> dict:
 
     described = []
     for answer in answers:
-        entry = {"expression": answer["label"], "score": answer["score"]}
+        entry = {"expression": answer["label"]}
+        entry |= {name: answer[name] for name in ("score", "present") if name in answer}
         if "box" in answer:
             entry["box"] = list(answer["box"].values())
+        if "boxes" in answer:
+            entry["boxes"] = [list(box.values()) for box in answer["boxes"]]
+            entry["scores"] = answer["scores"]
         if "mask" in answer:
             entry["mask"] = encode_mask(np.array(answer["mask"]) > 0)
         described.append(entry)
     return {"image": str(source), "width": image.width, "height": image.height, "answers": described}
 
 
-def _line(answer, image) -> str:
+def _line(answer, image, presence_threshold) -> str:
+    from plvl.processing.answer_words import answer_in_words
+
     parts = []
-    if answer["score"] is not None:
+    if "present" in answer:
+        parts.append(answer_in_words(answer, presence_threshold))
+    elif answer["score"] is not None:
         parts.append(f"confidence {answer['score']:.2f}")
-    if "box" in answer:
-        box = answer["box"]
-        parts.append(f"box: x {box['xmin']} to {box['xmax']}, y {box['ymin']} to {box['ymax']}")
-    if "mask" in answer:
+    boxes = answer.get("boxes", [answer["box"]] if "box" in answer else [])
+    if boxes:
+        places = (f"x {box['xmin']} to {box['xmax']}, y {box['ymin']} to {box['ymax']}" for box in boxes)
+        parts.append(f"{'box' if len(boxes) == 1 else 'boxes'}: {'; '.join(places)}")
+    # That the mask of what is not found is empty has been said.
+    if "mask" in answer and (boxes or "present" not in answer or answer["mask"].getbbox()):
         share = answer["mask"].histogram()[255] / (image.width * image.height)
         parts.append(f"mask: {share:.1%} of the image")
     return f'"{answer["label"]}": {"; ".join(parts)}'

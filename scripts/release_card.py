@@ -13,7 +13,7 @@ from plvl.modeling_plvl.model_card_plvl import (
     read_settings,
     somebody_wrote,
 )
-from plvl.processing.answer_drawing import draw_answers
+from plvl.processing.answer_drawing import draw_answers, drawable_answer
 from plvl.processing.image_input import read_image
 from plvl.processing.pipeline_plvl import VisualGroundingPipeline
 from plvl.scripts.demo_page.examples import Example, read_examples
@@ -116,6 +116,4 @@ def drawn_answers(example: Example, model, processor):
     image = read_image(example.image)
     expressions = example.expressions[:MOST_EXPRESSIONS_DRAWN]
     answers = VisualGroundingPipeline(model=model.float(), processor=processor)(image, expressions)
-    return draw_answers(
-        image, [answer | {"box": list(answer["box"].values()) if "box" in answer else None} for answer in answers]
-    )
+    return draw_answers(image, [drawable_answer(answer, processor.presence_threshold) for answer in answers])

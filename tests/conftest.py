@@ -117,6 +117,34 @@ def model_folder(model, processor, tmp_path):
 
 
 @pytest.fixture
+def any_model():
+    """Of any number of targets, at most 3: present with 0.9, two or three peaks for each of `EXPRESSIONS`."""
+    torch.manual_seed(0)
+    model = PLVLModel(small_config(targets="any", max_targets=3)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+        model.head.presence.weight.zero_()
+        model.head.presence.bias.copy_(torch.tensor(0.9).logit())
+        model.head.center[-1].weight.mul_(4)
+        model.head.center[-1].bias.add_(2.0)
+        # Boxes about their cells, of 12 % of the image's sides.
+        for branch, bias in ((model.head.offset, 0.5), (model.head.size, -2.0)):
+            branch[-1].weight.mul_(0.1)
+            branch[-1].bias.fill_(bias)
+    return model
+
+
+@pytest.fixture
+def any_model_folder(any_model, processor, tmp_path):
+    """A folder as training leaves it: `any_model` and `processor`."""
+    folder = tmp_path / "trained_for_any"
+    any_model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
 def image():
     image = Image.new("RGB", (60, 40), (30, 60, 90))
     image.paste((220, 40, 40), (10, 5, 30, 25))

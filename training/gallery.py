@@ -6,7 +6,9 @@ import torch
 from PIL import Image
 
 from plvl.data.collator import true_answer
+from plvl.processing.answer_words import answer_in_words
 from plvl.processing.drawing import PREDICTED_COLOUR, TRUE_COLOUR, contact_sheet, draw_grounding
+from plvl.training.generalized_metrics import right_generalized_answers
 from plvl.training.metrics import right_answers
 
 WRONG = "WRONG"
@@ -28,8 +30,9 @@ def one_row_per_image(dataset, count: int) -> list[dict]:
 @torch.no_grad()
 def draw_gallery(model, processor, rows: list[dict], columns: int = 4) -> Image.Image:
     """
-    Grounds each row's expression and draws the true box and mask (green) and the predicted ones (red). Right answers
-    come first; a wrong one (see [`right_answers`]) says so.
+    Grounds each row's expression and draws the true boxes and mask (green) and the predicted ones (red). Right answers
+    come first; a wrong one (see [`right_answers`] and [`right_generalized_answers`]) says so. What a model of any
+    number of targets found is said in words, too.
 
     Args:
         model, processor: a [`PLVLModel`] and its [`PLVLProcessor`].
@@ -40,15 +43,16 @@ def draw_gallery(model, processor, rows: list[dict], columns: int = 4) -> Image.
     outputs = model(**inputs.to(model.device))
     answers = processor.post_process_grounding(outputs, [(row["height"], row["width"]) for row in rows])
     truths = list(map(true_answer, rows))
+    is_any = model.config.targets == "any"
+    are_right = (right_generalized_answers if is_any else right_answers)(answers, truths)
     right: list = []
     wrong: list = []
-    for row, result, true, is_right in zip(rows, answers, truths, right_answers(answers, truths), strict=True):
+    for row, result, true, is_right in zip(rows, answers, truths, are_right, strict=True):
         truth = {"colour": TRUE_COLOUR} | true
-        prediction = {
-            "colour": PREDICTED_COLOUR,
-            "box": result.get("box"),
-            "mask": None if "mask" not in result else result["mask"].cpu(),
-        }
+        on_cpu = {name: value.cpu() for name, value in result.items() if torch.is_tensor(value)}
+        prediction = {"colour": PREDICTED_COLOUR} | result | on_cpu
         text = row["text"] if is_right else f"{WRONG}: {row['text']}"
+        if is_any:
+            text += f": {answer_in_words(prediction, processor.presence_threshold)}"
         (right if is_right else wrong).append(draw_grounding(row["image"], text, [truth, prediction]))
     return contact_sheet(right + wrong, columns)

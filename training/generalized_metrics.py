@@ -75,6 +75,25 @@ def generalized_statistics(
     return statistics
 
 
+def right_generalized_answers(answers: list[dict], truths: list[dict]) -> list[bool]:
+    """
+    Whether what a person sees of each answer is right: every box has an object of its own, and every object a box (by
+    an IoU of 0.5), and the mask, if both are known, has an IoU of 0.5 or more; nothing is answered where nothing is
+    meant.
+
+    Args:
+        answers, truths: as for [`generalized_statistics`].
+    """
+    found = []
+    for sample in generalized_statistics(answers, truths).tolist():
+        num_targets, num_boxes, _, matches, _, intersection, union = sample
+        # What is not known is NaN, of which no comparison is true.
+        boxes_are_wrong = num_boxes >= 0 and not num_boxes == matches == num_targets
+        mask_is_wrong = intersection < IOU_THRESHOLD * union
+        found.append(not boxes_are_wrong and not mask_is_wrong)
+    return found
+
+
 def _corners(boxes) -> torch.Tensor:
     return torch.as_tensor(np.asarray(boxes, dtype=np.float64).reshape(-1, 4))
 

@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from plvl.processing.answer_drawing import READABLE_WIDTH, draw_answers
-from plvl.processing.heat_maps import draw_heat_map
+from plvl.processing.answer_words import answer_in_words
+from plvl.processing.heat_maps import best_region, draw_heat_map
 from plvl.processing.word_attention import WordAttention, word_attention
 
 # Larger images are reduced: the network sees less, and a page shows less.
@@ -35,8 +36,9 @@ class DemoAnswer:
     """
     Args:
         drawing (`PIL.Image.Image`): the image with the answer.
-        centre (`PIL.Image.Image`, *optional*): where the network expects the object's centre; `None` from a model
-            that gives no boxes.
+        centre (`PIL.Image.Image`, *optional*): where the network expects the object's centre, with a cross at its
+            best region; of a model of any number of targets, with one at the centre of each box that is answered.
+            `None` from a model that gives no boxes.
         heard ([`WordsHeard`], *optional*): `None` where no block has cross-attention or there are no words.
     """
 
@@ -60,11 +62,18 @@ def answer_and_explain(model, processor, image: Image.Image, expression: str) ->
     outputs = model(**inputs, output_attentions=True)
     [answer] = processor.post_process_grounding(outputs, target_sizes=[(image.height, image.width)])
     answer = {name: value.cpu() if torch.is_tensor(value) else value for name, value in answer.items()}
+    is_any = "present" in answer
+    if is_any:
+        answer["said"] = answer_in_words(answer, processor.presence_threshold)
     centre = None
     if outputs.center_logits is not None:
         probability = outputs.center_logits[0].float().sigmoid().cpu().numpy()
         # The scale goes to the best region: a faint answer shows as well as a sure one, whose number stands beside.
-        centre = draw_heat_map(_resized(image, READABLE_WIDTH), probability, probability.max(), mark_best=True)
+        if is_any:
+            crosses = outputs.pred_boxes[0, : len(answer["boxes"]), :2].tolist()
+        else:
+            crosses = [best_region(probability)]
+        centre = draw_heat_map(_resized(image, READABLE_WIDTH), probability, probability.max(), crosses)
     return DemoAnswer(
         drawing=draw_answers(image, [answer | {"label": expression}]),
         centre=centre,

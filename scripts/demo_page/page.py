@@ -35,6 +35,11 @@ CSS = """
 #words figcaption { display: flex; justify-content: space-between; padding-top: 4px; overflow-wrap: anywhere; }
 #words p { margin-top: 12px; }
 """
+MIDDLE_TEXT = "### Where it looked for the middle of the object\nThe cross marks the best place."
+MIDDLES_TEXT = (
+    "### Where it looked for the middle of each object\nCrosses mark those that it found. The brightest place is the "
+    "best, also where none was good enough."
+)
 IMAGE_TO_LOOK_AT = {
     "format": "png",
     "interactive": False,
@@ -129,7 +134,7 @@ def _place_reasons(config) -> dict:
     """Lays out what the answer came from, as far as the model has it: the heat maps of the centre and of the words."""
     with gr.Row():
         with gr.Column(scale=2, visible="rec" in config.tasks):
-            gr.Markdown("### Where it looked for the middle of the object\nThe cross marks the best place.")
+            gr.Markdown(MIDDLES_TEXT if config.targets == "any" else MIDDLE_TEXT)
             centre = gr.Image(elem_id="centre", **IMAGE_TO_LOOK_AT)
         with gr.Column(scale=3, visible=bool(config.cross_attention_layers)):
             gr.Markdown("### Which words each part of the image listened to\nThe brighter, the more.")

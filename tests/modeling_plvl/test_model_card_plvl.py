@@ -199,3 +199,15 @@ def test_transformers_own_card_is_known_from_a_written_one(config, monkeypatch):
     placeholder = create_and_tag_model_card("lab/tiny", ["plvl"])
     assert is_placeholder(placeholder) and not somebody_wrote(str(placeholder))
     assert not is_placeholder(model_card("lab/tiny", config))
+
+
+def test_a_card_of_any_number_of_targets_says_what_it_answers_and_how(make_config):
+    said = {
+        ("rec", "res"): "a box for each object and a mask of all objects, be it none, one or several.",
+        ("res",): "a mask of all objects, be it none, one or several.",
+    }
+    for tasks, answers in said.items():
+        text = model_card("lab/tiny", make_config(targets="any", tasks=list(tasks))).text
+        assert f"and answers with {answers}" in " ".join(text.split())
+        boxes = ', answer["boxes"], answer["scores"]' if "rec" in tasks else ""
+        assert f'answer["present"]{boxes}, answer["mask"]\n' in text

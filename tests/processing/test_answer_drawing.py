@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
-from plvl.processing.answer_drawing import COLOURS, _tag, draw_answers, fit_text
+from plvl.processing.answer_drawing import COLOURS, _tags, draw_answers, drawable_answer, fit_text
 
 WIDTH, HEIGHT = 500, 300
 
@@ -64,8 +64,15 @@ def test_tags_of_answers_at_one_place_do_not_cover_each_other():
 
 
 def test_of_several_answers_each_has_its_number_and_one_alone_its_confidence():
-    assert [_tag({"score": 0.5}, index, 2) for index in range(2)] == ["1", "2"]
-    assert (_tag({"score": 0.5}, 0, 1), _tag({}, 0, 1)) == ("50%", "")
+    assert [_tags({"score": 0.5}, 1, index, 2) for index in range(2)] == [["1"], ["2"]]
+    assert (_tags({"score": 0.5}, 1, 0, 1), _tags({}, 1, 0, 1)) == (["50%"], [""])
+
+
+def test_of_several_boxes_each_has_its_expressions_number_or_of_a_lone_expression_its_own_confidence():
+    scores = {"scores": [0.75, 0.5]}
+    assert _tags(scores, 2, 1, 3) == ["2", "2"]
+    assert _tags(scores, 2, 0, 1) == ["75%", "50%"]
+    assert _tags({"scores": []}, 0, 0, 1) == []
 
 
 def test_a_small_image_is_enlarged_until_its_words_can_be_read():
@@ -98,3 +105,52 @@ def test_a_long_expression_makes_the_legend_two_lines_high_not_more():
     image = Image.new("RGB", (WIDTH, HEIGHT))
     heights = [draw_answers(image, [answer((0, 0, 9, 9), label="word " * count)]).height for count in (1, 30, 300)]
     assert heights[0] < heights[1] == heights[2]
+
+
+def test_boxes_of_an_expression_have_one_colour_and_are_all_drawn():
+    image = Image.new("RGB", (WIDTH, HEIGHT))
+    boxes = [(20, 30, 90, 70), (200, 120, 260, 220)]
+    both = {"label": "both moons", "boxes": boxes, "scores": [0.9, 0.7]}
+    drawn = np.array(draw_answers(image, [both, answer((350, 40, 420, 200))]))[:HEIGHT]
+    for x1, y1, x2, y2 in boxes:
+        assert (drawn[y2 - 1, x1:x2] == COLOURS[0]).all() and (drawn[y1:y2, x2 - 1] == COLOURS[0]).all()
+    assert (drawn[199, 350:420] == COLOURS[1]).all()
+
+
+def test_what_is_not_found_is_in_the_legend_in_words_and_not_in_the_image():
+    image = Image.new("RGB", (WIDTH, HEIGHT), (90, 120, 40))
+    nothing = {"label": "the zebra", "boxes": [], "scores": [], "mask": np.zeros((HEIGHT, WIDTH), dtype=bool)}
+    said = nothing | {"said": "not found (0.93 sure)"}
+    without_words, drawn, sure = (
+        np.array(draw_answers(image, [each])) for each in (nothing, said, nothing | {"said": "not found (0.51 sure)"})
+    )
+    assert (drawn[:HEIGHT] == (90, 120, 40)).all()
+    assert len(drawn) > len(without_words)
+    assert drawn.shape == sure.shape and not np.array_equal(drawn, sure)
+    # Words stand below the expression, which stays as it is.
+    assert np.array_equal(drawn[HEIGHT : len(without_words) - 12], without_words[HEIGHT:-12])
+
+
+def test_a_long_expression_leaves_the_words_below_it_whole():
+    image = Image.new("RGB", (WIDTH, HEIGHT))
+    long = {"label": "word " * 300, "boxes": [], "scores": []}
+    heights = [draw_answers(image, [each]).height for each in (long, long | {"said": "not found (0.93 sure)"})]
+    short = {"label": "word", "boxes": [], "scores": []}
+    one, two = (draw_answers(image, [each]).height for each in (short, short | {"said": "not found (0.93 sure)"}))
+    assert heights[1] > heights[0] and two > one
+
+
+def test_an_answer_of_the_pipeline_is_drawable():
+    sides = ("xmin", "ymin", "xmax", "ymax")
+    first, second = (dict(zip(sides, box, strict=True)) for box in ((1, 2, 30, 40), (5, 6, 70, 80)))
+    one = drawable_answer({"label": "a", "score": 0.7, "box": first}, 0.5)
+    assert one == {"label": "a", "score": 0.7, "box": [1, 2, 30, 40]}
+    assert drawable_answer({"label": "a", "score": None, "mask": "its"}, 0.5)["box"] is None
+    given = {"label": "a", "present": 0.6, "boxes": [first, second], "scores": [0.9, 0.7], "mask": "its"}
+    assert drawable_answer(given, 0.5) == given | {
+        "boxes": [[1, 2, 30, 40], [5, 6, 70, 80]],
+        "said": "2 found (0.60 sure)",
+    }
+    nothing = given | {"boxes": [], "scores": []}
+    assert drawable_answer(nothing, 0.7)["said"] == "not found (0.40 sure)"
+    assert drawable_answer(nothing, 0.5)["said"].startswith("not found, though")

@@ -1,7 +1,7 @@
 import numpy as np
 from PIL import Image
 
-from plvl.processing.heat_maps import HEAT_COLOURS, draw_heat_map
+from plvl.processing.heat_maps import HEAT_COLOURS, best_region, draw_heat_map
 
 
 def brightness(image):
@@ -33,9 +33,23 @@ def test_the_cross_marks_the_best_region():
     heat = np.zeros((4, 4))
     heat[1, 2] = 1.0
     image = Image.new("RGB", (160, 80), "black")
-    plain, marked = (np.array(draw_heat_map(image, heat, 1.0, mark_best=mark)) for mark in (False, True))
+    plain, marked = (
+        np.array(draw_heat_map(image, heat, 1.0, crosses=crosses)) for crosses in ((), [best_region(heat)])
+    )
     rows, columns = np.nonzero((plain != marked).any(-1))
     assert abs(rows.mean() - 30) < 1.5 and abs(columns.mean() - 100) < 1.5
+
+
+def test_there_are_as_many_crosses_as_places_and_none_without():
+    image, heat = Image.new("RGB", (200, 80), "black"), np.zeros((2, 4))
+    marked = np.array(draw_heat_map(image, heat, 1.0, [(0.25, 0.75), (0.8, 0.25)]))
+    white = (marked == 255).all(-1)
+    for x, y in ((50, 60), (160, 20)):
+        around = white[y - 8 : y + 9, x - 8 : x + 9]
+        assert around.any() and np.array_equal(around.nonzero()[0].min(), 8 - 4 + 0)
+        white[y - 8 : y + 9, x - 8 : x + 9] = False
+    assert not white.any()
+    assert not (np.array(draw_heat_map(image, heat, 1.0)) == 255).all(-1).any()
 
 
 def test_the_image_is_seen_beneath():
@@ -48,7 +62,7 @@ def test_the_image_is_seen_beneath():
 def test_the_cross_is_white_with_black_edges_in_the_best_region():
     heat = np.zeros((2, 4))
     heat[1, 2] = 1.0
-    marked = np.array(draw_heat_map(Image.new("RGB", (240, 120), "black"), heat, 1.0, mark_best=True)).astype(int)
+    marked = np.array(draw_heat_map(Image.new("RGB", (240, 120), "black"), heat, 1.0, [best_region(heat)])).astype(int)
     row, column = 90, 150  # arms of 4 pixels, a line of 2 whose edges come to 5
     white, black = (marked == 255).all(-1), (marked == 0).all(-1)
     assert white[row, column - 4 : column + 5].all() and white[row - 4 : row + 5, column].all()

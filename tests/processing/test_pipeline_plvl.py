@@ -193,6 +193,70 @@ def test_a_model_of_one_task_gives_the_answers_it_has(config, processor):
     assert answers["res"]["score"] is None
 
 
+@pytest.fixture
+def any_pipe(any_model_folder):
+    return pipeline("visual-grounding", model=str(any_model_folder), device="cpu")
+
+
+def test_a_model_of_any_number_of_targets_answers_with_boxes_scores_and_one_mask(any_pipe, any_model, processor):
+    answers = any_pipe(make_image(), EXPRESSIONS, box_threshold=0.3, batch_size=2)
+    with torch.no_grad():
+        outputs = any_model(**processor(images=make_image(), text=EXPRESSIONS, return_tensors="pt"))
+    expected = processor.post_process_grounding(outputs, [(40, 50)], box_threshold=0.3)
+    assert sum(len(each["boxes"]) for each in expected) > len(EXPRESSIONS), "there are several"
+    for text, answer, each in zip(EXPRESSIONS, answers, expected, strict=True):
+        assert list(answer) == ["label", "present", "boxes", "scores", "mask"]
+        assert answer["label"] == text and answer["present"] == pytest.approx(0.9)
+        assert isinstance(answer["present"], float) and all(isinstance(score, float) for score in answer["scores"])
+        assert answer["scores"] == pytest.approx(each["scores"].tolist(), abs=1e-5)
+        assert all(list(box) == ["xmin", "ymin", "xmax", "ymax"] for box in answer["boxes"])
+        sides = [side for box in answer["boxes"] for side in box.values()]
+        assert all(isinstance(side, int) for side in sides)
+        assert sides == pytest.approx(each["boxes"].flatten().tolist(), abs=0.51)
+        assert answer["mask"].mode == "L" and answer["mask"].size == (50, 40)
+        assert np.mean((np.array(answer["mask"]) > 0) != each["mask"].numpy()) < 0.01
+
+
+def test_what_is_not_found_has_no_boxes_and_an_empty_mask(any_pipe):
+    for thresholds in ({"presence_threshold": 0.95}, {"box_threshold": 0.99}):
+        answer = any_pipe(make_image(), "the zebra", **thresholds)
+        assert (answer["boxes"], answer["scores"]) == ([], []) and answer["mask"].getbbox() is None
+        assert answer["present"] == pytest.approx(0.9) and answer["mask"].size == (50, 40)
+
+
+def test_thresholds_are_the_processors_unless_the_call_or_the_pipeline_names_them(any_pipe, any_model, processor):
+    every = any_pipe(make_image(), "the cup", box_threshold=0, presence_threshold=0)["scores"]
+    assert len(every) > 1
+    # Of the processor it was saved with.
+    assert any_pipe(make_image(), "the cup")["scores"] == [score for score in every if score >= 0.5]
+    own = pipeline(
+        "visual-grounding", model=any_model, processor=processor, box_threshold=every[0] - 1e-3, device="cpu"
+    )
+    assert own(make_image(), "the cup")["scores"] == pytest.approx(every[:1])
+    assert len(own(make_image(), "the cup", box_threshold=0)["scores"]) == len(every)
+
+
+def test_several_images_in_a_batch_are_answered_apart(any_pipe):
+    pairs = [(make_image(seed, width=50 + 20 * seed), EXPRESSIONS[seed]) for seed in range(3)]
+    answers = any_pipe(pairs, batch_size=2, box_threshold=0.3)
+    for (image, text), answer in zip(pairs, answers, strict=True):
+        alone = any_pipe(image, text, box_threshold=0.3)
+        assert answer["scores"] == pytest.approx(alone["scores"], abs=1e-5) and answer["mask"].size == image.size
+
+
+def test_a_model_of_any_number_of_targets_and_one_task_gives_the_answers_it_has(make_config, processor):
+    names = {"rec": ["label", "present", "boxes", "scores"], "res": ["label", "present", "mask"]}
+    for task, expected in names.items():
+        model = PLVLModel(make_config(tasks=[task], targets="any", max_targets=3))
+        pipe = pipeline("visual-grounding", model=model, processor=processor, device="cpu")
+        assert list(pipe([(make_image(), "the cup"), (make_image(1), "the cup")], batch_size=2)[1]) == expected
+
+
+def test_a_model_of_one_target_refuses_thresholds_of_boxes(pipe):
+    with pytest.raises(ValueError, match="^box_threshold: a model of one target has no such threshold$"):
+        pipe(make_image(), "the cup", box_threshold=0.3)
+
+
 def test_a_model_in_training_answers_as_in_evaluation(model, processor, pipe):
     in_training = pipeline("visual-grounding", model=model.train(), processor=processor, device="cpu")
     assert same(in_training(make_image(), "the cup"), pipe(make_image(), "the cup"))

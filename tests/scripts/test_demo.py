@@ -12,6 +12,7 @@ from PIL import Image
 
 import plvl.checkpoints
 from plvl.modeling_plvl import PLVLModel
+from plvl.processing.drawing import PREDICTED_COLOUR
 from plvl.scripts.cli import main
 from plvl.scripts.demo_page.answers import answer_and_explain, word_tiles
 from plvl.scripts.demo_page.examples import Example, read_examples
@@ -47,6 +48,34 @@ def test_the_centre_map_has_its_cross_where_the_model_found_the_centre(listening
     rows, columns = np.nonzero((centre == 255).all(-1))
     assert rows.mean() == pytest.approx((row + 0.5) * 320 / 4, abs=3)
     assert columns.mean() == pytest.approx((column + 0.5) * 480 / 6, abs=3)
+
+
+def white(image) -> np.ndarray:
+    """Where the crosses are."""
+    return (np.array(image) == 255).all(-1)
+
+
+def test_several_have_a_cross_each_and_what_is_not_found_has_none(any_model_folder, image):
+    model, processor = load_chosen_model(any_model_folder, attn_implementation="eager")
+    answers = []
+    for threshold in (0.4, 1.0):
+        processor.box_threshold = threshold
+        answers.append(answer_and_explain(model, processor, image, "the red square"))
+    several, none = answers
+    inputs = processor(images=image, text="the red square", return_tensors="pt")
+    with torch.no_grad():
+        boxes = model(**inputs.to(model.device)).pred_boxes[0, :2].cpu()
+    crosses = white(several.centre)
+    for x, y in boxes[:, :2].tolist():
+        around = slice(round(320 * y) - 14, round(320 * y) + 15), slice(round(480 * x) - 14, round(480 * x) + 15)
+        rows, columns = crosses[around].nonzero()
+        assert rows.mean() == pytest.approx(14, abs=1) and columns.mean() == pytest.approx(14, abs=1)
+        crosses[around] = False
+    assert not crosses.any() and not white(none.centre).any()
+    # The legend says so, and nothing is drawn on the image.
+    drawn, bare = (np.array(each.drawing) for each in answers)
+    assert not np.array_equal(drawn[320:], bare[320:])
+    assert (drawn[:320] == PREDICTED_COLOUR).all(-1).any() and not (bare[:320] == PREDICTED_COLOUR).all(-1).any()
 
 
 def test_what_is_kept_of_a_visitor_is_small(listening):

@@ -13,8 +13,9 @@ from PIL import Image
 
 import plvl
 import plvl.checkpoints
-from plvl.data.masks import decode_segmentation
+from plvl.data.masks import decode_segmentation, encode_mask
 from plvl.modeling_plvl import PLVLModel
+from plvl.processing.drawing import PREDICTED_COLOUR
 from plvl.scripts.cli import main
 
 EXPRESSIONS = ["the red square", "the man in the red shirt"]
@@ -121,6 +122,98 @@ def test_the_masks_in_json_are_those_of_the_model(predict, image_file, model, pr
     assert mask.sum() > 100 and np.mean(mask != expected["mask"].numpy()) < 0.01
     assert answer["box"] == pytest.approx(expected["box"].tolist(), abs=0.51)
     assert "drawn: drawn.png" in told.err and Path("drawn.png").is_file()
+
+
+def test_several_are_told_with_their_number_and_places(predict, image_file, any_model_folder, capsys):
+    predict(image_file, *EXPRESSIONS, "--model", any_model_folder)
+    predict(image_file, *EXPRESSIONS, "--model", any_model_folder, "--json")
+    several, one, _, record = capsys.readouterr().out.splitlines()[1:]
+    answers = json.loads(record)["answers"]
+    assert [len(answer["boxes"]) for answer in answers] == [2, 1]
+    places = [[f"x {x1} to {x2}, y {y1} to {y2}" for x1, y1, x2, y2 in answer["boxes"]] for answer in answers]
+    start = '  "the red square": 2 found (0.90 sure); boxes: '
+    assert several.startswith(f"{start}{places[0][0]}; {places[0][1]}; mask: ") and several.endswith("% of the image")
+    assert one.startswith(f'  "the man in the red shirt": 1 found (0.90 sure); box: {places[1][0]}; mask: ')
+
+
+def test_what_is_not_found_is_told_with_how_sure_it_is(predict, image_file, any_model_folder, capsys):
+    predict(image_file, "the zebra", "--model", any_model_folder, "--presence_threshold", "0.95")
+    predict(image_file, "the zebra", "--model", any_model_folder, "--box_threshold", "1")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == '  "the zebra": not found (0.10 sure)'
+    assert lines[4] == '  "the zebra": not found, though it seems to be there (0.90 sure)'
+
+
+def test_json_of_any_number_of_targets_has_presence_boxes_scores_and_the_mask(
+    predict, image_file, any_model_folder, any_model, processor, image, capsys
+):
+    options = ("--model", any_model_folder, "--json", "--box_threshold")
+    predict(image_file, EXPRESSIONS[0], *options, "0.4")
+    predict(image_file, EXPRESSIONS[0], *options, "0.99")
+    [several], [none] = (json.loads(line)["answers"] for line in capsys.readouterr().out.splitlines())
+    names = ["expression", "present", "boxes", "scores", "mask"]
+    assert list(several) == list(none) == names
+    outputs = any_model(**processor(images=image, text=EXPRESSIONS[0], return_tensors="pt"))
+    [expected] = processor.post_process_grounding(outputs, [(40, 60)], box_threshold=0.4)
+    assert len(several["boxes"]) == len(expected["boxes"]) == 2
+    assert sum(several["boxes"], []) == pytest.approx(expected["boxes"].flatten().tolist(), abs=0.51)
+    assert several["scores"] == pytest.approx(expected["scores"].tolist(), abs=1e-5)
+    mask = decode_segmentation(several["mask"], 40, 60)
+    assert mask.sum() > 20 and np.mean(mask != expected["mask"].numpy()) < 0.01
+    assert several["present"] == none["present"] == pytest.approx(0.9)
+    assert (none["boxes"], none["scores"]) == ([], [])
+    assert none["mask"] == encode_mask(np.zeros((40, 60)))
+
+
+def test_the_drawing_shows_what_is_found_and_says_what_is_not(predict, image_file, any_model_folder):
+    for name, threshold in (("found", "0.4"), ("not", "1")):
+        predict(
+            image_file,
+            EXPRESSIONS[0],
+            "--model",
+            any_model_folder,
+            "--box_threshold",
+            threshold,
+            "--output",
+            f"{name}.png",
+        )
+    found, nothing = (np.array(Image.open(f"{name}.png")) for name in ("found", "not"))
+    assert found.shape == nothing.shape and not np.array_equal(found[320:], nothing[320:])
+    red = (found[:320] == PREDICTED_COLOUR).all(-1)
+    assert red.sum() > 100 and not (nothing[:320] == PREDICTED_COLOUR).all(-1).any()
+
+
+def test_a_model_of_masks_alone_says_found_or_not_without_a_number(predict, image_file, any_model, processor, capsys):
+    any_model.config.tasks = ["res"]
+    model = PLVLModel(any_model.config).eval()
+    model.load_state_dict(any_model.state_dict(), strict=False)
+    model.save_pretrained("masks")
+    processor.save_pretrained("masks")
+    predict(image_file, EXPRESSIONS[0], "--model", "masks")
+    predict(image_file, EXPRESSIONS[0], "--model", "masks", "--presence_threshold", "0.95")
+    predict(image_file, EXPRESSIONS[0], "--model", "masks", "--json")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith('  "the red square": found (0.90 sure); mask: ')
+    assert lines[4] == '  "the red square": not found (0.10 sure)'
+    assert list(json.loads(lines[6])["answers"][0]) == ["expression", "present", "mask"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--box_threshold", "0.3"], "--box_threshold: this model has one target, and no threshold"),
+        (
+            ["--presence_threshold", "0.3", "--box_threshold", "0"],
+            "--box_threshold and --presence_threshold: this model has one target, and no threshold",
+        ),
+        (["--box_threshold", "7"], "--box_threshold must be from 0 to 1, got 7"),
+        (["--presence_threshold", "nan"], "--presence_threshold must be from 0 to 1, got nan"),
+    ],
+)
+def test_thresholds_that_do_not_fit_are_refused_in_one_line(predict, image_file, flags, message):
+    with pytest.raises(SystemExit, match=f"^plvl predict: {message}$"):
+        predict(image_file, "the zebra", *flags)
+    assert not list(Path().iterdir())
 
 
 def test_a_folder_of_images_gives_a_folder_of_drawings(predict, images, embedded, capsys):

@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -5,6 +7,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from plvl.data.collator import true_answer
+from plvl.data.masks import NO_OBJECT
 from plvl.processing.drawing import draw_grounding
 from plvl.training import gallery
 from plvl.training.gallery import draw_gallery
@@ -35,10 +38,19 @@ def answer(box):
 
 
 @pytest.fixture
-def captions(model, processor, monkeypatch):
+def captions(model, captions_of):
     """What is written above the tiles, in their order, when the rows get these answers."""
+    return partial(captions_of, model)
 
-    def draw(rows, answers):
+
+@pytest.fixture
+def any_captions(any_model, captions_of):
+    return partial(captions_of, any_model)
+
+
+@pytest.fixture
+def captions_of(processor, monkeypatch):
+    def draw(model, rows, answers):
         drawn = {}
 
         def remember(image, text, *args):
@@ -81,6 +93,58 @@ def test_an_object_without_a_mask_is_right_by_its_box(captions):
     rows = [row(text, box) | {"segmentation": None} for text in "ab"]
     wrong = answer(box) | {"box": torch.tensor([40.0, 5.0, 50.0, 15.0])}
     assert captions(rows, [wrong, answer(box)]) == ["b", "WRONG: a"]
+
+
+def any_answer(present, *boxes):
+    mask = torch.zeros(SIZE, dtype=torch.bool)
+    for x, y, width, height in boxes:
+        mask[y : y + height, x : x + width] = True
+    corners = [[x, y, x + width, y + height] for x, y, width, height in boxes]
+    return {
+        "present": present,
+        "found": bool(boxes),
+        "boxes": torch.tensor(corners, dtype=torch.float32).reshape(-1, 4),
+        "scores": torch.full((len(boxes),), 0.9),
+        "mask": mask,
+    }
+
+
+def test_of_any_number_of_targets_right_is_every_object_and_nothing_else(any_model, any_captions):
+    first, second = (2, 3, 20, 10), (30, 5, 12, 22)
+    both = row("both", first) | {"boxes": [list(map(float, box)) for box in (first, second)]}
+    both |= {"segmentation": None}
+    none = row("the zebra", first) | {"boxes": [], "segmentation": NO_OBJECT}
+    one = row("one", first)
+    rows = [both, none, one, both, none, one, one]
+    answers = [
+        any_answer(0.875, first, second),
+        any_answer(0.07),
+        any_answer(0.97, first),
+        any_answer(0.97, first),
+        any_answer(0.6, second),
+        any_answer(0.8),
+        any_answer(0.97, first) | {"mask": torch.ones(SIZE, dtype=torch.bool)},
+    ]
+    assert any_captions(rows, answers) == [
+        "both: 2 found (0.88 sure)",
+        "the zebra: not found (0.93 sure)",
+        "one: 1 found (0.97 sure)",
+        "WRONG: both: 1 found (0.97 sure)",
+        "WRONG: the zebra: 1 found (0.60 sure)",
+        "WRONG: one: not found, though it seems to be there (0.80 sure)",
+        "WRONG: one: 1 found (0.97 sure)",
+    ]
+
+
+def test_every_box_that_is_answered_is_drawn(any_model, processor, monkeypatch):
+    boxes = (2, 3, 20, 10), (30, 5, 12, 22)
+    answers = [any_answer(0.9, *boxes) | {"mask": torch.zeros(SIZE, dtype=torch.bool)}]
+    monkeypatch.setattr(type(processor), "post_process_grounding", lambda *_: answers)
+    monkeypatch.setattr(gallery, "contact_sheet", lambda tiles, columns: tiles[0])
+    nothing = row("both", boxes[0]) | {"boxes": [], "segmentation": None}
+    drawn = np.array(draw_gallery(any_model, processor, [nothing]))[-SIZE[0] :]
+    for x, y, width, height in boxes:
+        assert (drawn[[y, y + height]][:, [x, x + width]] == gallery.PREDICTED_COLOUR).all()
 
 
 def test_every_true_box_is_drawn():
