@@ -72,3 +72,21 @@ def test_an_earlier_file_gives_way_to_a_whole_one_alone(model_folder, tmp_path, 
         main(command)
     assert path.read_bytes() == b"the earlier one"
     assert {file.name for file in path.parent.iterdir()} == {"plvl.onnx", "plvl.onnx.data"}
+
+
+@pytest.mark.parametrize(
+    ("tasks", "outputs"),
+    [
+        (["rec"], "pred_boxes, center_logits, size, offset, pred_scores, presence_logits"),
+        (["res"], "presence_logits, pred_masks"),
+    ],
+)
+def test_a_model_of_any_number_of_targets_and_one_task_has_the_outputs_of_both(
+    make_config, tmp_path, monkeypatch, capsys, tasks, outputs
+):
+    asked = {}
+    monkeypatch.setattr(torch.onnx, "export", lambda *_, **options: asked.update(options) or Program(fails=False))
+    PLVLModel(make_config(targets="any", tasks=tasks)).save_pretrained(tmp_path / "trained")
+    main(["--model", str(tmp_path / "trained"), "--output", str(tmp_path / "plvl.onnx")])
+    assert capsys.readouterr().out.endswith(f"plvl.onnx, with the outputs {outputs}\n")
+    assert ", ".join(asked["output_names"]) == outputs
