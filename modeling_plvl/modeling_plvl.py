@@ -152,8 +152,8 @@ class PLVLHead(nn.Module):
     """
     Box and mask around a shared centre: half of the channels finds the centre and paints the mask, through one
     trunk or, without `config.mask_shares_center`, through one each; the other half gives the box's offset and size.
-    Only the branches of `config.tasks` are built. With `config.targets` "any", all cells together say in one logit
-    whether there is an object at all.
+    Only the branches of `config.tasks` are built. With `config.targets` "any", all cells together, and how high the
+    centre map is, say in one logit whether there is an object at all.
     """
 
     def __init__(self, config: PLVLConfig):
@@ -185,7 +185,7 @@ class PLVLHead(nn.Module):
             )
 
         if self.max_targets:
-            self.presence_hidden = nn.Linear(2 * config.decoder_hidden_size, hidden)
+            self.presence_hidden = nn.Linear(2 * config.decoder_hidden_size + self.has_boxes, hidden)
             self.presence = nn.Linear(hidden, 1)
 
     def forward(self, feature_map: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -208,8 +208,11 @@ class PLVLHead(nn.Module):
             mask_features = center_features if self.mask_shares_center else self.mask_trunk(center_half)
             outputs["pred_masks"] = self.mask(mask_features).squeeze(1)
         if self.max_targets:
-            pooled = torch.cat([feature_map.mean((-2, -1)), feature_map.amax((-2, -1))], dim=1)
-            outputs["presence_logits"] = self.presence(F.relu(self.presence_hidden(pooled))).squeeze(1).float()
+            pooled = [feature_map.mean((-2, -1)), feature_map.amax((-2, -1))]
+            if self.has_boxes:  # the highest peak tells most
+                pooled.append(outputs["center_logits"].amax((-2, -1))[:, None].to(feature_map.dtype))
+            hidden = F.relu(self.presence_hidden(torch.cat(pooled, dim=1)))
+            outputs["presence_logits"] = self.presence(hidden).squeeze(1).float()
         return outputs
 
 
@@ -425,9 +428,8 @@ class PLVLModel(PLVLPreTrainedModel):
         if self.head.max_targets:
             batch_size = outputs["presence_logits"].shape
             num_boxes = _label(labels, "num_boxes", batch_size)
-            losses["loss_presence"] = self.config.loss_alpha * F.binary_cross_entropy_with_logits(
-                outputs["presence_logits"], (num_boxes > 0).float()
-            )
+            is_present = (num_boxes > 0).float()
+            losses["loss_presence"] = F.binary_cross_entropy_with_logits(outputs["presence_logits"], is_present)
         if self.head.has_boxes:
             boxes = _label(labels, "boxes", outputs["pred_boxes"].shape)
             center_probability = clamped_sigmoid(outputs["center_logits"])
