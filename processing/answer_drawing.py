@@ -55,7 +55,8 @@ def draw_answers(image: Image.Image, answers: list[dict]) -> Image.Image:
         image = image.resize(size, Image.Resampling.BICUBIC)
     if image.width < READABLE_WIDTH:
         image = ImageOps.expand(image, (0, 0, READABLE_WIDTH - image.width, 0), "white")
-    font = font_for(" ".join(answer["label"] for answer in answers), max(image.width // 36, 15))
+    written = " ".join(answer["label"] + answer.get("said", "") for answer in answers)
+    font = font_for(written, max(image.width // 36, 15))
     _draw_boxes(image, answers, enlargement, font)
     legend = _legend(image.width, answers, font)
     drawn = Image.new("RGB", (image.width, image.height + legend.height), "white")

@@ -81,6 +81,16 @@ def test_a_small_image_is_enlarged_until_its_words_can_be_read():
     assert draw_answers(Image.new("RGB", (600, 40)), []).width == 600
 
 
+def test_boxes_on_an_enlarged_image_are_as_much_larger():
+    image = Image.new("RGB", (60, 40))
+    boxes = [(6, 25, 20, 35), (30, 10, 50, 30)]
+    drawn = np.array(draw_answers(image, [{"label": "x", "boxes": boxes}, answer((0, 0, 0, 0)) | {"mask": None}]))
+    for x1, y1, x2, y2 in boxes:
+        assert (drawn[8 * y2, 8 * x1 : 8 * x2] == COLOURS[0]).all() and (
+            drawn[8 * y1 : 8 * y2, 8 * x2] == COLOURS[0]
+        ).all()
+
+
 def test_a_tall_narrow_image_is_not_enlarged_without_end_and_its_legend_is_as_wide_as_any():
     drawn = draw_answers(Image.new("RGB", (2, 3000)), [{"label": "x", "score": 0.5, "box": (0, 10, 2, 2900)}])
     wide = draw_answers(Image.new("RGB", (480, 300)), [{"label": "x", "score": 0.5, "box": (0, 10, 2, 200)}])

@@ -115,7 +115,8 @@ def test_of_any_number_of_targets_right_is_every_object_and_nothing_else(any_mod
     both |= {"segmentation": None}
     none = row("the zebra", first) | {"boxes": [], "segmentation": NO_OBJECT}
     one = row("one", first)
-    rows = [both, none, one, both, none, one, one]
+    unknown = one | {"segmentation": None}
+    rows = [both, none, one, both, none, one, one, unknown]
     answers = [
         any_answer(0.875, first, second),
         any_answer(0.07),
@@ -124,6 +125,7 @@ def test_of_any_number_of_targets_right_is_every_object_and_nothing_else(any_mod
         any_answer(0.6, second),
         any_answer(0.8),
         any_answer(0.97, first) | {"mask": torch.ones(SIZE, dtype=torch.bool)},
+        any_answer(0.97, first, second),
     ]
     assert any_captions(rows, answers) == [
         "both: 2 found (0.88 sure)",
@@ -133,6 +135,7 @@ def test_of_any_number_of_targets_right_is_every_object_and_nothing_else(any_mod
         "WRONG: the zebra: 1 found (0.60 sure)",
         "WRONG: one: not found, though it seems to be there (0.80 sure)",
         "WRONG: one: 1 found (0.97 sure)",
+        "WRONG: one: 2 found (0.97 sure)",
     ]
 
 
