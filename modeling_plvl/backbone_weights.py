@@ -63,9 +63,9 @@ def timm_weights(checkpoint: dict, origin: str, config: PreTrainedConfig, normal
         config (`TimmBackboneConfig`): the backbone; what it has no use for (later stages, the classifier) is dropped.
         normalisation (`dict`): of its pixels, where something beside the file tells.
     """
-    whole = _shapes_of_whole_network(config.backbone, config.num_channels)
     with torch.device("meta"):
         backbone = new_backbone(copy.deepcopy(config)).state_dict()
+    whole = _shapes_of_whole_network(config.backbone, config.num_channels)
     here = {name: BACKBONE + inside for name, inside in _names_of_backbone(backbone, whole).items()}
     there = {name: name for name in whole}
     if _LITE_NAME in checkpoint:
@@ -173,8 +173,7 @@ def _names_of_whole_model(folder_or_name) -> set[str]:
     bare: Any = MODEL_MAPPING[type(config)]
     classes = {bare, *(getattr(transformers, name, bare) for name in config.architectures or [])}
     with torch.device("meta"):
-        names = {name for each in classes for name in each._from_config(copy.deepcopy(config)).state_dict()}
-    return names | {f"{bare.base_model_prefix}.{name}" for name in names}
+        return {name for each in classes for name in each._from_config(copy.deepcopy(config)).state_dict()}
 
 
 def _pixels_of_processor(folder_or_name) -> dict:

@@ -80,5 +80,4 @@ def _renumber(content: dict, index_of: dict[str, int]):
         token["ids"] = [index_of[piece] for piece in token["tokens"]]
     for name in {"cls", "sep"} & after.keys():  # as BERT's own has them
         after[name] = [after[name][0], index_of[after[name][0]]]
-    if content["padding"]:
-        content["padding"]["pad_id"] = index_of[content["padding"]["pad_token"]]
+    content["padding"] = None  # of its last call; each call says it anew

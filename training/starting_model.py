@@ -83,8 +83,7 @@ def load_or_make_model(
     do_lower_case = tokenizer.tokenize("Left") == tokenizer.tokenize("left")
     kept_words = None
     if arguments.text_vocabulary:
-        given = _vocabulary_of(arguments, expressions)
-        tokenizer, kept_words = cut_word_pieces(tokenizer, map(str.lower, given) if do_lower_case else given)
+        tokenizer, kept_words = cut_word_pieces(tokenizer, _vocabulary_of(arguments, expressions))
     forget_length(tokenizer)
     config = new_config(arguments)
     if not arguments.text_weights:

@@ -21,6 +21,7 @@ from transformers.trainer_utils import (
 
 from plvl.data.collator import GroundingCollator
 from plvl.modeling_plvl.model_card_plvl import keep_card_of_hub, write_model_card
+from plvl.processing.encoded_expressions import EncodedExpressions
 from plvl.training.arguments import PLVLTrainingArguments
 from plvl.training.batch_losses import BatchLosses
 from plvl.training.callbacks import KeepBestModels, SkipBadSteps, StopEarly, best_models
@@ -474,7 +475,9 @@ class PLVLTrainer(Trainer):
         self.callback_handler.eval_dataloader = dataloader
         anyone = (lambda here: self._anyone(here)[0]) if self.is_fsdp_enabled else bool
         batches = counted_batches(self._until_signal(dataloader), anyone)
-        part = evaluate_batches(batches, self._ground, self.processing_class, keep_answers)
+        # Under FSDP only the whole model's forward has the weights together.
+        encode = None if self.is_fsdp_enabled else EncodedExpressions(self.model)
+        part = evaluate_batches(batches, partial(self._ground, encode=encode), self.processing_class, keep_answers)
         if self._anyone(self._on_signal.received)[0]:
             raise EvaluationStoppedError("SIGTERM: the evaluation is left")
         if args.world_size == 1:
@@ -499,9 +502,11 @@ class PLVLTrainer(Trainer):
             self._on_signal.on_step_end(self.args, self.state, self.control)
             super()._maybe_log_save_evaluate(*given)
 
-    def _ground(self, inputs):
+    def _ground(self, inputs, encode=None):
         inputs = self._prepare_inputs(inputs)
         with self.accelerator.autocast():
+            if encode:
+                inputs["text_embeds"] = encode(inputs.pop("input_ids"), inputs["attention_mask"])
             outputs = self.model(**inputs)
         self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
         return outputs, inputs["labels"]

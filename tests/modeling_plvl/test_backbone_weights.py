@@ -141,6 +141,12 @@ def test_a_folder_without_weights_and_a_file_of_something_else_are_named(tmp_pat
         backbone_weights(tmp_path, backbone)
 
 
+def test_a_network_that_timm_does_not_have_is_named_with_the_nearest():
+    backbone = timm_config("tf_efficientnet_lite", 3).vision_config.backbone_config
+    with pytest.raises(ValueError, match="timm has no 'tf_efficientnet_lite'; the nearest are tf_efficientnet_lite4"):
+        timm_weights(random_lite0(), "lite.pth", backbone, {})
+
+
 def test_efficientnet_lite_of_the_packages_computes_the_same_in_timm():
     state_dict = random_lite0()
     pixels = torch.randn(1, 3, 90, 122, generator=torch.Generator().manual_seed(0))  # of an odd number of cells
@@ -209,6 +215,7 @@ def test_a_folder_of_transformers_brings_the_whole_backbone(transformers_folder)
     torch.testing.assert_close(last_map(model), truth(PIXELS).feature_maps[-1].detach())
     new = {name for name in truth.state_dict() if BACKBONE + name not in weights.tensors}
     assert all(name.startswith("hidden_states_norms.") for name in new)
+    assert bool(new) == (kind in ("convnext", "swin"))
     assert {name.removeprefix(f"{kind}.").split(".")[0] for name in weights.dropped} <= {"classifier", "layernorm"}
 
 
@@ -237,9 +244,9 @@ def test_a_folder_of_transformers_that_does_not_fit_is_refused_with_the_list(tmp
 
 def test_a_folders_own_sizes_stand_under_what_is_given(tmp_path):
     AutoModel.from_config(ResNetConfig(**TRANSFORMERS["resnet"])).save_pretrained(tmp_path)
-    settings = backbone_settings(tmp_path, {"model_type": "resnet"})
+    settings = backbone_settings(tmp_path, {"model_type": "resnet", "hidden_act": "gelu"})
     config = config_with(settings).vision_config.backbone_config
-    assert (config.hidden_sizes, config.out_features) == ([8, 12, 20], ["stage3"])
+    assert (config.hidden_sizes, config.out_features, config.hidden_act) == ([8, 12, 20], ["stage3"], "gelu")
     earlier = config_with(backbone_settings(tmp_path, {"model_type": "resnet", "out_indices": [2]}))
     assert earlier.vision_config.backbone_config.out_features == ["stage2"]
     with pytest.raises(ValueError, match="holds a model of the type 'resnet', and backbone_config names 'convnext'"):

@@ -1,7 +1,8 @@
 import pytest
 from tokenizers import Tokenizer
-from tokenizers.models import BPE
-from tokenizers.processors import BertProcessing
+from tokenizers.models import BPE, WordPiece
+from tokenizers.pre_tokenizers import BertPreTokenizer
+from tokenizers.processors import BertProcessing, TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
 from plvl.processing.word_vocabulary import build_word_vocabulary, cut_word_pieces
@@ -43,21 +44,27 @@ def test_a_cut_vocabulary_spells_its_expressions_as_before_and_others_in_smaller
     assert sorted(tokenizer.get_vocab().values()) == list(range(len(kept)))
 
 
-def test_what_a_cut_tokenizer_adds_and_pads_with_has_its_new_index():
-    whole = build_word_vocabulary(["the red square"])
+TEMPLATE = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 32), ("[SEP]", 33)])
+
+
+@pytest.mark.parametrize("marks", [BertProcessing(("[SEP]", 33), ("[CLS]", 32)), TEMPLATE, None])
+def test_what_a_cut_tokenizer_adds_and_pads_with_has_its_new_index(marks):
     words = {f"unused{number}": number for number in range(30)}
-    words |= {word: index + 30 for word, index in whole.get_vocab().items()}
-    whole = type(whole)(vocab=words, do_lower_case=True)
+    words |= {word: index + 30 for word, index in build_word_vocabulary(["the red square"]).get_vocab().items()}
+    backend = Tokenizer(WordPiece(words, unk_token="[UNK]"))
+    backend.pre_tokenizer = BertPreTokenizer()
+    if marks is not None:
+        backend.post_processor = marks
+    backend.enable_padding(pad_id=30, length=9)
+    whole = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="[PAD]", unk_token="[UNK]")
     whole.add_tokens(["<box>"])
-    backend = whole.backend_tokenizer
-    backend.post_processor = BertProcessing(("[SEP]", words["[SEP]"]), ("[CLS]", words["[CLS]"]))
-    backend.enable_padding(pad_id=words["[PAD]"], length=9)
     tokenizer, kept = cut_word_pieces(whole, ["red"])
-    encoded = tokenizer("the red <box>", padding="max_length", max_length=7)["input_ids"]
-    assert tokenizer.convert_ids_to_tokens(encoded) == ["[CLS]", "t", "##h", "##e", "red", "<box>", "[SEP]"]
+    before, after = (["[CLS]"], ["[SEP]"]) if marks is not None else ([], [])
+    encoded = tokenizer("the red <box>")["input_ids"]
+    assert tokenizer.convert_ids_to_tokens(encoded) == [*before, "t", "##h", "##e", "red", "<box>", *after]
     assert ids_before(kept, tokenizer, "red <box>") == whole("red <box>")["input_ids"]
     padded = tokenizer("red", padding="max_length", max_length=5)["input_ids"]
-    assert tokenizer.convert_ids_to_tokens(padded) == ["[CLS]", "red", "[SEP]", "[PAD]", "[PAD]"]
+    assert tokenizer.convert_ids_to_tokens(padded)[:4] == [*before, "red", *after, "[PAD]", "[PAD]", "[PAD]"][:4]
     assert not any(piece.startswith("unused") for piece in tokenizer.get_vocab())
 
 

@@ -2,6 +2,7 @@ import argparse
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from transformers import (
     AutoImageProcessor,
     AutoModel,
     AutoProcessor,
+    AutoTokenizer,
     BertConfig,
     BertModel,
     BertTokenizer,
@@ -209,6 +211,16 @@ def test_a_folder_that_holds_something_is_left_alone(convert, original, tmp_path
     with pytest.raises(SystemExit, match="converted is not an empty folder"):
         convert("plvl", original)
     assert [path.name for path in (tmp_path / "out/converted").iterdir()] == ["notes.txt"]
+
+
+def test_a_length_that_the_tokenizer_was_last_called_with_is_forgotten(convert, bert_folder, tokenizer_folder):
+    for options in ({"truncation": True}, {"padding": "max_length"}):
+        tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
+        tokenizer("the red board", max_length=19, **options)
+        tokenizer.save_pretrained(tokenizer_folder)
+        processor = AutoProcessor.from_pretrained(convert("bert", bert_folder, "--tokenizer", tokenizer_folder))
+        assert processor(text=["the red board"], return_tensors="pt").input_ids.shape == (1, 40)
+        shutil.rmtree(bert_folder.parent / "out")
 
 
 def test_an_image_size_that_patches_do_not_fill_is_refused(convert, original, tmp_path):

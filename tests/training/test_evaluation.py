@@ -45,6 +45,24 @@ def test_a_process_that_is_done_repeats_its_last_batch_and_does_not_count_it():
         list(counted_batches([], lambda here: True))
 
 
+def test_an_expression_that_comes_again_in_an_evaluation_is_encoded_once(processor, image, tmp_path, monkeypatch):
+    model = random_model()
+    rows = [row | {"text": text} for text in ("a man", "a man", "the left") for row in make_rows(image)]
+    trainer = make_trainer(model, processor, image, tmp_path, rows=rows, per_device_eval_batch_size=2)
+    encoded, encode = [], model.get_text_features
+    monkeypatch.setattr(model, "get_text_features", lambda ids, mask: encoded.append(len(ids)) or encode(ids, mask))
+    found = trainer.evaluation_pass(rows, keep_answers=True)
+    assert encoded == [1, 1]
+    alone = [trainer.evaluation_pass([row], keep_answers=True).answers[0] for row in rows]
+    assert [each["score"] for each in found.answers] == pytest.approx([each["score"] for each in alone], abs=1e-6)
+    assert found.answers[0]["score"] != found.answers[-1]["score"]
+    # Weights that were trained in between are those of the next pass.
+    with torch.no_grad():
+        model.text_encoder.embeddings.word_embeddings.weight.mul_(-3)
+    again = trainer.evaluation_pass(rows, keep_answers=True)
+    assert abs(again.answers[0]["score"] - found.answers[0]["score"]) > 1e-5
+
+
 def test_a_repeated_batch_is_in_no_number(processor, image, tmp_path):
     trainer = make_trainer(random_model(), processor, image, tmp_path)
     trainer.model.eval()

@@ -43,7 +43,7 @@ def test_an_encoder_without_a_table_of_positions_takes_the_authors_length():
     assert longest_expression(SimpleNamespace(model_max_length=512), config) == 40
 
 
-WORDS = ["[PAD]", "[unused0]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+WORDS = ["[unused0]", "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS += [*"abcdefghiklmnoprstuw", *(f"##{letter}" for letter in "abcdefghiklmnoprstuw")]
 WORDS += ["the", "red", "dog", "left", "right", "##t", "ho", "##rse", "horse", "cat", "##s", "blue"]
 
@@ -57,7 +57,7 @@ def text_folder(tmp_path):
     tokenizer("the dog", max_length=128, truncation=True, padding="max_length")
     tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
-    sizes = SMALL["text_config"] | {"vocab_size": len(words)}
+    sizes = SMALL["text_config"] | {"vocab_size": len(words), "pad_token_id": 1}
     encoder = BertModel(BertConfig(**sizes))
     with torch.no_grad():
         for parameter in encoder.parameters():
@@ -122,6 +122,7 @@ def test_a_cut_vocabulary_gives_the_same_states_of_its_expressions(text_folder, 
         )
         words = processor.tokenizer.get_vocab().keys()
         assert len(words) == model.config.text_config.vocab_size == model.get_input_embeddings().num_embeddings
+        assert model.config.text_config.pad_token_id == processor.tokenizer.pad_token_id == 0
         # Right is what left becomes in a mirrored image.
         assert {"red", "horse", "left", "right", "[MASK]", "##a"} <= words
         assert not {"cat", "blue", "ho", "##rse", "[unused0]"} & words
