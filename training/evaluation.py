@@ -74,6 +74,19 @@ def all_metrics(statistics: np.ndarray) -> dict[str, float]:
     return grounding_metrics(of_one) | (generalized_metrics(of_any) if of_any.size else {})
 
 
+def means_over_sets(metrics: dict[str, float], prefix: str, sets: Iterable[str], names: Iterable[str]) -> dict:
+    """
+    Of metrics `<prefix>_<set>_<name>` of several sets the means `<prefix>_<name>`, where every set has the metric;
+    `names` are `eval_<name>`.
+    """
+    means = {}
+    for name in (each.removeprefix("eval_") for each in names):
+        values = [metrics.get(f"{prefix}_{one}_{name}") for one in sets]
+        if values and None not in values:
+            means[f"{prefix}_{name}"] = sum(values) / len(values)
+    return means
+
+
 def rows_of_process(dataset, process: int, num_processes: int):
     """
     The rows that one of several processes evaluates: each row is in exactly one process's share. Of what has a length,

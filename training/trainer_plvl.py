@@ -40,6 +40,7 @@ from plvl.training.evaluation import (
     Evaluated,
     counted_batches,
     evaluate_batches,
+    means_over_sets,
     merge,
     rows_of_process,
     targets_at_most,
@@ -396,11 +397,7 @@ class PLVLTrainer(Trainer):
         metrics = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
         sets = self.eval_dataset if eval_dataset is None else eval_dataset
         if isinstance(sets, dict):
-            means = {}
-            for name in (best.removeprefix("eval_") for best in best_models(self.model.config)):
-                values = [metrics.get(f"{metric_key_prefix}_{one}_{name}") for one in sets]
-                if values and None not in values:
-                    means[f"{metric_key_prefix}_{name}"] = sum(values) / len(values)
+            means = means_over_sets(metrics, metric_key_prefix, sets, best_models(self.model.config))
             self.log(means)
             self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, means)
             metrics |= means
@@ -418,13 +415,11 @@ class PLVLTrainer(Trainer):
     def get_test_dataloader(self, test_dataset):
         if self.processing_class is None:
             raise ValueError("PLVLTrainer: evaluation requires the model's PLVLProcessor as processing_class")
-        args = self.args
+        args, most = self.args, targets_at_most(self.model.config)
         return torch.utils.data.DataLoader(
             rows_of_process(test_dataset, args.process_index, args.world_size),
             batch_size=args.eval_batch_size,
-            collate_fn=GroundingCollator(
-                self.processing_class, keep_truths=True, max_targets=targets_at_most(self.model.config)
-            ),
+            collate_fn=GroundingCollator(self.processing_class, keep_truths=True, max_targets=most),
             num_workers=args.dataloader_num_workers,
             pin_memory=args.dataloader_pin_memory,
             generator=torch.Generator(),
