@@ -225,14 +225,7 @@ class PLVLPreTrainedModel(PLVLVisionPreTrainedModel):
     base_model_prefix = "plvl"
     model_tags = ["plvl", "visual-grounding"]
     input_modalities = ["image", "text"]
-    _no_split_modules = [
-        "PLVLVisionEmbeddings",
-        "PLVLTimmVisionEmbeddings",
-        "PLVLVisionLayer",
-        "PLVLTimmVisionLayer",
-        "PLVLDecoderLayer",
-        "PLVLHead",
-    ]
+    _no_split_modules = ["PLVLDecoderLayer", "PLVLHead"]  # and those of its encoders
 
     @torch.no_grad()
     def _init_weights(self, module):

@@ -110,6 +110,7 @@ class PLVLTimmVisionModel(PLVLVisionModel):
     """
 
     config: PLVLTimmVisionConfig  # type: ignore[assignment]
+    _no_split_modules = ["PLVLTimmVisionEmbeddings", "PLVLTimmVisionLayer"]
 
     def build(self):
         vit = new_timm_vit(self.config)

@@ -24,7 +24,7 @@ class PLVLVisionPreTrainedModel(PreTrainedModel):
     main_input_name = "pixel_values"
     input_modalities = ["image"]
     supports_gradient_checkpointing = True
-    _no_split_modules = ["PLVLVisionEmbeddings", "PLVLTimmVisionEmbeddings", "PLVLVisionLayer", "PLVLTimmVisionLayer"]
+    _no_split_modules = ["PLVLVisionEmbeddings", "PLVLVisionLayer"]
     _supports_sdpa = True
     # Transformers' flash attention drops queries by the padding mask of the keys: of image tokens by the text's.
     _supports_flash_attn = False

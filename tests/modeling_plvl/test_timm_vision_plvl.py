@@ -171,6 +171,15 @@ def test_the_vit_is_frozen_and_language_learns(frozen, processor, image, tmp_pat
             assert group["lr"] == part, name
 
 
+@pytest.mark.parametrize("vision", ["paper", "timm"])
+def test_what_must_not_be_split_is_there(vision):
+    """accelerate wraps these where nobody says what FSDP is to wrap, and ends where one is missing."""
+    model = PLVLModel(small_config()) if vision == "paper" else model_of("clip")
+    kinds = {type(module).__name__ for module in model.modules()}
+    block = {"paper": "PLVLVisionLayer", "timm": "PLVLTimmVisionLayer"}[vision]
+    assert {block, "PLVLDecoderLayer", "PLVLHead"} <= set(model._no_split_modules) <= kinds
+
+
 def test_weights_that_do_not_fit_are_refused_with_their_names():
     config = config_of("dinov2")
     weights = timm.create_model(FAMILIES["dinov2"][0], **FAMILIES["dinov2"][1]).state_dict()
