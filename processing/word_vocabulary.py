@@ -61,7 +61,8 @@ def cut_word_pieces(
         content = json.loads(file.read_text(encoding="utf-8"))
         before, prefix = tokenizer.get_vocab(), content["model"]["continuing_subword_prefix"]
         used = {piece for each in dict.fromkeys(expressions) for piece in tokenizer.tokenize(each)}
-        used |= {each["content"] for each in content["added_tokens"]}
+        used |= {each["content"] for each in content["added_tokens"]} | {content["model"]["unk_token"]}
+        used |= set(tokenizer.convert_ids_to_tokens(tokenizer("", "")["input_ids"]))  # its marks
         used |= {piece for piece in before if len(piece.removeprefix(prefix)) == 1}
         kept = sorted(used, key=before.__getitem__)
         _renumber(content, {piece: index for index, piece in enumerate(kept)})
