@@ -48,19 +48,13 @@ class StagesMixin(BackboneConfigMixin):
 
     def __post_init__(self, **kwargs):
         asked = {name: kwargs.pop(name, None) for name in ("out_features", "out_indices")}
-        if any(asked.values()):  # else the model asks for the last block, whatever their number is by then
+        if any(asked.values()):  # else it is the last block, whatever their number is by then
             self.set_output_features_output_indices(**asked)
         super().__post_init__(**kwargs)
 
     @property
     def stage_names(self) -> list[str]:
         return ["stem", *(f"stage{number}" for number in range(1, (self.num_hidden_layers or 0) + 1))]
-
-    def to_dict(self) -> dict[str, Any]:
-        output = super().to_dict()
-        if output["out_features"] == self.stage_names[-1:]:
-            output["out_features"] = output["out_indices"] = None
-        return output
 
 
 @strict
@@ -209,9 +203,18 @@ def timm_vit_sizes(architecture: str, model_args: dict) -> dict[str, Any]:
     if not is_model(architecture):
         like = difflib.get_close_matches(architecture, list_models(), n=3)
         raise ValueError(f"architecture: timm has no {architecture!r}; the nearest are {', '.join(like)}")
-    with torch.device("meta"):
-        vit: Any = create_model(architecture, **model_args)
-    if not isinstance(vit, VisionTransformer | Eva):
+    taken = sorted({"num_classes", "dynamic_img_size", "drop_path_rate"} & set(model_args))
+    if taken:
+        raise ValueError(
+            f"model_args: {', '.join(taken)} of {architecture} is PLVL's to set (drop_path_rate beside it)"
+        )
+    try:
+        with torch.device("meta"):
+            vit: Any = create_model(architecture, **model_args)
+    except TypeError as error:
+        raise ValueError(f"model_args: {model_args} does not go with {architecture} ({error})") from error
+    # Their relatives (distilled ones) have another forward.
+    if type(vit) not in (VisionTransformer, Eva):
         raise ValueError(
             f"architecture: {architecture} is a {type(vit).__name__} and no plain ViT; backbone_config takes others"
         )
@@ -232,8 +235,19 @@ def timm_vit_sizes(architecture: str, model_args: dict) -> dict[str, Any]:
 
 
 def vision_config_class(given: dict) -> type[PreTrainedConfig]:
-    """The configuration class of a vision encoder that is given as a `dict`: timm's where it names an architecture."""
-    return PLVLTimmVisionConfig if "architecture" in given else PLVLVisionConfig
+    """
+    The configuration class of a vision encoder that is given as a `dict`: timm's where it names an architecture.
+
+    Raises:
+        ValueError: its `model_type` is of neither.
+    """
+    found = PLVLTimmVisionConfig if "architecture" in given else PLVLVisionConfig
+    if given.get("model_type", found.model_type) != found.model_type:
+        kinds = f"it is {PLVLVisionConfig.model_type!r}, or with an architecture {PLVLTimmVisionConfig.model_type!r}"
+        raise ValueError(
+            f"vision_config: model_type {given['model_type']!r} is none here: {kinds}; backbone_config takes others"
+        )
+    return found
 
 
 @strict
@@ -324,8 +338,9 @@ class PLVLConfig(PreTrainedConfig):
             self.vision_config = PLVLVisionConfig(initializer_range=self.initializer_range)
         elif isinstance(self.vision_config, dict):
             given = {"initializer_range": self.initializer_range} | self.vision_config
+            config_class = vision_config_class(given)
             given.pop("model_type", None)
-            self.vision_config = vision_config_class(given)(**given)
+            self.vision_config = config_class(**given)
         if self.text_config is None:
             self.text_config = CONFIG_MAPPING["bert"]()
         elif isinstance(self.text_config, dict):

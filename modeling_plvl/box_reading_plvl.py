@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torchvision.ops import box_convert
 
 SAME_OBJECT_IOU = 0.5
+SUPPRESSION_ROUNDS = 8  # how long a chain of boxes may be, each of which overlaps the next
 CANDIDATES_FOR_EACH = 4  # cells looked at for each box that is answered: most of them say what a higher one says
 
 
@@ -47,8 +48,11 @@ def read_any_boxes(center_logits, offset, size, max_targets: int) -> tuple[torch
     boxes = boxes_at_cells(candidates.indices, offset, size)
     overlap = pairwise_iou(box_convert(boxes, "cxcywh", "xyxy"))
     is_lower = torch.ones_like(overlap, dtype=torch.bool).tril(-1)
-    says_the_same = ((overlap > SAME_OBJECT_IOU) & is_lower).any(2)
-    scores = candidates.values.sigmoid() * ~says_the_same
+    says_the_same = (overlap > SAME_OBJECT_IOU) & is_lower
+    is_left = torch.ones_like(heights[:, : boxes.shape[1]], dtype=torch.bool)
+    for _ in range(SUPPRESSION_ROUNDS):  # only what is left itself leaves others out
+        is_left = ~(says_the_same & is_left[:, None]).any(2)
+    scores = candidates.values.sigmoid() * is_left
     best = scores.topk(min(max_targets, scores.shape[1]))
     boxes = boxes.gather(1, best.indices[..., None].expand(-1, -1, 4))
     missing = max_targets - boxes.shape[1]  # on a grid of few cells

@@ -102,6 +102,8 @@ def load_text_encoder(folder_or_name, num_hidden_layers: int | None = None) -> t
         config = getattr(config, "text_config", config)
         if num_hidden_layers is not None:
             config.num_hidden_layers = num_hidden_layers
+            if getattr(config, "layer_types", None):
+                config.layer_types = config.layer_types[:num_hidden_layers]
         return _load_in_float32(text_encoder_class(config), folder_or_name, config)
 
 

@@ -32,6 +32,15 @@ METRICS = {
     "mask_miou": ("res", "mask mIoU"),
     "mask_oiou": ("res", "mask oIoU"),
 }
+# Of models of any number of targets, in the place of these.
+METRICS_OF_ANY = {
+    "grec_precision_plain_iou": ("rec", "GREC precision at F1 = 1, IoU 0.5"),
+    "grec_precision": ("rec", "GREC precision at F1 = 1, generalised IoU 0.5"),
+    "grec_n_acc": ("rec", "GREC N-acc"),
+    "grec_t_acc": ("rec", "GREC T-acc"),
+    "gres_giou": ("res", "GRES gIoU"),
+    "gres_ciou": ("res", "GRES cIoU"),
+}
 COUNTS = {"num_samples": "expressions", "num_masks": "with a mask"}
 # How Transformers describes a model that nobody has described.
 PLACEHOLDER = (
@@ -226,10 +235,15 @@ def read_metrics(folder) -> dict[str, dict[str, float]] | None:
     if not isinstance(metrics, dict) or not all(isinstance(values, dict) for values in metrics.values()):
         raise ValueError(f"{path} must hold metrics by split, as {{'refcoco/val': {{'box_accuracy': 0.5}}}}")
     for split, values in metrics.items():
-        for name in (*COUNTS, *METRICS):
+        for name in (*COUNTS, *metrics_of(values)):
             if name in values and not isinstance(values[name], int | float):
                 raise ValueError(f"{path}: {name} of {split!r} must be a number, got {values[name]!r}")
     return metrics
+
+
+def metrics_of(values: dict) -> dict[str, tuple[str, str]]:
+    """`METRICS`, or `METRICS_OF_ANY` where a split's numbers are of a model of any number of targets."""
+    return METRICS_OF_ANY if "num_no_target" in values else METRICS
 
 
 def read_settings(folder) -> dict | None:
@@ -281,7 +295,7 @@ def _eval_results(metrics: dict[str, dict[str, float]]) -> list[EvalResult]:
     results = []
     for key, values in metrics.items():
         dataset, _, split = key.rpartition("/")
-        for name, (task, title) in METRICS.items():
+        for name, (task, title) in metrics_of(values).items():
             if name in values:
                 result = EvalResult(
                     task_type=TASK_NAMES[task],
@@ -298,11 +312,14 @@ def _eval_results(metrics: dict[str, dict[str, float]]) -> list[EvalResult]:
 
 def _results_table(metrics: dict[str, dict[str, float]]) -> str:
     """A table in per cent, with the columns that any split has a number for; "" without numbers."""
-    shown = [name for name in METRICS if any(name in values for values in metrics.values())]
+    titles = METRICS | METRICS_OF_ANY
+    shown = [
+        name for name in titles if any(name in set(metrics_of(values)) & set(values) for values in metrics.values())
+    ]
     if not shown:
         return ""
     counted = [name for name in COUNTS if any(name in values for values in metrics.values())]
-    heads = [*(COUNTS[name] for name in counted), *(METRICS[name][1] for name in shown)]
+    heads = [*(COUNTS[name] for name in counted), *(titles[name][1] for name in shown)]
     rows = [["", *heads], ["---", *("---:" for _ in heads)]]
     for key, values in metrics.items():
         cells = [f"{values[name]:,}" if name in values else "–" for name in counted]
@@ -314,7 +331,7 @@ def _results_table(metrics: dict[str, dict[str, float]]) -> str:
 def _percent(values: dict[str, float], name: str) -> str:
     if name in values:
         return f"{100 * values[name]:.1f}"
-    return "no masks" if METRICS[name][0] == "res" and values.get("num_masks") == 0 else "–"
+    return "no masks" if (METRICS | METRICS_OF_ANY)[name][0] == "res" and values.get("num_masks") == 0 else "–"
 
 
 def _settings_table(settings: dict | None) -> str:

@@ -114,6 +114,13 @@ class PLVLTimmVisionModel(PLVLVisionModel):
 
     def build(self):
         vit = new_timm_vit(self.config)
+        built = {"num_hidden_layers": len(vit.blocks), "hidden_size": vit.embed_dim}
+        for name, size in built.items():
+            if getattr(self.config, name) != size:
+                raise ValueError(
+                    f"{name} is {getattr(self.config, name)} in the configuration, and {size} in what timm builds of "
+                    f"{self.config.architecture} with model_args {self.config.model_args}"
+                )
         self.num_prefix_tokens = self.config.num_prefix_tokens
         self.layers = nn.ModuleList(
             [

@@ -83,8 +83,6 @@ class PLVLVisionModel(BackboneMixin, PLVLVisionPreTrainedModel):
 
     def __init__(self, config: PLVLVisionConfig):
         super().__init__(config)
-        if config.out_features is None:
-            config.out_indices = [config.num_hidden_layers]
         self.num_features = [config.hidden_size] * (config.num_hidden_layers + 1)
         self.first_guided_layer = config.num_hidden_layers
         self.norm: nn.Module = nn.Identity()
@@ -95,6 +93,22 @@ class PLVLVisionModel(BackboneMixin, PLVLVisionPreTrainedModel):
         # Not BackboneMixin's, which installs hooks that record states at once: these maps need none, and in PLVLModel
         # they would be installed a second time.
         PreTrainedModel.post_init(self)
+
+    @property
+    def out_features(self) -> list[str]:
+        return self.config.out_features or self.stage_names[-1:]
+
+    @out_features.setter
+    def out_features(self, out_features: list[str]):
+        self.config.out_features = out_features
+
+    @property
+    def out_indices(self) -> list[int]:
+        return self.config.out_indices or [len(self.stage_names) - 1]
+
+    @out_indices.setter
+    def out_indices(self, out_indices: tuple[int] | list[int]):
+        self.config.out_indices = out_indices
 
     def build(self):
         """Makes `embeddings` and `layers`, and `norm` where the ViT ends in one."""

@@ -35,7 +35,8 @@ class EncodedExpressions:
         if place_of_new:
             places = list(place_of_new.values())
             new = self.model.get_text_features(input_ids[places], attention_mask[places]).last_hidden_state
-            self._states.update(zip(place_of_new, new, strict=True))
+            # A view would keep its whole batch.
+            self._states.update(zip(place_of_new, (each.clone() for each in new), strict=True))
         for key in keys:
             self._states.move_to_end(key)
         states = torch.stack([self._states[key] for key in keys])

@@ -21,7 +21,7 @@ from plvl.training.run_data import RunData, report_cut_expressions
 from plvl.training.run_lock import sole_run_in
 from plvl.training.signals import EXIT_AFTER_SIGTERM, end_on_sigterm, end_with_launcher
 from plvl.training.starting_model import check_model, load_or_make_model
-from plvl.training.thresholds import choose_and_save_thresholds
+from plvl.training.thresholds import choose_and_save_thresholds, refuse_thresholds
 from plvl.training.training_settings import write_training_settings
 
 logger = logging.getLogger(__name__)
@@ -51,6 +51,9 @@ def run(model_args, data_args, training_args, data: RunData, check: Preflight):
     """Trains and evaluates, as far as the arguments say, once nothing is known to be in the way."""
     model, processor = load_or_make_model(model_args, data.expressions if training_args.do_train else None)
     check.disk(model)
+    if data_args.choose_thresholds:
+        with check.noting(""):
+            refuse_thresholds(model.config)
     check.end()
     if training_args.do_train:
         report_cut_expressions(processor, data.expressions())
@@ -91,6 +94,9 @@ def train(trainer: PLVLTrainer, model_args: ModelArguments, data_args: DataArgum
     trainer.train(resume_from_checkpoint=checkpoint)
     if trainer.interrupted:
         sys.exit(EXIT_AFTER_SIGTERM)
+    cut = getattr(trainer.data_collator, "num_cut", 0)
+    if cut:
+        logger.warning("%d rows had more than %d objects (max_targets)", cut, trainer.model.config.max_targets)
     with explained_failure(args.output_dir, "the model", args.should_save):
         write_training_settings(trainer, model_args, data_args)
         trainer.save_model()

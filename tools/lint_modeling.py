@@ -18,7 +18,9 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "findings.json")
         command = [sys.executable, "-m", "mlinter", "--no-progress", "--no-cache", "--output-json", report, *ROOMS]
-        subprocess.run(command, capture_output=True, check=False, cwd=Path(__file__).parents[1])
+        ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1])
+        if not report.is_file():
+            sys.exit(f"transformers-mlinter ended with {ran.returncode}: {ran.stderr}")
         findings = json.loads(report.read_text(encoding="utf-8"))["findings"]
     left = [each for each in findings if each["rule"] not in LEFT_OUT]
     for each in left:

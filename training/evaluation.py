@@ -191,13 +191,13 @@ def statistics_of_any_objects(outputs, labels, everything, answers, truths: list
 
 def _over_thresholds(answer: dict, processor) -> dict:
     """What `post_process_grounding` answers with the processor's thresholds, of its answer without any."""
-    found = answer["present"] >= processor.presence_threshold
+    # In single precision, as there.
+    found = bool(torch.tensor(answer["present"]) >= processor.presence_threshold)
     kept = {}
     if "boxes" in answer:
-        # In double, as they are chosen.
-        is_kept = answer["scores"].cpu().double() >= processor.box_threshold
+        is_kept = answer["scores"] >= processor.box_threshold
         found = found and bool(is_kept.any())
-        is_kept = (is_kept & found).to(answer["boxes"].device)
+        is_kept = is_kept & found
         kept = {"boxes": answer["boxes"][is_kept], "scores": answer["scores"][is_kept]}
     if "mask" in answer:
         kept["mask"] = answer["mask"] & found

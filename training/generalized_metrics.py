@@ -66,7 +66,8 @@ def generalized_statistics(
             if box_threshold is not None:
                 boxes = boxes[answer["scores"].cpu() >= box_threshold]
             sample[1] = len(boxes)
-            sample[2] = _num_matches(generalized_box_iou(boxes, true_boxes))
+            is_box = (boxes[:, 2:] > boxes[:, :2]).all(1)
+            sample[2] = _num_matches(generalized_box_iou(boxes, true_boxes).where(is_box[:, None], -1.0))
             sample[3] = _num_matches(box_iou(boxes, true_boxes))
         sample[4] = not answer["found"]
         if "mask" in answer:

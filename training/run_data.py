@@ -56,9 +56,10 @@ class RunData:
             for split in data_args.eval_splits:
                 with check.noting(advice):
                     self.splits[split] = self._open(split)
-            if data_args.choose_thresholds:
-                with check.noting(advice):
-                    self.threshold_rows = self._open(data_args.choose_thresholds)
+
+        if data_args.choose_thresholds:
+            with check.noting(advice):
+                self.threshold_rows = self._open(data_args.choose_thresholds)
 
     def expressions(self) -> Iterable[str]:
         """Those of the training split."""

@@ -7,6 +7,17 @@ from plvl.training.generalized_metrics import ChosenThresholds, choose_threshold
 logger = logging.getLogger(__name__)
 
 
+def refuse_thresholds(config):
+    """
+    Raises:
+        ValueError: a model of this [`PLVLConfig`] has no thresholds that could be chosen by its boxes.
+    """
+    if config.targets != "any":
+        raise ValueError("choose_thresholds is for models of any number of targets (targets: any), this one is of one")
+    if "rec" not in config.tasks:
+        raise ValueError("choose_thresholds goes by the boxes that are right, and this model has no task rec")
+
+
 def choose_and_save_thresholds(trainer, rows, folder) -> ChosenThresholds:
     """
     Has the processor say "none" and "several" as a split has it right most often, and writes that into `folder`.
@@ -17,10 +28,9 @@ def choose_and_save_thresholds(trainer, rows, folder) -> ChosenThresholds:
         folder: of the model; its processor_config.json is written anew.
 
     Raises:
-        ValueError: the model is of one target, and has no thresholds.
+        ValueError: the model is of one target or has no boxes.
     """
-    if trainer.model.config.targets != "any":
-        raise ValueError("choose_thresholds is for models of any number of targets, and this one is of one")
+    refuse_thresholds(trainer.model.config)
     chosen = choose_thresholds(trainer.evaluation_pass(rows).candidates)
     processor = trainer.processing_class
     processor.box_threshold, processor.presence_threshold = chosen.box_threshold, chosen.presence_threshold

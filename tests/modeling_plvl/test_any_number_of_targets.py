@@ -55,6 +55,16 @@ def test_of_boxes_that_say_the_same_the_higher_peak_stays():
     assert (scores[0] > 0.5).sum() == 3
 
 
+def test_a_box_that_is_left_out_leaves_no_other_out():
+    """The second overlaps both others, which hardly overlap."""
+    center_logits, offset, size = torch.full((1, 1, 20), -9.0), torch.full((1, 2, 1, 20), 0.5), torch.ones(1, 2, 1, 20)
+    center_logits[0, 0, [3, 6, 9]] = torch.tensor([3.0, 2.0, 1.0])
+    size[:, 0] = 0.5
+    _, scores = read_any_boxes(center_logits, offset, size, max_targets=4)
+    torch.testing.assert_close(scores[0, :2], torch.tensor([3.0, 1.0]).sigmoid())
+    assert scores[0, 2] < 0.01
+
+
 def test_there_are_no_more_boxes_than_asked_for_and_none_beyond_the_grid():
     peaks = {(0, 0): 1.0, (0, 3): 3.0, (3, 0): 2.0}
     boxes, scores = read_any_boxes(*maps(peaks), max_targets=2)

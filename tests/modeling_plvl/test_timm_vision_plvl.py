@@ -205,12 +205,30 @@ def test_sizes_are_timms_and_saved_with_the_configuration():
     assert PLVLTimmVisionConfig(**config.to_dict()).to_dict() == config.to_dict()
 
 
+def test_sizes_that_are_not_what_timm_builds_are_refused():
+    saved = PLVLTimmVisionConfig(architecture="vit_tiny_patch16_224", model_args={"depth": 2}, image_size=64).to_dict()
+    changed = PLVLTimmVisionConfig(**saved | {"model_args": {"depth": 3}})
+    with pytest.raises(ValueError, match="num_hidden_layers is 2 in the configuration, and 3 in what timm builds"):
+        PLVLTimmVisionModel(changed)
+
+
 @pytest.mark.parametrize(
     ("vision", "message"),
     [
         ({"architecture": "vit_base_patch16_dinov4"}, "timm has no .*; the nearest are vit_base_patch16_dinov3"),
         ({"architecture": "vit_base_patch16_rpn_224"}, "blocks of the kind ResPostBlock: between their attention"),
         ({"architecture": "vit_base_patch16_xp_224"}, "blocks of the kind ParallelScalingBlock"),
+        ({"architecture": "deit_tiny_distilled_patch16_224"}, "is a VisionTransformerDistilled and no plain ViT"),
+        (
+            {"architecture": "vit_tiny_patch16_224", "model_args": {"dept": 1}},
+            "model_args: {'dept': 1} does not go with",
+        ),
+        (
+            {"architecture": "vit_tiny_patch16_224", "model_args": {"drop_path_rate": 0.2}},
+            "model_args: drop_path_rate of vit_tiny_patch16_224 is PLVL's to set",
+        ),
+        ({"model_type": "plvl_timm_vision"}, "model_type 'plvl_timm_vision' is none here: it is 'plvl_vision'"),
+        ({"model_type": "vit", "hidden_size": 96}, "model_type 'vit' is none here"),
         ({"architecture": "resnet18"}, "resnet18 is a ResNet and no plain ViT; backbone_config"),
         (
             {"architecture": "vit_small_patch14_dinov2", "hidden_size": 96},

@@ -80,3 +80,18 @@ def test_whole_blocks_are_dropped_the_oftener_the_deeper_they_are(make_config):
     assert all(len(sample.unique()) == 1 for sample in dropped)
     assert dropped.unique().tolist() == pytest.approx([0, 1 / 0.7])
     assert (dropped == 0).float().mean().item() == pytest.approx(0.3, abs=0.05)
+
+
+def test_a_models_configuration_is_left_as_it_was_given(make_config):
+    """So that it may serve another model with more blocks, whose last map is again its last block's."""
+    config = make_config()
+    before = config.to_dict()
+    PLVLVisionModel(config.vision_config)
+    assert config.to_dict() == before
+    config.vision_config.num_hidden_layers = 4
+    vision = PLVLVisionModel(config.vision_config).eval()
+    assert (vision.out_features, vision.out_indices, vision.channels) == (["stage4"], [4], [32])
+    vision.out_indices = [1, 4]
+    with torch.no_grad():
+        maps = vision(torch.randn(1, 3, 64, 96)).feature_maps
+    assert [each.shape for each in maps] == [(1, 32, 4, 6)] * 2

@@ -8,12 +8,13 @@ import pytest
 import torch
 from transformers import AutoProcessor
 
+from conftest import small_config
 from plvl.data.collator import GroundingCollator
 from plvl.data.masks import NO_OBJECT, decode_segmentation
 from plvl.training.evaluation import evaluate_rows, merge, rows_of_process
 from plvl.training.generalized_metrics import choose_thresholds, generalized_metrics, generalized_statistics
 from plvl.training.metrics import paired_corner_iou
-from plvl.training.thresholds import choose_and_save_thresholds
+from plvl.training.thresholds import choose_and_save_thresholds, refuse_thresholds
 from small_runs import make_rows, make_trainer, random_model, run_program
 
 METRICS = ("grec_precision", "grec_precision_plain_iou", "grec_n_acc", "grec_t_acc", "gres_giou", "gres_n_acc")
@@ -111,6 +112,8 @@ def test_a_model_of_one_target_has_no_thresholds_and_takes_no_such_rows(processo
     trainer = make_trainer(random_model(), processor, image, tmp_path, rows=rows[2:], per_device_train_batch_size=1)
     with pytest.raises(ValueError, match="choose_thresholds is for models of any number of targets"):
         choose_and_save_thresholds(trainer, rows[:2], tmp_path)
+    with pytest.raises(ValueError, match="goes by the boxes that are right, and this model has no task rec"):
+        refuse_thresholds(small_config(targets="any", tasks=["res"]))
     message = r"toy val, reference 1, expression 2 \(0.jpg\) means no objects, .* `targets: any` learns from such rows"
     with pytest.raises(ValueError, match=message):
         trainer.evaluate(rows[2:3])
