@@ -11,7 +11,7 @@ from torchvision.transforms.v2 import functional as tvF
 
 from plvl.data.masks import decode_segmentation
 from plvl.data.sample_validation import NUM_READERS, reader_number
-from plvl.data.schema import row_name
+from plvl.data.schema import boxes_of, row_name
 from plvl.processing.grounding_sample import Box, GroundingSample, LazyMask, Target
 
 logger = logging.getLogger(__name__)
@@ -96,9 +96,9 @@ def _area(box: Box) -> float:
 
 def require_one_object(row: dict) -> None:
     """Raise ValueError unless a row has the one object that a model of one object learns from and is judged by."""
-    if len(row["boxes"]) != 1:
+    if len(boxes_of(row)) != 1:
         raise ValueError(
-            f"{row_name(row)} means {len(row['boxes']) or 'no'} objects, and this model is of one. "
+            f"{row_name(row)} means {len(boxes_of(row)) or 'no'} objects, and this model is of one. "
             "One with `targets: any` learns from such rows"
         )
 
@@ -119,7 +119,7 @@ def row_truth(row: dict) -> tuple[tuple[Box, ...], np.ndarray | None]:
     The objects of a row in its image's pixels: of each the box x1, y1, x2, y2, and one mask `(height, width)` of all,
     which has no pixel where there are none, and is `None` where it is unknown.
     """
-    boxes = tuple((x, y, x + width, y + height) for x, y, width, height in row["boxes"])
+    boxes = tuple((x, y, x + width, y + height) for x, y, width, height in boxes_of(row))
     return boxes, decode_segmentation(row["segmentation"], row["height"], row["width"])
 
 

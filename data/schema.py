@@ -142,6 +142,11 @@ def row_name(row: Row) -> str:
     return ", ".join(filter(None, (where, reference, expression)))
 
 
+def boxes_of(row: Row) -> list:
+    """A row's boxes; one that somebody's own code makes as for version 0.1 has its one box as `bbox`."""
+    return row["boxes"] if "boxes" in row else [row["bbox"]]
+
+
 def as_number(value: Any) -> float | None:
     """A number, or one written as text, as `float`; None for anything else, and where `float` does not reach it."""
     if isinstance(value, bool) or not isinstance(value, Real | str):

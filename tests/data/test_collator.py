@@ -157,3 +157,11 @@ def test_an_augmentation_moves_every_box_and_leaves_nothing_what_it_is(processor
         labels = trained(three_rows(rows))["labels"]
         assert labels["num_boxes"].tolist() == [0, 2, 1] and labels["has_mask"].tolist() == [True, True, False]
         assert not labels["masks"][0].any()
+
+
+def test_rows_that_ones_own_code_makes_may_have_one_bbox(processor, rows):
+    row = rows[0]
+    earlier = {name: value for name, value in row.items() if name != "boxes"} | {"bbox": row["boxes"][0]}
+    batches = [GroundingCollator(processor, keep_truths=True)([each]) for each in (row, earlier)]
+    assert torch.equal(*(batch["labels"]["boxes"] for batch in batches))
+    assert batches[0]["truths"][0]["boxes"] == batches[1]["truths"][0]["boxes"] == [(10, 5, 30, 25)]
