@@ -184,8 +184,7 @@ def statistics_of_any_objects(outputs, labels, everything, answers, truths: list
     padded = [truth | {"boxes": truth["boxes"] or [(0.0, 0.0, 0.0, 0.0)]} for truth in any_object]
     statistics = statistics_of_one_object(best, first, one, padded)
     is_one = torch.tensor([len(truth["boxes"]) == 1 for truth in truths])
-    for column in ("box_iou", "center_x", "center_y", "width", "height", "native_box_iou"):
-        statistics[~is_one, (STATISTICS + NATIVE_STATISTICS).index(column)] = float("nan")
+    statistics[~is_one, STATISTICS.index("width")] = float("nan")  # which says that there is no box
     return torch.cat([statistics, generalized_statistics(answers, truths)], 1)
 
 

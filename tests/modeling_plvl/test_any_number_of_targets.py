@@ -96,6 +96,24 @@ def test_the_centre_map_has_a_peak_for_each_object_and_none_for_padding():
     assert losses["loss_center"].item() == pytest.approx(-0.5 * (found + missed).item() / 2, rel=1e-5)
 
 
+def test_where_gaussians_meet_the_map_has_the_higher_one():
+    boxes = torch.tensor([[[0.45, 0.5, 0.9, 0.9], [0.56, 0.5, 0.9, 0.9]]])
+    probability = torch.full((1, ROWS, COLUMNS), 0.3)
+    one, other = center_heatmap(boxes[0], (ROWS, COLUMNS))
+    assert ((one > 0) & (other > 0)).any()
+    expected = center_focal_loss(probability, torch.maximum(one, other)[None])
+    losses = any_box_losses(boxes, probability, boxes, torch.tensor([2]), loss_alpha=1.0)
+    assert losses["loss_center"].item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+@torch.no_grad()
+def test_presence_hears_how_high_the_centre_map_is():
+    model = any_model()
+    before = model(pixel_values=images(), input_ids=IDS).presence_logits
+    model.head.center[-1].bias.add_(3.0)
+    assert (model(pixel_values=images(), input_ids=IDS).presence_logits - before).abs().min() > 1e-3
+
+
 def test_boxes_are_asked_at_each_objects_own_cell_and_averaged_over_objects():
     generator = torch.Generator().manual_seed(1)
     boxes = 0.2 + 0.4 * torch.rand(3, 4, 4, generator=generator)
