@@ -62,8 +62,9 @@ def half_without(block: nn.Module, branch: str, names: tuple[str, ...]) -> nn.Mo
     for name in names:
         if isinstance(getattr(half, name, None), nn.Module):
             setattr(half, name, Nothing() if name == branch else nn.Identity())
-        elif hasattr(half, name):
-            setattr(half, name, None)
+        elif getattr(half, name, None) is not None:  # a scale, which has nothing left to scale
+            delattr(half, name)
+            setattr(half, name, 1.0)
     return half
 
 
