@@ -41,9 +41,26 @@ def config_class_of(given: dict, name: str) -> type[PreTrainedConfig]:
     return CONFIG_MAPPING[kind]
 
 
-class StagesMixin(BackboneConfigMixin):
-    """`out_features` and `out_indices` of an `AutoBackbone`: what leaves the embeddings, and each block."""
+def require_timm_network(name: str, field: str):
+    """
+    Raises:
+        ValueError: timm has no network of this name; the message names the `field` and the nearest.
+    """
+    import timm  # which no other model needs
 
+    if not timm.is_model(name):
+        like = difflib.get_close_matches(str(name), timm.list_models(), n=3)
+        raise ValueError(f"{field}: timm has no {name!r}; the nearest are {', '.join(like)}")
+
+
+class VisionConfigMixin(BackboneConfigMixin):
+    """
+    The grid of a vision configuration, and `out_features` and `out_indices` of an `AutoBackbone`: what leaves the
+    embeddings, and each block.
+    """
+
+    image_size: Any
+    patch_size: Any
     num_hidden_layers: Any
 
     def __post_init__(self, **kwargs):
@@ -56,9 +73,14 @@ class StagesMixin(BackboneConfigMixin):
     def stage_names(self) -> list[str]:
         return ["stem", *(f"stage{number}" for number in range(1, (self.num_hidden_layers or 0) + 1))]
 
+    @property
+    def grid_size(self) -> int:
+        """Side of the patch grid of an image of `image_size`."""
+        return self.image_size // self.patch_size
+
 
 @strict
-class PLVLVisionConfig(StagesMixin, PreTrainedConfig):
+class PLVLVisionConfig(VisionConfigMixin, PreTrainedConfig):
     r"""
     The plain ViT of ViTDet (arXiv 2203.16527) that PLVL lets language into. The defaults are the base model's.
 
@@ -114,11 +136,6 @@ class PLVLVisionConfig(StagesMixin, PreTrainedConfig):
             self.backbone_config = config_class(**given)
         super().__post_init__(**kwargs)
 
-    @property
-    def grid_size(self) -> int:
-        """Side of the patch grid of an image of `image_size`."""
-        return self.image_size // self.patch_size
-
     def validate_architecture(self):
         _check_image_size(self)
         if self.hidden_size % self.num_attention_heads:
@@ -130,7 +147,7 @@ class PLVLVisionConfig(StagesMixin, PreTrainedConfig):
 
 
 @strict
-class PLVLTimmVisionConfig(StagesMixin, PreTrainedConfig):
+class PLVLTimmVisionConfig(VisionConfigMixin, PreTrainedConfig):
     r"""
     A plain ViT of timm that PLVL lets language into: timm builds it, its own blocks run.
 
@@ -178,11 +195,6 @@ class PLVLTimmVisionConfig(StagesMixin, PreTrainedConfig):
         else:  # as Transformers makes one to compare others with
             PreTrainedConfig.__post_init__(self, **kwargs)
 
-    @property
-    def grid_size(self) -> int:
-        """Side of the patch grid of an image of `image_size`."""
-        return self.image_size // self.patch_size  # type: ignore[operator]
-
     def validate_architecture(self):
         if self.architecture:
             _check_image_size(self)
@@ -196,13 +208,11 @@ def timm_vit_sizes(architecture: str, model_args: dict) -> dict[str, Any]:
         ValueError: timm has no such architecture, or it is one that language cannot be let into.
     """
     import torch
-    from timm.models import create_model, is_model, list_models
+    from timm.models import create_model
     from timm.models.eva import Eva, EvaBlock
     from timm.models.vision_transformer import Block, VisionTransformer
 
-    if not is_model(architecture):
-        like = difflib.get_close_matches(architecture, list_models(), n=3)
-        raise ValueError(f"architecture: timm has no {architecture!r}; the nearest are {', '.join(like)}")
+    require_timm_network(architecture, "architecture")
     taken = sorted({"num_classes", "dynamic_img_size", "drop_path_rate"} & set(model_args))
     if taken:
         raise ValueError(

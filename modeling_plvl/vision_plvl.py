@@ -1,6 +1,5 @@
 """The paper's vision encoder, a plain ViT as in ViTDet: its attention, embeddings and blocks."""
 
-import difflib
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from transformers import AutoBackbone, PreTrainedConfig
 from transformers.activations import ACT2FN
 from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING
 
-from plvl.configuration.configuration_plvl import PLVLVisionConfig
+from plvl.configuration.configuration_plvl import PLVLVisionConfig, require_timm_network
 from plvl.modeling_plvl.attention_plvl import attend
 from plvl.modeling_plvl.chunked_attention_plvl import chunked_attention
 from plvl.modeling_plvl.position_plvl import (
@@ -73,11 +72,7 @@ def new_backbone(config: PreTrainedConfig) -> nn.Module:
     if type(config) not in MODEL_FOR_BACKBONE_MAPPING:
         raise ValueError(f"backbone_config: Transformers has no backbone of the type {config.model_type!r}")
     if config.model_type == "timm_backbone":
-        import timm  # which no other model needs
-
-        if not timm.is_model(config.backbone):
-            like = difflib.get_close_matches(str(config.backbone), timm.list_models(), n=3)
-            raise ValueError(f"backbone_config: timm has no {config.backbone!r}; the nearest are {', '.join(like)}")
+        require_timm_network(config.backbone, "backbone_config")
     backbone_class: Any = MODEL_FOR_BACKBONE_MAPPING[type(config)]
     if not backbone_class._supports_sdpa:
         config._attn_implementation = "eager"  # a convolutional network has no attention to choose

@@ -17,6 +17,19 @@ from plvl.processing.word_vocabulary import build_word_vocabulary
 torch.set_num_threads(1)
 
 SHARED = Path(os.environ.get("PLVL_SHARED", Path(__file__).parents[1].parent / "shared"))
+# Of Transformers, by model_type.
+SMALL_BACKBONES = {
+    "resnet": {"embedding_size": 8, "hidden_sizes": [8, 12, 20], "depths": [1, 1, 1], "layer_type": "basic"},
+    "convnext": {"hidden_sizes": [8, 12, 20], "depths": [1, 1, 1], "num_stages": 3},
+    "swin": {"image_size": 64, "embed_dim": 8, "depths": [1, 1, 1], "num_heads": [1, 2, 2], "window_size": 2},
+    "dinov2": {
+        "image_size": 64,
+        "patch_size": 16,
+        "hidden_size": 20,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    },
+}
 EXPRESSIONS = ["the red square", "the blue circle on the left", "the man in the red shirt"]
 
 

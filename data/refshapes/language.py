@@ -234,11 +234,10 @@ Single = Attribute | Place | Order | Comparison | Relation | Between | Exclusion
 
 
 @dataclass(frozen=True)
-class Several:
-    """ "both moons", "the circles left of the ring": all that `said` fits, two or more"""
+class _OfAnyNumber:
+    """What another meaning fits, be it one shape or not."""
 
-    said: Single
-    kind = "several"
+    said: "Single | Several"
 
     @property
     def description(self) -> Description:
@@ -253,22 +252,18 @@ class Several:
 
 
 @dataclass(frozen=True)
-class Absent:
+class Several(_OfAnyNumber):
+    """ "both moons", "the circles left of the ring": all that `said` fits, two or more"""
+
+    said: Single
+    kind = "several"
+
+
+@dataclass(frozen=True)
+class Absent(_OfAnyNumber):
     """ "the green star", "both moons" where `said` fits nothing"""
 
-    said: Single | Several
     kind = "none"
-
-    @property
-    def description(self) -> Description:
-        return self.said.description
-
-    @property
-    def hops(self) -> int:
-        return self.said.hops
-
-    def targets(self, scene: Scene, strict: bool) -> list[int]:
-        return self.said.targets(scene, strict)
 
 
 Meaning = Single | Several | Absent

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import CONFIG_MAPPING, AutoBackbone, AutoModel, AutoModelForImageClassification, ResNetConfig
 
-from conftest import small_config
+from conftest import SMALL_BACKBONES, small_config
 from efficientnet_lite import lite_maps, random_lite0
 from plvl.modeling_plvl import PLVLModel
 from plvl.modeling_plvl.backbone_weights import (
@@ -22,18 +22,6 @@ from plvl.modeling_plvl.checkpoint_conversion import BACKBONE, CheckpointMismatc
 from plvl.modeling_plvl.checkpoint_files import UnsafeCheckpointError
 
 TIMM = {"test_efficientnet": 3, "test_convnext": 2, "test_resnet": 3}  # the map of stride 16
-TRANSFORMERS = {
-    "resnet": {"embedding_size": 8, "hidden_sizes": [8, 12, 20], "depths": [1, 1, 1], "layer_type": "basic"},
-    "convnext": {"hidden_sizes": [8, 12, 20], "depths": [1, 1, 1], "num_stages": 3},
-    "swin": {"image_size": 64, "embed_dim": 8, "depths": [1, 1, 1], "num_heads": [1, 2, 2], "window_size": 2},
-    "dinov2": {
-        "image_size": 64,
-        "patch_size": 16,
-        "hidden_size": 20,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-    },
-}
 PIXELS = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(3))
 
 
@@ -196,11 +184,11 @@ def test_pixels_are_normalised_as_the_weights_were_trained(tmp_path):
     assert image_normalisation(config, [weights]) == {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6]}
 
 
-@pytest.fixture(params=[(kind, head) for kind in TRANSFORMERS for head in (True, False)])
+@pytest.fixture(params=[(kind, head) for kind in SMALL_BACKBONES for head in (True, False)])
 def transformers_folder(request, tmp_path):
     """A folder of Transformers, of an image classifier or of the bare network."""
     kind, has_head = request.param
-    config = CONFIG_MAPPING[kind](**TRANSFORMERS[kind])
+    config = CONFIG_MAPPING[kind](**SMALL_BACKBONES[kind])
     network = (AutoModelForImageClassification if has_head else AutoModel).from_config(config)
     randomised(network).save_pretrained(tmp_path)
     return kind, tmp_path
@@ -208,7 +196,7 @@ def transformers_folder(request, tmp_path):
 
 def test_a_folder_of_transformers_brings_the_whole_backbone(transformers_folder):
     kind, folder = transformers_folder
-    config = config_with({"model_type": kind} | TRANSFORMERS[kind])
+    config = config_with({"model_type": kind} | SMALL_BACKBONES[kind])
     weights = backbone_weights(folder, config.vision_config.backbone_config)
     model = build_model([weights], config).eval()
     truth = type(model.vision_encoder.embeddings.backbone).from_pretrained(folder).eval()
@@ -220,7 +208,7 @@ def test_a_folder_of_transformers_brings_the_whole_backbone(transformers_folder)
 
 
 def test_a_backbone_that_was_saved_by_itself_brings_the_norms_of_its_maps(tmp_path):
-    config = config_with({"model_type": "convnext"} | TRANSFORMERS["convnext"])
+    config = config_with({"model_type": "convnext"} | SMALL_BACKBONES["convnext"])
     randomised(AutoBackbone.from_config(config.vision_config.backbone_config)).save_pretrained(tmp_path)
     weights = backbone_weights(tmp_path, config.vision_config.backbone_config)
     assert any("hidden_states_norms" in name for name in weights.tensors) and not weights.dropped
@@ -228,7 +216,7 @@ def test_a_backbone_that_was_saved_by_itself_brings_the_norms_of_its_maps(tmp_pa
 
 
 def test_a_folder_of_transformers_that_does_not_fit_is_refused_with_the_list(tmp_path):
-    sizes = TRANSFORMERS["resnet"]
+    sizes = SMALL_BACKBONES["resnet"]
     network = AutoModelForImageClassification.from_config(ResNetConfig(**sizes))
     state_dict = network.state_dict() | {"resnet.surprise.weight": torch.zeros(2)}
     del state_dict["resnet.embedder.embedder.convolution.weight"]
@@ -243,7 +231,7 @@ def test_a_folder_of_transformers_that_does_not_fit_is_refused_with_the_list(tmp
 
 
 def test_a_folders_own_sizes_stand_under_what_is_given(tmp_path):
-    AutoModel.from_config(ResNetConfig(**TRANSFORMERS["resnet"])).save_pretrained(tmp_path)
+    AutoModel.from_config(ResNetConfig(**SMALL_BACKBONES["resnet"])).save_pretrained(tmp_path)
     settings = backbone_settings(tmp_path, {"model_type": "resnet", "hidden_act": "gelu"})
     config = config_with(settings).vision_config.backbone_config
     assert (config.hidden_sizes, config.out_features, config.hidden_act) == ([8, 12, 20], ["stage3"], "gelu")
@@ -256,8 +244,8 @@ def test_a_folders_own_sizes_stand_under_what_is_given(tmp_path):
 
 
 def test_a_preprocessor_beside_the_weights_says_how_pixels_were_normalised(tmp_path):
-    AutoModel.from_config(ResNetConfig(**TRANSFORMERS["resnet"])).save_pretrained(tmp_path)
-    config = config_with({"model_type": "resnet"} | TRANSFORMERS["resnet"])
+    AutoModel.from_config(ResNetConfig(**SMALL_BACKBONES["resnet"])).save_pretrained(tmp_path)
+    config = config_with({"model_type": "resnet"} | SMALL_BACKBONES["resnet"])
     assert image_normalisation(config, [backbone_weights(tmp_path, config.vision_config.backbone_config)]) == {}
     described = {"image_processor_type": "ViTImageProcessor", "image_mean": [0.5, 0.4, 0.3], "image_std": [0.2] * 3}
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(described), encoding="utf-8")

@@ -5,23 +5,14 @@ import pytest
 import torch
 from transformers import AutoModel
 
-from conftest import small_config
+from conftest import SMALL_BACKBONES, small_config
 from plvl.modeling_plvl import PLVLModel
 from plvl.modeling_plvl.onnx_plvl import export_onnx
 from small_runs import make_trainer, without_dropout
 
 BACKBONES = {
     "timm_backbone": {"backbone": "tf_efficientnet_lite0", "out_indices": [3]},
-    "resnet": {"embedding_size": 8, "hidden_sizes": [8, 12, 20], "depths": [1, 1, 1], "layer_type": "basic"},
-    "convnext": {"hidden_sizes": [8, 12, 20], "depths": [1, 1, 1], "num_stages": 3},
-    "swin": {"image_size": 64, "embed_dim": 8, "depths": [1, 1, 1], "num_heads": [1, 2, 2], "window_size": 2},
-    "dinov2": {
-        "image_size": 64,
-        "patch_size": 16,
-        "hidden_size": 20,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-    },
+    **SMALL_BACKBONES,
     "dinov3_convnext": {"hidden_sizes": [8, 12, 20, 24], "depths": [1, 1, 1, 1], "out_features": ["stage3"]},
 }
 INPUTS = {
