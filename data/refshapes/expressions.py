@@ -46,6 +46,7 @@ _KEYS = ("name", "colour", "size", "texture")
 _VALUES = {"name": SHAPES, "colour": tuple(COLOURS), "size": tuple(SIZES), "texture": TEXTURES}
 _OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above", "larger": "smaller"}
 _OPPOSITE |= {"smaller": "larger", "behind": "in front", "in front": "behind"}
+_OTHER_NOUNS = 1 / 6  # of the expressions about none
 _DRAWS = 3  # for each expression about several or none that is wanted: some mean what another does
 
 
@@ -96,19 +97,27 @@ def make_expressions_about_several(
 
 
 def make_expressions_about_none(
-    scene: Scene, count: int, rng: random.Random, typo_rate: float = 0.0, plural: float = 0.0, held_out: bool = False
+    scene: Scene,
+    count: int,
+    rng: random.Random,
+    typo_rate: float = 0.0,
+    plural: float = 0.0,
+    held_out: bool = False,
+    other_nouns: Sequence[str] = (),
 ) -> list[Expression]:
-    """Up to `count` expressions of different meaning that fit no shape of a scene, near misses all of them: one
-    attribute of a shape that is there, a place or a relation is another.
+    """Up to `count` expressions of different meaning that fit no shape of a scene: near misses, in which one attribute
+    of a shape that is there, a place or a relation is another, and some about a thing that is no shape at all.
 
     Args:
         plural: share of them that ask for several, 0 to 1.
         held_out: whether they name a pair of attributes that belongs to testA; if not, they never do.
+        other_nouns: of things that are no shapes ("zebra"), for about one in six; without any, all are near misses.
     """
     meanings: dict = {}
     for _ in range(_DRAWS * count):
         several = rng.random() < plural
-        meaning = _find_none(scene, several, held_out, rng)
+        other_noun = rng.choice(other_nouns) if other_nouns and rng.random() < _OTHER_NOUNS else None
+        meaning = _find_none(scene, several, held_out, other_noun, rng)
         if meaning is not None:
             meanings[Absent(Several(meaning) if several else meaning)] = None
         if len(meanings) == count:
@@ -143,11 +152,14 @@ def _find_several(scene, among, rng):
     return None
 
 
-def _find_none(scene, several, held_out, rng):
+def _find_none(scene, several, held_out, other_noun, rng):
     for kind in _kinds(_SEVERAL_WEIGHTS if several else _KIND_WEIGHTS, rng):
         for _ in range(_TRIES):
             meaning = _PROPOSE[kind](scene, rng.randrange(len(scene.shapes)), rng)
-            meaning = meaning and _near_miss(meaning, scene, rng)
+            if meaning is not None and other_noun is not None:
+                meaning = replace(meaning, description=replace(meaning.description, name=other_noun))
+            elif meaning is not None:
+                meaning = _near_miss(meaning, scene, rng)
             if (
                 meaning is not None
                 and _names_held_out_pair(meaning.description) == held_out

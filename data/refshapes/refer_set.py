@@ -40,6 +40,7 @@ from plvl.data.refshapes.expressions import (
     make_expressions_about_none,
     make_expressions_about_several,
 )
+from plvl.data.refshapes.other_nouns import HELD_OUT_NOUNS, NOUNS
 from plvl.data.refshapes.scene import Scene, has_held_out_pair, make_scene, rules_of
 from plvl.data.refshapes.shapes import NEW_SHAPES, SHAPES
 from plvl.data.safe_pickle import load_label_pickle
@@ -153,7 +154,9 @@ def make_none_and_several(
     # As many of those about none as of the others ask for several: grammar alone does not tell that there is nothing.
     plural = len(several) / (single + len(several)) if several else 0.0
     held_out = rules_of(split).new_pairs
-    none = make_expressions_about_none(referred.scene, num_none, rng, typo_rate, plural, held_out)
+    # testA's name a pair of attributes that belongs to it: nothing has that pair, whatever else the noun may be.
+    other_nouns = () if held_out else NOUNS if split == "train" else HELD_OUT_NOUNS
+    none = make_expressions_about_none(referred.scene, num_none, rng, typo_rate, plural, held_out, other_nouns)
     meant: dict[tuple[int, ...], list[Expression]] = {}
     for expression in (*several, *none):
         meant.setdefault(tuple(expression.meaning.targets(referred.scene, True)), []).append(expression)

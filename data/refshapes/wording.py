@@ -244,7 +244,7 @@ def _usual(options, rng):
 
 
 def _noun(name, rng, plural=False):
-    noun = rng.choices(_ANY_NOUNS, _ANY_WEIGHTS)[0] if name is None else _usual(_NOUNS[name], rng)
+    noun = rng.choices(_ANY_NOUNS, _ANY_WEIGHTS)[0] if name is None else _usual(_NOUNS.get(name, (name,)), rng)
     if not plural:
         return noun
     odd = {"cross": "crosses", "box": "boxes", "plus": "plus signs", "rhombus": "diamonds", "hourglass": "hourglasses"}
