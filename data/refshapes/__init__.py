@@ -8,7 +8,6 @@ refer_set                        the whole set from a seed, written in the REFER
 rows                             its rows without writing it
 """
 
-from plvl.data.refshapes.language import ALL_KINDS, KINDS
 from plvl.data.refshapes.refer_set import (
     SPLITS,
     TYPO_RATE,
@@ -19,6 +18,7 @@ from plvl.data.refshapes.refer_set import (
     write_refshapes,
 )
 from plvl.data.refshapes.shapes import NEW_SHAPES
+from plvl.data.scene_language.meanings import ALL_KINDS, KINDS
 
 __all__ = [
     "ALL_KINDS",

@@ -5,7 +5,12 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from plvl.data.refshapes.language import (
+from plvl.data.refshapes.description import Description
+from plvl.data.refshapes.language import is_about_none
+from plvl.data.refshapes.scene import Scene, has_held_out_pair
+from plvl.data.refshapes.shapes import COLOURS, SHAPES, SIZES, TEXTURES
+from plvl.data.refshapes.wording import word
+from plvl.data.scene_language.meanings import (
     KINDS,
     MAX_RANK,
     PLACES,
@@ -14,7 +19,6 @@ from plvl.data.refshapes.language import (
     Attribute,
     Between,
     Comparison,
-    Description,
     Exclusion,
     Meaning,
     Order,
@@ -23,13 +27,9 @@ from plvl.data.refshapes.language import (
     Several,
     difficulty_of,
     gap,
-    is_about_none,
     is_about_several,
     is_unambiguous,
 )
-from plvl.data.refshapes.scene import Scene, has_held_out_pair
-from plvl.data.refshapes.shapes import COLOURS, SHAPES, SIZES, TEXTURES
-from plvl.data.refshapes.wording import word
 
 _KIND_WEIGHTS = {
     "attribute": 0.23,

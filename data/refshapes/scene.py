@@ -18,6 +18,8 @@ from plvl.data.refshapes.shapes import COLOURS, MAX_TILT, SHAPES, SIZES, TEXTURE
 MIN_VISIBLE = 0.65  # of a shape's pixels
 _MARGIN = 3  # pixels kept free between a shape and the image's edge
 _GAP = 4  # and between two shapes that do not overlap
+_CLEARLY_LARGER = 1.18  # times as long, and as wide
+_CLEARLY_COVERED = 0.05  # of a shape's pixels
 
 # Pairs that only images of testA show.
 HELD_OUT = frozenset(
@@ -140,6 +142,21 @@ class Scene:
         if common is None:
             return 0
         return int(np.count_nonzero(self.shapes[lower].mask[common[0]] & self.shapes[upper].mask[common[1]]))
+
+    def is_larger(self, one: int, other: int) -> bool:
+        """Whether a shape is clearly larger than another: as a whole across and in area, and in what is seen of it."""
+        a, b = self.shapes[one], self.shapes[other]
+        return (
+            a.radius >= _CLEARLY_LARGER * b.radius
+            and a.area >= _CLEARLY_LARGER * b.area
+            and self.visible_areas[one] >= _CLEARLY_LARGER * self.visible_areas[other]
+        )
+
+    def stands(self, position: int, relation: str, anchor: int, strict: bool) -> bool:
+        """Whether a shape is "behind" another or "in front" of it: what is covered tells."""
+        lower, upper = (position, anchor) if relation == "behind" else (anchor, position)
+        covered = self.covered(lower, upper)
+        return covered >= _CLEARLY_COVERED * self.shapes[lower].area if strict else covered > 0
 
     def mask(self, position: int) -> np.ndarray:
         """What is seen of a shape, as a uint8 array (height, width) of the whole image, 1 on it."""

@@ -3,12 +3,12 @@ from collections import Counter
 import pytest
 
 from plvl.data.refshapes import make_referred_scene
-from plvl.data.refshapes.language import (
+from plvl.data.refshapes.description import Description
+from plvl.data.scene_language.meanings import (
     KINDS,
     Attribute,
     Between,
     Comparison,
-    Description,
     Exclusion,
     Order,
     Place,

@@ -8,9 +8,8 @@ from collections import Counter
 import pytest
 
 from plvl.data.refshapes import NEW_SHAPES, SPLITS, make_referred_scene, split_of, write_refshapes
-from plvl.data.refshapes.language import Description
+from plvl.data.refshapes.description import Description, _noun
 from plvl.data.refshapes.shapes import SHAPES
-from plvl.data.refshapes.wording import _noun, _predicate
 
 NUM_IMAGES = 50
 
@@ -115,5 +114,5 @@ def test_a_scene_is_the_plain_one_in_all_other_splits():
 
 def test_the_words_for_a_new_shape_are_english():
     rng = random.Random(0)
-    assert {_predicate(Description(name=name), rng) for name in NEW_SHAPES} == {"a crown", "an hourglass"}
+    assert {Description(name=name).predicate(rng) for name in NEW_SHAPES} == {"a crown", "an hourglass"}
     assert {_noun(name, rng, plural=True) for name in NEW_SHAPES} == {"crowns", "hourglasses"}

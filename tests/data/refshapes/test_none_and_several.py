@@ -10,14 +10,20 @@ from collections import Counter
 import pytest
 
 from plvl.data.refshapes import ALL_KINDS, KINDS, make_referred_scene, sentence_kinds, split_of, write_refshapes
+from plvl.data.refshapes.description import Description
 from plvl.data.refshapes.expressions import make_expressions_about_none, make_expressions_about_several
-from plvl.data.refshapes.language import (
+from plvl.data.refshapes.language import is_about_none
+from plvl.data.refshapes.other_nouns import HELD_OUT_NOUNS, NOUNS
+from plvl.data.refshapes.refer_set import SPLITS, file_name_of, make_none_and_several
+from plvl.data.refshapes.scene import HELD_OUT, has_held_out_pair
+from plvl.data.refshapes.shapes import NEW_SHAPES, SHAPES
+from plvl.data.refshapes.wording import word
+from plvl.data.scene_language.meanings import (
     PLACES,
     Absent,
     Attribute,
     Between,
     Comparison,
-    Description,
     Exclusion,
     Order,
     Place,
@@ -25,14 +31,9 @@ from plvl.data.refshapes.language import (
     Several,
     difficulty_of,
     gap,
-    is_about_none,
     is_about_several,
 )
-from plvl.data.refshapes.other_nouns import HELD_OUT_NOUNS, NOUNS
-from plvl.data.refshapes.refer_set import SPLITS, file_name_of, make_none_and_several
-from plvl.data.refshapes.scene import HELD_OUT, has_held_out_pair
-from plvl.data.refshapes.shapes import NEW_SHAPES, SHAPES
-from plvl.data.refshapes.wording import MAX_WORDS, word
+from plvl.data.scene_language.wording import MAX_WORDS
 from plvl.processing.expression_words import swap_sides
 from refshapes_reader import objects_of, understood, understood_of_several
 from refshapes_scenes import a_scene, a_shape

@@ -6,17 +6,11 @@ from collections import Counter
 import pytest
 
 from plvl.data.refshapes import make_referred_scene, write_refshapes
-from plvl.data.refshapes.language import (
-    Attribute,
-    Comparison,
-    Description,
-    Exclusion,
-    Order,
-    Place,
-    Relation,
-)
+from plvl.data.refshapes.description import Description
 from plvl.data.refshapes.shapes import COLOURS, SHAPES, TEXTURES
-from plvl.data.refshapes.wording import MAX_WORDS, word
+from plvl.data.refshapes.wording import word
+from plvl.data.scene_language.meanings import Attribute, Comparison, Exclusion, Order, Place, Relation
+from plvl.data.scene_language.wording import MAX_WORDS
 from plvl.processing.expression_words import swap_sides
 from refshapes_reader import objects_of, understood
 from refshapes_scenes import a_scene, a_shape
