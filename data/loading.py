@@ -1,11 +1,12 @@
 """One call for every source: names, a split and two folders give a dataset of grounding rows."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, IterableDataset
 
-from plvl.data import authors_pth, flickr30k, own_data, parquet, refer, visual_genome
+from plvl.data import authors_pth, detection, flickr30k, own_data, parquet, refer, visual_genome
 from plvl.data.mixtures import (
     MIXTURES,
     OWN_DATA,
@@ -22,11 +23,12 @@ from plvl.data.mixtures import (
 from plvl.data.row_streams import RowSource, cached_rows, checked_stream, unopened_stream
 from plvl.data.sample_validation import MAX_SKIPPED, SampleValidator
 
-_OPENERS = {
+_OPENERS: dict[str, Callable[..., RowSource]] = {
     **dict.fromkeys(refer.IMAGE_FOLDERS, refer.open_split),
     "flickr30k": flickr30k.open_split,
     "visual_genome": visual_genome.open_split,
     "jsonl": own_data.open_split,
+    "detection": detection.open_split,
     "parquet": parquet.open_split,
     **dict.fromkeys(authors_pth.PTH_SETS, authors_pth.open_split),
 }
@@ -50,10 +52,12 @@ def load_grounding_dataset(
 
     Args:
         name: refcoco, refcoco+, refcocog, grefcoco, refclef, refshapes, flickr30k, visual_genome, jsonl (one's
-            own data), parquet (written by prepare_data.py), the authors' .pth labels (unc, unc+, gref, gref_umd,
+            own data), detection (boxes and classes, of which expressions are made), parquet (written by
+            prepare_data.py), the authors' .pth labels (unc, unc+, gref, gref_umd,
             referit, flickr), a mixture (mixed_coco, mixed_pretrain), a list of names, or {name: weight} to
             draw from each set as often as it says. In place of a weight may stand {"weight": ...,
-            "image_root": ..., "label_root": ..., "split_by": ...}, each as far as it is another for this set.
+            "image_root": ..., "label_root": ..., "split_by": ...}, each as far as it is another for this set; for
+            detection "expressions", too (`plvl.data.detection.DetectionExpressions`).
         split: the split's name in the labels, such as train, val, testA, testB or test.
         image_root: folder of the images; parquet has them inside and needs none.
         label_root: folder of the labels; for parquet its folder, a URL or a Hub repository `user/set`.
@@ -138,8 +142,12 @@ def open_sources(
             raise ValueError(f"{one!r} needs image_root and label_root, got {images[one]!r} and {labels[one]!r}")
         if "split_by" in own and one not in refer.IMAGE_FOLDERS:
             raise ValueError(f"split_by={own['split_by']!r} is for REFER sets, {one!r} is none")
+        if "expressions" in own and one != "detection":
+            raise ValueError(f"expressions are made for detection, and {one!r} has its own")
         split_one_by = own.get("split_by", split_by)
         choices[one] = {"split_by": split_one_by} if split_one_by and one in refer.IMAGE_FOLDERS else {}
+        if "expressions" in own:
+            choices[one] = {"expressions": own["expressions"]}
     guarded = split == "train" and not is_benchmark(names)
     hold_back: frozenset[int] = frozenset()
     if guarded:

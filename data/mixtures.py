@@ -31,8 +31,8 @@ MIXTURES: dict[str, dict[str, tuple[str, ...]]] = {
     },
 }
 # What a set of a mixture may have of its own.
-SET_OPTIONS = ("weight", "image_root", "label_root", "split_by")
-OWN_DATA = {"jsonl", "parquet"}
+SET_OPTIONS = ("weight", "image_root", "label_root", "split_by", "expressions")
+OWN_DATA = {"jsonl", "parquet", "detection"}
 _NO_BENCHMARK = {*OWN_DATA, "visual_genome"}
 _REFCOCO_PTH_SETS = ("unc", "unc+", "gref", "gref_umd")
 
@@ -46,7 +46,7 @@ def members(name: str, split: str, label_root: str | Path) -> tuple[str, ...]:
 
 
 def set_options(name: Names) -> dict[str, dict]:
-    """What {name: weight or options} says of each set: {name: {"weight", "image_root", "label_root", "split_by"}}.
+    """What {name: weight or options} says of each set: {name: {option of SET_OPTIONS: value}}.
 
     Each as far as it is given; empty where sets have no options.
 

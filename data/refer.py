@@ -10,7 +10,6 @@ that nothing is meant, as does `no_target`.
 """
 
 import logging
-from array import array
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from plvl.data.image_files import coco_number
+from plvl.data.masks import compact_polygons
 from plvl.data.row_streams import MAX_SHARDS, RowSource
 from plvl.data.safe_pickle import load_label_pickle
 from plvl.data.schema import Row, labelled_row
@@ -171,17 +171,8 @@ def _compact(entry, wanted):
         return None
     if not isinstance(entry.get("bbox"), list):
         raise ValueError(f"annotation {entry['id']}: 'bbox' is {entry.get('bbox')!r}")
-    parts = entry.get("segmentation")
-    if isinstance(parts, list):
-        parts = [_numbers(part) for part in parts]
-    return {"id": entry["id"], "bbox": entry["bbox"], "segmentation": parts, "iscrowd": entry.get("iscrowd")}
-
-
-def _numbers(part):
-    try:
-        return array("d", part) if isinstance(part, list) else part
-    except TypeError:  # points, each a list of its own
-        return part
+    segmentation = compact_polygons(entry.get("segmentation"))
+    return {"id": entry["id"], "bbox": entry["bbox"], "segmentation": segmentation, "iscrowd": entry.get("iscrowd")}
 
 
 def open_split(

@@ -57,6 +57,10 @@ class Description:
     texture: str | None = None
 
     @property
+    def links(self) -> dict[str, tuple[str, ...]]:
+        return {}
+
+    @property
     def is_empty(self) -> bool:
         return self == Description()
 

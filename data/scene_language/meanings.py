@@ -69,6 +69,10 @@ class Description(Protocol):
     def is_empty(self) -> bool:
         """Whether it fits every object."""
 
+    @property
+    def links(self) -> dict[str, tuple[str, ...]]:
+        """What is said between something and an object that it describes, for the relations that wording lacks."""
+
     def group(self, scene: Any) -> list[int]:
         """The positions of the objects that it fits."""
 

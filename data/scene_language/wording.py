@@ -139,6 +139,7 @@ _EACH = ("every", "each")
 _BARE = ("not ", "both ", "all ", *(f"{each} " for each in _EACH))  # what has no article before it
 _PLURAL_VERBS = {"is": "are", "'s": " are", "has": "have", "isn't": "aren't", "isnt": "arent"}
 _VERB = re.compile(r"\b(that|which)( ?)(is|'s|has|isn't|isnt)(?= )")
+_ARTICLES = re.compile(r"\b(the|an?) ")
 _PROTECTED = re.compile("left|right")
 # What is typed in place of a letter, mostly a key near it; q, x and z stay.
 _MISTAKEN = dict(zip("abcdefghijklmnopqrstuvwxyz", "svxsrdhjkkljnmioqetyycdxtz", strict=True))
@@ -160,6 +161,11 @@ def dressed(phrase: str, meaning: Meaning, rng: random.Random, typo_rate: float 
     with_more = _dress(text, rng, plural)
     text = with_more if len(with_more.split()) <= MAX_WORDS else text
     return _mistype(text, rng) if rng.random() < typo_rate else text
+
+
+def terse(phrase: str) -> str:
+    """A phrase of [`phrase_of`] as somebody writes it who is in a hurry: no articles ("cup by laptop")."""
+    return _ARTICLES.sub("", phrase)
 
 
 def _article(phrase, rng, plural):
@@ -350,7 +356,7 @@ def _anchor(meaning, scene, rng):
 
 def _say_relation(meaning, scene, rng, plural=False):
     head = meaning.description.words(rng, plural=plural, behind=rng.random() < 0.3)
-    words = usual(_RELATIONS[meaning.relation], rng)
+    words = usual(_RELATIONS.get(meaning.relation) or meaning.anchor.description.links[meaning.relation], rng)
     link = "that is " if rng.random() < 0.06 and not words.startswith("that") else ""
     return f"{head} {link}{words} {_anchor(meaning.anchor, scene, rng)}"
 

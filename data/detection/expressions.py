@@ -1,0 +1,258 @@
+"""Makes unambiguous expressions about the objects of a photograph: proposes meanings, keeps those that hold."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from plvl.data.detection.class_words import ClassWords
+from plvl.data.detection.scene import ClassDescription, DetectionScene
+from plvl.data.scene_language.meanings import (
+    MAX_RANK,
+    PLACES,
+    SIDES,
+    Absent,
+    Attribute,
+    Between,
+    Comparison,
+    Depth,
+    Exclusion,
+    Meaning,
+    Order,
+    Place,
+    Relation,
+    Several,
+    difficulty_of,
+    gap,
+    is_about_none,
+    is_about_several,
+    is_unambiguous,
+)
+from plvl.data.scene_language.wording import MAX_WORDS, dressed, phrase_of, terse
+
+_SINGLE = {"attribute": 0.22, "place": 0.25, "order": 0.2, "comparison": 0.11, "relation": 0.18, "exclusion": 0.04}
+_SEVERAL = {"attribute": 0.6, "place": 0.2, "relation": 0.15, "exclusion": 0.05}
+_AMONG_OTHERS = ("order", "comparison", "exclusion")
+_TRIES = 5  # meanings drawn before a kind is given up for an object
+_TERSE = 0.55  # share of the expressions without articles
+_ABSENT_CLASS = 0.6  # share of those about none whose class is not there; the others are near misses
+_OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"}
+_OPPOSITE |= {"behind": "in front", "in front": "behind"}
+
+
+@dataclass(frozen=True)
+class MadeExpression:
+    """What is said, what it means, and the positions of the objects that are meant."""
+
+    text: str
+    meaning: Meaning
+    targets: tuple[int, ...]
+    difficulty: int
+
+    @property
+    def kind(self) -> str:
+        return self.meaning.kind
+
+
+class ExpressionMaker:
+    """
+    Makes expressions about one photograph.
+
+    Args:
+        words: what its classes are called.
+        eligible: positions of the objects that may be meant; the others count for what is unambiguous.
+        absent: classes that may be asked for though they are not there, and how likely each is.
+    """
+
+    def __init__(
+        self,
+        scene: DetectionScene,
+        words: ClassWords,
+        eligible: Sequence[int],
+        absent: dict[str, float],
+        rng: random.Random,
+    ):
+        self.scene, self.words, self.rng = scene, words, rng
+        self.descriptions: dict[str, list[ClassDescription]] = {}
+        self.eligible = [position for position in eligible if self._descriptions_of(scene.names[position])]
+        unclear = {other for name in (*scene.by_class, *scene.crowds) for other in (name, *words.of(name).like)}
+        self.absent = {
+            name: weight
+            for name, weight in absent.items()
+            if name not in unclear and not words.of(name).like & (scene.by_class.keys() | scene.crowds)
+        }
+
+    def make(self, count: int, none_rate: float, several_rate: float) -> list[MadeExpression]:
+        """Up to `count` expressions of different words; the rates are shares of those about none and several."""
+        made: dict[str, MadeExpression] = {}
+        targets: list[int] = []
+        for _ in range(count):
+            draw = self.rng.random()
+            if draw < none_rate:
+                meaning, meant = self._none(), list[int]()
+            elif draw < none_rate + several_rate:
+                meaning = self._several()
+                meant = [] if meaning is None else meaning.targets(self.scene, True)
+            else:
+                targets = targets or self.rng.sample(self.eligible, len(self.eligible))
+                if not targets:
+                    continue
+                meant = [targets.pop()]
+                meaning = self._single(meant[0])
+            if meaning is not None:
+                text = self._worded(meaning)
+                made.setdefault(text, MadeExpression(text, meaning, tuple(meant), difficulty_of(meaning, self.scene)))
+        return list(made.values())
+
+    def _worded(self, meaning):
+        phrase = phrase_of(meaning, self.scene, self.rng)
+        while len(phrase.split()) >= MAX_WORDS:
+            phrase = phrase_of(meaning, self.scene, self.rng)
+        return terse(phrase) if self.rng.random() < _TERSE else dressed(phrase, meaning, self.rng)
+
+    def _single(self, target):
+        for kind in self._kinds(_SINGLE):
+            for _ in range(_TRIES):
+                meaning = self._propose(kind, target)
+                if meaning is None or not is_unambiguous(meaning, target, self.scene):
+                    continue
+                # Nobody calls the only dog the largest one.
+                if kind in _AMONG_OTHERS and len(meaning.description.group(self.scene)) < 2:
+                    continue
+                return meaning
+        return None
+
+    def _several(self):
+        for kind in self._kinds(_SEVERAL):
+            for _ in range(_TRIES if self.eligible else 0):
+                target = self.rng.choice(self.eligible)
+                meaning = self._propose(kind, target)
+                if meaning is None or not is_about_several(meaning, self.scene):
+                    continue
+                meant = meaning.targets(self.scene, True)
+                if target in meant and set(meant) <= set(self.eligible):
+                    return Several(meaning)
+        return None
+
+    def _none(self):
+        """Of a class that is not there, or something untrue of one that is."""
+        several = self.rng.random() < 0.15
+        if self.absent and self.rng.random() < _ABSENT_CLASS:
+            name = self.rng.choices(tuple(self.absent), tuple(self.absent.values()))[0]
+            absent = ClassDescription.of(self.words.of(name), self._other_words(name))
+            if absent is not None:
+                return self._absent(absent, several)
+        return self._near_miss(several)
+
+    def _absent(self, description, several):
+        if self.rng.random() < 0.6 or not self.eligible:
+            meaning = Attribute(description)
+        else:
+            kind = self.rng.choice(("place", "relation") if several else ("place", "order", "comparison", "relation"))
+            meaning = self._propose(kind, self.rng.choice(self.eligible))
+            meaning = Attribute(description) if meaning is None else replace(meaning, description=description)
+        if not is_about_none(meaning, self.scene):
+            return None
+        return Absent(Several(meaning) if several else meaning)
+
+    def _near_miss(self, several):
+        for _ in range(3 * _TRIES if self.eligible else 0):
+            kind = self.rng.choice(("place", "relation") if several else ("place", "place", "order", "relation"))
+            target = self.rng.choice(self.eligible)
+            meaning = self._propose(kind, target)
+            if isinstance(meaning, Relation):
+                if meaning.relation not in _OPPOSITE:
+                    continue
+                meaning = replace(meaning, relation=_OPPOSITE[meaning.relation])
+            if meaning is not None and is_about_none(meaning, self.scene):
+                return Absent(Several(meaning) if several else meaning)
+        return None
+
+    def _kinds(self, weights):
+        wanted = self.rng.choices(tuple(weights), tuple(weights.values()))[0]
+        return wanted, *self.rng.sample(tuple(weights), len(weights))
+
+    def _propose(self, kind, target):
+        descriptions = self._descriptions_of(self.scene.names[target])
+        description = descriptions[0] if len(descriptions) == 1 or self.rng.random() < 0.9 else descriptions[-1]
+        return getattr(self, f"_propose_{kind}")(description, target)
+
+    def _propose_attribute(self, description, target):
+        return Attribute(description)
+
+    def _propose_place(self, description, target):
+        return Place(description, self.rng.choice(tuple(PLACES)))
+
+    def _propose_order(self, description, target):
+        rank = self.rng.choices(range(MAX_RANK), (8, 3, 2, 1))[0]
+        return Order(description, rank, self.rng.choices(tuple(SIDES), (4, 4, 1, 1))[0])
+
+    def _propose_comparison(self, description, target):
+        if self.rng.random() < 0.55:
+            return Comparison(description, largest=self.rng.random() < 0.7)
+        return Depth(description, nearest=self.rng.random() < 0.6)
+
+    def _propose_relation(self, description, target):
+        others = [position for position in range(len(self.scene.names)) if position != target]
+        if not others:
+            return None
+        by_distance = sorted(others, key=lambda other: gap(self.scene, target, other))
+        anchor = self.rng.choice(by_distance[: 3 if self.rng.random() < 0.7 else None])
+        said = self._anchor(anchor)
+        if said is None:
+            return None
+        if len(others) > 1 and self.rng.random() < 0.06:
+            ends = said, self._anchor(self.rng.choice([other for other in others if other != anchor]))
+            if all(isinstance(end, Attribute) for end in ends):
+                return Between(description, ends)
+        return Relation(description, self._relation(target, anchor, said.description), said)
+
+    def _anchor(self, position):
+        """What names an object that a relation starts from."""
+        descriptions = self._descriptions_of(self.scene.names[position])
+        if not descriptions:
+            return None
+        if len(descriptions[0].group(self.scene)) == 1:
+            return Attribute(descriptions[0])
+        if self.rng.random() < 0.5:
+            return Comparison(descriptions[0], largest=True)
+        return Order(descriptions[0], 0, self.rng.choice(("left", "right")))
+
+    def _relation(self, target, anchor, said):
+        """One that may well hold."""
+        links = [relation for relation in said.links if self.scene.stands(target, relation, anchor, True)]
+        if links and self.rng.random() < 0.7:
+            return self.rng.choice(links)
+        if self.scene.common(target, anchor) and self.rng.random() < 0.4:
+            return "in front" if self.scene.stands(target, "in front", anchor, False) else "behind"
+        if self.rng.random() < 0.5:
+            return self.rng.choice(("near", "near", "nearest"))
+        (x, y), (ax, ay) = self.scene.middles[target], self.scene.middles[anchor]
+        if abs(ax - x) > abs(ay - y):
+            return "left" if ax > x else "right"
+        return "above" if ay > y else "below"
+
+    def _propose_exclusion(self, description, target):
+        groups = self.words.groups_of(self.scene.names[target])
+        if groups and self.rng.random() < 0.5:
+            group = ClassDescription.of(self.rng.choice(groups))
+            others = {self.scene.names[position] for position in group.group(self.scene)}
+            others.discard(self.scene.names[target])
+            if len(others) == 1:
+                (excluded,) = (self._descriptions_of(name) for name in others)
+                return Exclusion(group, (Attribute(excluded[0]),)) if excluded else None
+        return Exclusion(description, (Place(description, self.rng.choice(("left", "right", "top", "bottom"))),))
+
+    def _descriptions_of(self, name):
+        """By its class and, where others of the group are there or not, by the group; none of a crowd's."""
+        if name not in self.descriptions:
+            described = [ClassDescription.of(self.words.of(name), self._other_words(name))]
+            described += [ClassDescription.of(group) for group in self.words.groups_of(name)]
+            self.descriptions[name] = [
+                each for each in described if each is not None and not each.classes & self.scene.crowds
+            ]
+        return self.descriptions[name]
+
+    def _other_words(self, name):
+        """Words of the other classes that are there: "bike" is not said where there are bicycles and motorcycles."""
+        others = (self.words.of(other) for other in self.scene.by_class.keys() | self.scene.crowds if other != name)
+        return frozenset(noun.one for words in others for noun in (*words.words, *words.kinds))

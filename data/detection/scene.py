@@ -1,0 +1,157 @@
+"""The objects of a photograph as detection labels have them, and how they stand to one another."""
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from plvl.data.detection.class_words import PERSON, Noun, Words
+
+_CLEARLY_LARGER = 1.4  # times the area
+_NOT_SHORTER = 1.1  # times the longer side
+_KINDS_OF_PEOPLE, _OTHER_KINDS = 0.6, 0.12  # how often "man" is said for a person, and "puppy" for a dog
+_MEETS = {True: 0.15, False: 0.0}  # share of the smaller box that two have in common
+
+
+@dataclass(frozen=True)
+class DetectionScene:
+    """
+    Args:
+        boxes: [x, y, w, h] of each object, inside the image, pixels.
+        names: the class of each.
+        crowds: classes of which the image shows a crowd beside, or a box that says nothing: nothing is said of them.
+    """
+
+    width: int
+    height: int
+    boxes: Sequence[Sequence[float]]
+    names: Sequence[str]
+    crowds: frozenset[str] = frozenset()
+
+    @cached_property
+    def middles(self) -> list[tuple[float, float]]:
+        return [(x + w / 2, y + h / 2) for x, y, w, h in self.boxes]
+
+    @cached_property
+    def areas(self) -> list[float]:
+        return [w * h for _, _, w, h in self.boxes]
+
+    @cached_property
+    def by_class(self) -> dict[str, list[int]]:
+        """The positions of the objects of each class that is there."""
+        found: dict[str, list[int]] = {}
+        for position, name in enumerate(self.names):
+            found.setdefault(name, []).append(position)
+        return found
+
+    def positions(self, classes: Iterable[str]) -> list[int]:
+        """Of the objects of these classes, in order."""
+        return sorted(position for name in classes for position in self.by_class.get(name, ()))
+
+    def is_larger(self, one: int, other: int) -> bool:
+        """Whether an object's box is clearly larger than another's."""
+        (_, _, aw, ah), (_, _, bw, bh) = self.boxes[one], self.boxes[other]
+        return self.areas[one] >= _CLEARLY_LARGER * self.areas[other] and max(aw, ah) >= _NOT_SHORTER * max(bw, bh)
+
+    def stands(self, position: int, relation: str, anchor: int, strict: bool) -> bool:
+        """
+        "in front", "behind": the boxes meet, and the one in front reaches farther down.
+        "with": a person within whose box the object mostly is. "on": a person over the object, whose boxes meet.
+        """
+        common = self.common(position, anchor)
+        if relation in ("in front", "behind"):
+            front, back = (position, anchor) if relation == "in front" else (anchor, position)
+            lower = (self._feet(front) - self._feet(back)) / self.height
+            if not strict:
+                return common > 0 and lower > -0.05
+            return common >= _MEETS[True] * min(self.areas[position], self.areas[anchor]) and lower >= 0.04
+        if self.names[position] != PERSON:
+            return False
+        if relation == "with":
+            return common >= (0.6 if strict else 0.1) * self.areas[anchor]
+        x, y, w, _ = self.boxes[position]
+        ax, _, aw, _ = self.boxes[anchor]
+        beside = min(x + w, ax + aw) - max(x, ax)
+        if not strict:
+            return beside > 0 and common > 0
+        over = self.middles[position][1] < self.middles[anchor][1]
+        return over and beside >= 0.5 * min(w, aw) and common >= 0.1 * min(self.areas[position], self.areas[anchor])
+
+    def common(self, one: int, other: int) -> float:
+        """The area that two boxes have in common, square pixels."""
+        (ax, ay, aw, ah), (bx, by, bw, bh) = self.boxes[one], self.boxes[other]
+        width, height = min(ax + aw, bx + bw) - max(ax, bx), min(ay + ah, by + bh) - max(ay, by)
+        return width * height if width > 0 and height > 0 else 0.0
+
+    def _feet(self, position):
+        _, y, _, h = self.boxes[position]
+        return y + h
+
+
+@dataclass(frozen=True)
+class ClassDescription:
+    """
+    An object by its class ("dog", "animal").
+
+    Args:
+        name: of the class or the group; two descriptions of one name say the same.
+        classes: that it fits.
+        words_for_all: that fit each of its objects.
+        words_for_some: that fit some: for one object alone.
+        links: as [`plvl.data.detection.class_words.Words`].
+    """
+
+    name: str
+    classes: frozenset[str] = field(compare=False)
+    words_for_all: tuple[Noun, ...] = field(compare=False)
+    words_for_some: tuple[Noun, ...] = field(compare=False, default=())
+    links: dict[str, tuple[str, ...]] = field(compare=False, default_factory=dict)
+    is_empty = False
+
+    @classmethod
+    def of(cls, said: Words, others: frozenset[str] = frozenset()) -> "ClassDescription | None":
+        """Without the words `others`, which are those of other classes that are there; None where none is left."""
+        words = tuple(noun for noun in said.words if noun.one not in others)
+        kinds = tuple(noun for noun in said.kinds if noun.one not in others)
+        return cls(said.name, said.classes, words, kinds, said.links) if words else None
+
+    def group(self, scene: DetectionScene) -> list[int]:
+        """The positions of the objects of its classes."""
+        return scene.positions(self.classes)
+
+    def namesakes(self, scene: DetectionScene) -> list[int]:
+        return self.group(scene)
+
+    def words(
+        self,
+        rng: random.Random,
+        first: tuple = (),
+        plural: bool = False,
+        behind: bool = True,
+        noun_needed: bool = True,
+    ) -> str:
+        """As [`plvl.data.scene_language.meanings.Description`]."""
+        return " ".join((*first, self._noun(rng, plural)))
+
+    def predicate(self, rng: random.Random, plural: bool = False) -> str:
+        """ "a dog", "an elephant", "dogs" """
+        noun = _sooner(self.words_for_all, rng)
+        return noun.many if plural else f"{'an' if noun.one[0] in 'aeiou' else 'a'} {noun.one}"
+
+    def together_with(self, other: "ClassDescription") -> "ClassDescription":
+        return other
+
+    def exclusion(self, head: str, excluded: "ClassDescription", rng: random.Random, plural: bool) -> None:
+        return None
+
+    def _noun(self, rng, plural):
+        if plural:
+            return _sooner(self.words_for_all, rng).many
+        share = _KINDS_OF_PEOPLE if self.name == PERSON else _OTHER_KINDS
+        some = self.words_for_some and rng.random() < share
+        return _sooner(self.words_for_some if some else self.words_for_all, rng).one
+
+
+def _sooner(nouns, rng):
+    """The first most often, each later one less."""
+    return rng.choices(nouns, [1 / place for place in range(1, len(nouns) + 1)])[0]
