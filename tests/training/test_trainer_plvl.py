@@ -35,8 +35,11 @@ def test_muon_trains_the_weights_of_linear_layers_and_adamw_the_rest(model, proc
     by_muon = {names[id(each)] for group in optimizer.optimizers["muon"].param_groups for each in group["params"]}
     assert by_muon == {f"{name}.weight" for name, each in model.named_modules() if isinstance(each, torch.nn.Linear)}
     assert not any("embeddings" in name or name.endswith("bias") or name.startswith("head") for name in by_muon)
-    muon = group_of["vision_encoder.layers.0.fc1.weight"]
+    muon = group_of["decoder.layers.0.fc1.weight"]
     assert (muon["lr"], muon["weight_decay"], muon["adjust_lr_fn"]) == (1e-3, 1e-4, "match_rms_adamw")
+    # To Muon's rate as the encoder's own is to learning_rate: 1e-5 and 5e-6 to 2.5e-5.
+    assert group_of["vision_encoder.layers.0.fc1.weight"]["lr"] == pytest.approx(4e-4)
+    assert group_of["text_encoder.encoder.layer.0.output.dense.weight"]["lr"] == pytest.approx(2e-4)
     assert group_of["vision_encoder.layers.0.fc1.bias"]["lr"] == 1e-5
 
 
