@@ -26,6 +26,7 @@ from plvl.data.scene_language.meanings import (
     is_about_none,
     is_about_several,
     is_unambiguous,
+    leaves_one,
 )
 from plvl.data.scene_language.wording import MAX_WORDS, dressed, phrase_of, terse
 
@@ -149,7 +150,8 @@ class ExpressionMaker:
         else:
             kind = self.rng.choice(("place", "relation") if several else ("place", "order", "comparison", "relation"))
             meaning = self._propose(kind, self.rng.choice(self.eligible))
-            meaning = Attribute(description) if meaning is None else replace(meaning, description=description)
+            fits = meaning is not None and not (several and leaves_one(meaning))
+            meaning = replace(meaning, description=description) if fits else Attribute(description)
         if not is_about_none(meaning, self.scene):
             return None
         return Absent(Several(meaning) if several else meaning)
@@ -163,7 +165,7 @@ class ExpressionMaker:
                 if meaning.relation not in _OPPOSITE:
                     continue
                 meaning = replace(meaning, relation=_OPPOSITE[meaning.relation])
-            if meaning is not None and is_about_none(meaning, self.scene):
+            if meaning is not None and not (several and leaves_one(meaning)) and is_about_none(meaning, self.scene):
                 return Absent(Several(meaning) if several else meaning)
         return None
 

@@ -29,6 +29,7 @@ from plvl.data.scene_language.meanings import (
     gap,
     is_about_several,
     is_unambiguous,
+    leaves_one,
 )
 
 _KIND_WEIGHTS = {
@@ -164,16 +165,10 @@ def _find_none(scene, several, held_out, other_noun, rng):
                 meaning is not None
                 and _names_held_out_pair(meaning.description) == held_out
                 and is_about_none(meaning, scene)
-                and not (several and _leaves_one(meaning))
+                and not (several and leaves_one(meaning))
             ):
                 return meaning
     return None
-
-
-def _leaves_one(meaning):
-    """Whether nobody says so of several: what no expression about several is, none about none shall be."""
-    nearest = isinstance(meaning, Relation) and meaning.relation == "nearest"
-    return nearest or isinstance(meaning, Order | Comparison) or meaning.hops > 1
 
 
 def _kinds(weights, rng):

@@ -354,6 +354,12 @@ def is_about_several(meaning: Single, scene: Scene) -> bool:
     return len(targets) > 1 and targets == meaning.targets(scene, False) and meaning.hops < 2
 
 
+def leaves_one(meaning: Single) -> bool:
+    """Whether nobody says so of several: what no expression about several is, none about none shall be."""
+    nearest = isinstance(meaning, Relation) and meaning.relation == "nearest"
+    return nearest or isinstance(meaning, Order | Comparison | Depth) or meaning.hops > 1
+
+
 def is_about_none(meaning: Single, scene: Scene) -> bool:
     """Whether `meaning` fits no object, not even a borderline case.
 
