@@ -14,7 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from itertools import combinations
+from itertools import combinations, product
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ from plvl.data.detection.scene import DetectionScene
 from plvl.data.image_files import coco_number
 from plvl.data.masks import compact_polygons
 from plvl.data.row_streams import MAX_SHARDS, RowSource
-from plvl.data.schema import Row, as_number, labelled_row
+from plvl.data.schema import Row, as_number, image_side, labelled_row
 from plvl.data.source_files import check_entries, check_entry, existing_folder, index_by_id, read_json
 
 logger = logging.getLogger(__name__)
@@ -209,7 +209,7 @@ def read_rows(
                 file_name=image["file_name"],
             )
     if silent:
-        logger.info("%s, shard %d of %d: %d images about which nothing is said", file, shard, num_shards, silent)
+        logger.debug("%s, shard %d of %d: %d images about which nothing is said", file, shard, num_shards, silent)
 
 
 def expression_kinds(split: str, label_root: str | Path, expressions: dict | None = None) -> dict[int, ExpressionKind]:
@@ -300,6 +300,8 @@ def _read_instances(file: str, _time: int) -> InstancesIndex:
     if not content["categories"]:
         raise ValueError(f"{file}: 'categories' is empty, and expressions need the names of classes")
     images = index_by_id(content["images"], f"{file}, images", "file_name")
+    for image, side in product(images.values(), ("width", "height")):
+        image_side(image[side], side, f"{file}, image {image['id']}")
     categories = {
         number: category["name"]
         for number, category in index_by_id(content["categories"], f"{file}, categories", "name").items()

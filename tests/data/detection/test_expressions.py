@@ -249,7 +249,24 @@ def test_none_sounds_like_the_others(said):
     kinds = Counter(meaning.kind for meaning, _ in none)
     assert {"attribute", "place", "order", "comparison", "relation"} <= set(kinds)
     assert 0.05 < sum(of_several for _, of_several in none) / len(none) < 0.3
-    assert not any(getattr(meaning, "relation", "") in ("with", "on") for meaning, _ in none), "a zebra riding a horse"
+
+
+def test_no_zebra_rides_a_horse():
+    rider = a_scene(("person", [110, 50, 60, 130]), ("horse", [80, 120, 140, 150]))
+    assert any(getattr(inner(each)[0], "relation", "") == "on" for each in make_many(rider))
+    none = [inner(each)[0] for each in make_many(rider, none_rate=1.0, absent={"zebra": 1.0})]
+    relations = {meaning.relation for meaning in none if isinstance(meaning, Relation)}
+    assert len(relations) > 3 and "on" not in relations
+
+
+@pytest.mark.parametrize("alike", ["{crate: {like: [bin]}}", "{bin: {like: [crate]}}"])
+def test_a_class_that_is_like_one_that_is_there_is_not_asked_for(tmp_path, alike):
+    file = tmp_path / "words.yaml"
+    file.write_text(f"classes: {alike}", encoding="utf-8")
+    there = a_scene(("crate", [50, 100, 100, 80]), ("pump", [400, 100, 120, 90]))
+    made = make_many(there, none_rate=1.0, words=read_class_words(file), absent={"bin": 1.0, "hose": 1.0})
+    asked = {name for each in made for name in inner(each)[0].description.classes} - {*there.names}
+    assert asked == {"hose"}
 
 
 def test_rates_are_shares():
