@@ -91,9 +91,9 @@ def load_or_make_model(
         config.text_config.vocab_size = len(tokenizer)
     weights = _initial_weights(arguments, config, kept_words)
     model = build_model(weights, config)
-    for brought in weights:
-        if brought.dropped:
-            logger.info("%s: left out: %s", brought.origin, ", ".join(brought.dropped))
+    for each in weights:
+        if each.dropped:
+            logger.info("%s: left out: %s", each.origin, ", ".join(each.dropped))
     if weights:
         logger.info("newly initialised, to be trained: %s", ", ".join(newly_initialised(model, weights)))
     if arguments.initial_model:

@@ -310,7 +310,8 @@ class PLVLTrainer(Trainer):
             raise ValueError(
                 f"muon_learning_rate={self.args.muon_learning_rate} is for whole matrices, and FSDP cuts them up"
             )
-        groups = parameter_groups(model, self.args, set(self.get_decay_parameter_names(model)), leave_out=matrices.values())
+        decayed = set(self.get_decay_parameter_names(model))
+        groups = parameter_groups(model, self.args, decayed, leave_out=matrices.values())
         # Trainer takes groups of parameters as an option of the optimizer.
         self.optimizer_cls_and_kwargs = optimizer_cls, options | {"params": groups}
         try:
