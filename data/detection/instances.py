@@ -194,7 +194,7 @@ def read_rows(
                 file_name=image["file_name"],
             )
     if silent:
-        logger.info("%s, shard %d of %d: %d images about which nothing is said", file, shard, num_shards, silent)
+        logger.debug("%s, shard %d of %d: %d images about which nothing is said", file, shard, num_shards, silent)
 
 
 def expression_kinds(split: str, label_root: str | Path, expressions: dict | None = None) -> dict[int, ExpressionKind]:
