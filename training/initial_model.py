@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
@@ -25,9 +26,13 @@ def take_what_fits(
         keep: names of parameters that have weights already.
 
     Raises:
-        ValueError: nothing fits.
+        ValueError: the trained model is not whole.
     """
-    trained = PLVLModel.from_pretrained(folder, dtype=torch.float32).state_dict()
+    both: Any = PLVLModel.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    loaded, info = both
+    if info["missing_keys"]:
+        raise ValueError(f"initial_model: {folder} lacks weights: {', '.join(sorted(info['missing_keys']))}")
+    trained = loaded.state_dict()
     own = model.state_dict()
     words = {id(model.text_encoder.get_input_embeddings().weight)}
     embeddings = next(name for name, each in model.named_parameters(remove_duplicate=False) if id(each) in words)
@@ -36,8 +41,6 @@ def take_what_fits(
         for name, tensor in trained.items()
         if name in own and name not in keep and name != embeddings and own[name].shape == tensor.shape
     ]
-    if not fitting:
-        raise ValueError(f"initial_model: no tensor of {folder} has the name and the shape of one of the new model")
     for name in fitting:
         own[name].copy_(trained[name])
     shared = 0
