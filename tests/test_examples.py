@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from plvl.checkpoints import BUNDLED_CHECKPOINT
+from plvl.checkpoints import CARRIED_CHECKPOINTS
 from plvl.data.refshapes import write_refshapes
 
 ROOT = Path(__file__).parents[1]
@@ -33,7 +33,7 @@ def refshapes(tmp_path_factory):
 
 def test_an_image_is_grounded(tmp_path):
     image = tmp_path / "scene.jpg"
-    shutil.copy(BUNDLED_CHECKPOINT / "examples/val_refshapes_000004.jpg", image)
+    shutil.copy(CARRIED_CHECKPOINTS["shapes"] / "examples/val_refshapes_000004.jpg", image)
     told = run("ground_an_image", image, "the blue moon", "the star")
     assert [line.partition(":")[0] for line in told.splitlines()] == ["the blue moon", "the star"]
     assert Image.open(tmp_path / "scene_mask_2.png").size == Image.open(image).size

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from bundle_checkpoint import EXAMPLE_SEED
-from plvl.checkpoints import BUNDLED_CHECKPOINT
+from plvl.checkpoints import CARRIED_CHECKPOINTS
 from plvl.data.refshapes import make_referred_scene
 from plvl.scripts.demo_page.examples import read_examples
 
 ROOT = Path(__file__).parents[1]
+SHAPES = CARRIED_CHECKPOINTS["shapes"]
 # It takes minutes to compile, which tests/modeling_plvl/test_graphs_plvl.py does with a small model.
 TOO_SLOW = "torch.compile"
 
@@ -57,11 +58,11 @@ def test_docs_use_finds_what_it_asks_for_in_every_way_it_shows(run_blocks):
     assert is_the_blue_moon(*answer["box"].tolist())
 
 
-def test_the_commands_of_the_readme_ask_what_the_carried_checkpoint_answers_right():
+def test_the_commands_of_the_readme_ask_what_the_checkpoint_of_shapes_answers_right():
     lines = re.findall(r"^plvl predict .*", (ROOT / "README.md").read_text(encoding="utf-8"), re.M)
     assert lines
-    # The first expression about an example is answered right: tests/test_bundled_checkpoint.py.
-    first = {str(each.image.relative_to(ROOT)): each.expressions[0] for each in read_examples(BUNDLED_CHECKPOINT)}
+    # The first expression about an example is answered right: tests/test_carried_checkpoints.py.
+    first = {str(each.image.relative_to(ROOT)): each.expressions[0] for each in read_examples(SHAPES)}
     for line in lines:
-        _, _, image, expression = shlex.split(line, comments=True)
-        assert first[image] == expression
+        _, _, image, expression, *model = shlex.split(line, comments=True)
+        assert first[image] == expression and model == ["--model", "shapes"]

@@ -167,8 +167,8 @@ def test_what_visitors_brought_goes_when_the_demo_is_ended(serve, demo, tmp_path
 
 
 def test_of_200_visitors_at_most_something_is_kept_and_for_half_an_hour():
-    model, processor = load_chosen_model(chosen_folder(None), attn_implementation="eager")
-    page = build_page(model, processor, examples=[], is_bundled=True)
+    model, processor = load_chosen_model(chosen_folder("shapes"), attn_implementation="eager")
+    page = build_page(model, processor, examples=[], knows_shapes_alone=True)
     [heard] = [block for block in page.blocks.values() if isinstance(block, State)]
     assert heard.time_to_live == 1800
     every, age = page.delete_cache

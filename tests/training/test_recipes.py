@@ -11,7 +11,7 @@ from accelerate.commands.launch import _validate_launch_command, launch_command_
 from transformers import get_scheduler
 
 import bundle_checkpoint
-from plvl.checkpoints import BUNDLED_CHECKPOINT
+from plvl.checkpoints import CARRIED_CHECKPOINTS
 from plvl.data.loading import _OPENERS
 from plvl.data.mixtures import MIXTURES
 from plvl.data.refshapes import make_referred_scene, split_of
@@ -114,7 +114,7 @@ def test_the_carried_checkpoint_is_evaluated_bundled_and_gone_on_from_where_its_
     for name, data in (("TINY_DATA", trained), ("TINY_EVALUATION", evaluated)):
         folder = re.search(rf"^{name} := (.+)$", makefile, re.M)[1]
         assert (data.image_root, data.label_root) == (f"{folder}/images", f"{folder}/labels")
-    carried = BUNDLED_CHECKPOINT.relative_to(CONFIGURATION.parent)
+    carried = CARRIED_CHECKPOINTS["shapes"].relative_to(CONFIGURATION.parent)
     assert f"BUNDLE ?= {carried}\n" in makefile and f"TINY := {training.output_dir}\n" in makefile
     assert str(carried) == bundle_checkpoint.NAME
     demo, demo_data, demo_training = parse(CONFIGURATION / "recipes/demo.yaml")
