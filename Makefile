@@ -77,7 +77,7 @@ reproduce-tiny: install $(TINY_DATA).made $(TINY_EVALUATION).made
 	$(TINY_RUN) configuration/recipes/refshapes_tiny.yaml
 	$(TINY_RUN) configuration/recipes/evaluate_refshapes_tiny.yaml
 	$(BIN)/python tools/eval_by_kind.py --predictions $(TINY) --label_root $(TINY_EVALUATION)/labels
-	$(BIN)/python tools/bundle_checkpoint.py --model $(TINY) --output $(BUNDLE) --replace --half
+	$(BIN)/python tools/bundle_checkpoint.py shapes --model $(TINY) --output $(BUNDLE) --replace --half
 	$(BIN)/python tools/eval_human_expressions.py --model $(BUNDLE) --output $(TYPED)
 
 # A run that goes on does not make its images again.

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from bundle_checkpoint import EXAMPLE_SEED
 from plvl.checkpoints import CARRIED_CHECKPOINTS
 from plvl.data.refshapes import make_referred_scene
 from plvl.scripts.demo_page.examples import read_examples
+from shapes_bundle import EXAMPLE_SEED
 
 ROOT = Path(__file__).parents[1]
 SHAPES = CARRIED_CHECKPOINTS["shapes"]
