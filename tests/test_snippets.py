@@ -1,5 +1,6 @@
 """What README.md and docs/use.md show can be run as it is written, on the checkpoint that the project carries."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -58,11 +59,16 @@ def test_docs_use_finds_what_it_asks_for_in_every_way_it_shows(run_blocks):
     assert is_the_blue_moon(*answer["box"].tolist())
 
 
-def test_the_commands_of_the_readme_ask_what_the_checkpoint_of_shapes_answers_right():
+def test_the_commands_of_the_readme_ask_about_examples_of_the_checkpoint_that_they_name():
     lines = re.findall(r"^plvl predict .*", (ROOT / "README.md").read_text(encoding="utf-8"), re.M)
-    assert lines
-    # The first expression about an example is answered right: tests/test_carried_checkpoints.py.
-    first = {str(each.image.relative_to(ROOT)): each.expressions[0] for each in read_examples(SHAPES)}
-    for line in lines:
-        _, _, image, expression, *model = shlex.split(line, comments=True)
-        assert first[image] == expression and model == ["--model", "shapes"]
+    asked = [shlex.split(line, comments=True)[2:] for line in lines]
+    assert {model for *_, model in asked} == {"shapes", "photos"}
+    of_shapes = {str(each.image.relative_to(ROOT)): each.expressions[0] for each in read_examples(SHAPES)}
+    photographs = json.loads((ROOT / "examples/photographs/examples.json").read_text(encoding="utf-8"))
+    of_photos = {f"examples/photographs/{each['image']}": each["expressions"] for each in photographs}
+    for image, *expressions, flag, model in asked:
+        assert flag == "--model"
+        if model == "shapes":  # answered right: tests/test_carried_checkpoints.py
+            assert expressions == [of_shapes[image]]
+        else:
+            assert set(expressions) <= set(of_photos[image])

