@@ -25,7 +25,7 @@ RANDOM_MODEL := $(BENCHMARKS)/reference_model
 	mutants lint format clean
 
 help:
-	@echo "make demo    install, teach the bundled checkpoint a new shape, say what that changed (minutes on 2 cores)"
+	@echo "make demo    install, teach the carried checkpoint of shapes a new one, say what that changed (minutes on 2 cores)"
 	@echo "make benchmark  measure speed and memory, write docs/performance.md (about 15 minutes on 2 cores)"
 	@echo "make reproduce-tiny  make the set, train the checkpoint that the project carries, evaluate and bundle it (hours)"
 	@echo "make test    install, check style and types, run the tests"
@@ -58,7 +58,7 @@ demo: install
 	$(BIN)/python scripts/make_refshapes.py --output $(DEMO_DATA) --num_images 1000 --seed 0 --new_shape hourglass
 	$(DEMO_RUN) --do_train false --gallery_size 0 --output_dir $(DEMO)/before
 	$(DEMO_RUN)
-	$(BIN)/python scripts/predict.py $(IMAGE) "$(EXPRESSION)" --output $(DEMO)/before/prediction.png
+	$(BIN)/python scripts/predict.py $(IMAGE) "$(EXPRESSION)" --model shapes --output $(DEMO)/before/prediction.png
 	$(BIN)/python scripts/predict.py $(IMAGE) "$(EXPRESSION)" --model $(DEMO) --output $(DEMO)/prediction.png
 	@echo
 	@echo "What training changed. testC: hourglasses, which the checkpoint had never seen; val: the shapes that it knew."
@@ -77,7 +77,7 @@ reproduce-tiny: install $(TINY_DATA).made $(TINY_EVALUATION).made
 	$(TINY_RUN) configuration/recipes/refshapes_tiny.yaml
 	$(TINY_RUN) configuration/recipes/evaluate_refshapes_tiny.yaml
 	$(BIN)/python tools/eval_by_kind.py --predictions $(TINY) --label_root $(TINY_EVALUATION)/labels
-	$(BIN)/python tools/bundle_checkpoint.py --model $(TINY) --output $(BUNDLE) --replace --half
+	$(BIN)/python tools/bundle_checkpoint.py shapes --model $(TINY) --output $(BUNDLE) --replace --half
 	$(BIN)/python tools/eval_human_expressions.py --model $(BUNDLE) --output $(TYPED)
 
 # A run that goes on does not make its images again.

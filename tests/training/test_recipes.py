@@ -10,8 +10,8 @@ from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from transformers import get_scheduler
 
-import bundle_checkpoint
-from plvl.checkpoints import BUNDLED_CHECKPOINT
+import shapes_bundle
+from plvl.checkpoints import CARRIED_CHECKPOINTS
 from plvl.data.loading import _OPENERS
 from plvl.data.mixtures import MIXTURES
 from plvl.data.refshapes import make_referred_scene, split_of
@@ -114,9 +114,9 @@ def test_the_carried_checkpoint_is_evaluated_bundled_and_gone_on_from_where_its_
     for name, data in (("TINY_DATA", trained), ("TINY_EVALUATION", evaluated)):
         folder = re.search(rf"^{name} := (.+)$", makefile, re.M)[1]
         assert (data.image_root, data.label_root) == (f"{folder}/images", f"{folder}/labels")
-    carried = BUNDLED_CHECKPOINT.relative_to(CONFIGURATION.parent)
+    carried = CARRIED_CHECKPOINTS["shapes"].relative_to(CONFIGURATION.parent)
     assert f"BUNDLE ?= {carried}\n" in makefile and f"TINY := {training.output_dir}\n" in makefile
-    assert str(carried) == bundle_checkpoint.NAME
+    assert str(carried) == shapes_bundle.NAME
     demo, demo_data, demo_training = parse(CONFIGURATION / "recipes/demo.yaml")
     assert demo.model_name_or_path == str(carried)
     assert f"DEMO := {demo_training.output_dir}\n" in makefile and demo_data.eval_splits == ["testC", "val"]
