@@ -35,7 +35,10 @@ KNOWN_EXPRESSIONS: dict[tuple[str, str | None], dict[str, int]] = {
     ("gref_umd", None): _REFCOCOG,
     ("flickr", None): _FLICKR,
     ("referit", None): {"val": 5_842},
-    ("jxu124/refcoco", None): {"validation" if split == "val" else split: n for split, n in _REFCOCO.items()},
+    # With the names that splits have there; the sisters are not known to have the same ones.
+    ("jxu124/refcoco", None): {
+        {"val": "validation", "testA": "test"}.get(split, split): number for split, number in _REFCOCO.items()
+    },
 }
 _NAMED = 3
 

@@ -75,23 +75,31 @@ def report(names, images, labels, splits=(), split_by=None) -> bool:
     """Prints what there is of sets; gives whether all of it can be used."""
     from plvl.data.set_check import check_set, leaks
 
-    checks = []
+    checks, is_whole = [], True
     for name in names:
-        checks += check_set(name, images, labels, splits, split_by)
-    for each in checks:
-        print(f"{each.name} {each.split}: {each.expressions} expressions about {len(each.images)} images")
-        for problem in each.problems:
-            print(f"  PROBLEM: {problem}")
-        for warning in each.warnings:
-            print(f"  warning: {warning}")
-        if each.held_back:
-            print(
-                f"  {each.held_back} expressions are about images of a validation or test split of the RefCOCO "
-                "family: in mixtures they are held back"
-            )
+        try:
+            found = check_set(name, images, labels, splits, split_by)
+        except (ValueError, OSError) as error:
+            # The other sets are looked at all the same.
+            print(f"{name}\n  PROBLEM: {error}")
+            is_whole = False
+            continue
+        checks += found
+        for each in found:
+            print(f"{each.name} {each.split}: {each.expressions} expressions about {len(each.images)} images")
+            for problem in each.problems:
+                print(f"  PROBLEM: {problem}")
+                is_whole = False
+            for warning in each.warnings:
+                print(f"  warning: {warning}")
+            if each.held_back:
+                print(
+                    f"  {each.held_back} expressions are about images of a validation or test split of the RefCOCO "
+                    "family: in mixtures they are held back"
+                )
     for leak in leaks(checks):
         print(f"leak: {leak}")
-    return not any(each.problems for each in checks)
+    return is_whole
 
 
 def main(argv=None):

@@ -1,6 +1,7 @@
 """The Hub's data sets, played by a small server on the loopback address, for reading."""
 
 import hashlib
+import io
 import json
 import re
 import threading
@@ -8,7 +9,41 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote
 
+import pyarrow
 from huggingface_hub import HfFileSystem
+from pyarrow import parquet
+
+
+def name_of(number):
+    return f"COCO_train2014_{number:012d}.jpg"
+
+
+def parquet_of(rows, row_group_size=2):
+    file = io.BytesIO()
+    parquet.write_table(pyarrow.Table.from_pylist(rows), file, row_group_size=row_group_size)
+    return file.getvalue()
+
+
+def reference(number, sentences, split="train", **changes):
+    """As jxu124/refcoco has it: `bbox` has two corners, the annotation's box x, y, w, h."""
+    annotation = {"id": number, "image_id": number, "bbox": [4, 6, 10, 20], "iscrowd": 0}
+    annotation["segmentation"] = [[4, 6, 14, 6, 14, 26, 4, 26]]
+    image = {"id": number, "file_name": name_of(number), "height": 30, "width": 40}
+    return {
+        "ref_id": 10 * number,
+        "image_id": number,
+        "ann_id": number,
+        "split": split,
+        "file_name": name_of(number).replace(".jpg", f"_{number}.jpg"),
+        "sentences": [
+            {"raw": text.title(), "sent": text, "sent_id": 100 * number + place, "tokens": text.split()}
+            for place, text in enumerate(sentences)
+        ],
+        "raw_anns": json.dumps(annotation),
+        "raw_image_info": json.dumps(image),
+        "image_path": f"coco/train2014/{name_of(number)}",
+        "bbox": [4.0, 6.0, 14.0, 26.0],
+    } | changes
 
 
 class DataHubHandler(BaseHTTPRequestHandler):

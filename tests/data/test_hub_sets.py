@@ -1,18 +1,15 @@
 """Sets of the Hub are read where they lie."""
 
 import io
-import json
 import logging
 from collections import Counter
 
-import pyarrow
 import pytest
 from datasets.distributed import split_dataset_by_node
 from PIL import Image
-from pyarrow import parquet
 from torch.utils.data import DataLoader
 
-from local_data_hub import local_data_hub
+from local_data_hub import local_data_hub, name_of, parquet_of, reference
 from plvl.data import decode_segmentation, hub_sets, load_grounding_dataset
 from plvl.data.mixtures import held_out_images
 from plvl.data.parquet import write_parquet
@@ -20,38 +17,6 @@ from plvl.data.sample_validation import SampleValidator
 
 REFCOCO, INSIDE = "jxu124/refcoco", "lmms-lab/RefCOCO"
 SPLITS = {"train": (1, 2, 3, 4, 5), "validation": (6, 7), "test": (8,), "testB": (9, 2)}
-
-
-def name_of(number):
-    return f"COCO_train2014_{number:012d}.jpg"
-
-
-def parquet_of(rows, row_group_size=2):
-    file = io.BytesIO()
-    parquet.write_table(pyarrow.Table.from_pylist(rows), file, row_group_size=row_group_size)
-    return file.getvalue()
-
-
-def reference(number, sentences, split="train", **changes):
-    """As jxu124/refcoco has it: `bbox` has two corners, the annotation's box x, y, w, h."""
-    annotation = {"id": number, "image_id": number, "bbox": [4, 6, 10, 20], "iscrowd": 0}
-    annotation["segmentation"] = [[4, 6, 14, 6, 14, 26, 4, 26]]
-    image = {"id": number, "file_name": name_of(number), "height": 30, "width": 40}
-    return {
-        "ref_id": 10 * number,
-        "image_id": number,
-        "ann_id": number,
-        "split": split,
-        "file_name": name_of(number).replace(".jpg", f"_{number}.jpg"),
-        "sentences": [
-            {"raw": text.title(), "sent": text, "sent_id": 100 * number + place, "tokens": text.split()}
-            for place, text in enumerate(sentences)
-        ],
-        "raw_anns": json.dumps(annotation),
-        "raw_image_info": json.dumps(image),
-        "image_path": f"coco/train2014/{name_of(number)}",
-        "bbox": [4.0, 6.0, 14.0, 26.0],
-    } | changes
 
 
 def jpeg(number):
