@@ -139,8 +139,12 @@ def _coco_ids(label_root):
 
 
 def _such_as(rows):
-    names = list(dict.fromkeys(row_name(row) for row in rows))
-    return "; ".join(names[:_NAMED]) + (f"; and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+    """The first row about each image that is named."""
+    first: dict[Any, str] = {}
+    for row in rows:
+        first.setdefault(row["file_name"] or row["image_id"], row_name(row))
+    names = list(first.values())
+    return "; ".join(names[:_NAMED]) + (f"; and {len(names) - _NAMED} more images" if len(names) > _NAMED else "")
 
 
 def _compare(checks: list[SplitCheck], known: dict[str, int], may_lack: bool) -> None:

@@ -145,7 +145,7 @@ def _receive(address, part, note, name):
         require_room(part.parent, needed, f"{name}, to be fetched{' and unpacked' * name.endswith('.zip')},")
         with (
             room_running_out(part.parent, name),
-            open(part, "ab" if have else "wb") as opened,
+            part.open("ab" if have else "wb") as opened,
             tqdm(total=length, initial=have, unit="B", unit_scale=True, desc=name) as progress,
         ):
             for block in response.iter_content(BLOCK):
