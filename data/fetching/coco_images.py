@@ -44,13 +44,9 @@ def fetch_images(images: dict[str, tuple[int, int]], folder: Path) -> None:
         tqdm(total=len(images), unit="image", desc="images of COCO") as progress,
     ):
         session.headers.update(download.HEADERS)
-        try:
-            for _ in pool.map(fetch, images):
-                progress.update()
-        except BaseException:
-            # Else the rest would be fetched before the error is told.
-            pool.shutdown(cancel_futures=True)
-            raise
+        # An error ends the iteration, and with it the rest is not begun.
+        for _ in pool.map(fetch, images):
+            progress.update()
     if failed:
         _report(failed, images, folder)
 

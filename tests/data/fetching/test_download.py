@@ -104,20 +104,20 @@ def interrupted(server, tmp_path, number):
 
 def test_the_next_run_goes_on_where_the_last_was_stopped(server, fetch, tmp_path):
     interrupted(server, tmp_path, 4000)
-    assert fetch() == ZIP
+    assert fetch(FIRST) == ZIP
     assert server.asked == [(FIRST, "bytes=4000-")]
 
 
 def test_a_server_that_knows_no_range_begins_again(server, fetch, tmp_path):
     interrupted(server, tmp_path, 4000)
     server.breaks[FIRST] = [without_ranges]
-    assert fetch() == ZIP
+    assert fetch(FIRST) == ZIP
 
 
 def test_a_file_that_has_changed_on_the_server_begins_again(server, fetch, tmp_path):
     interrupted(server, tmp_path, 4000)
     server.files[FIRST] = zip_of({"a.txt": "9" * 6000})
-    assert fetch() == server.files[FIRST]
+    assert fetch(FIRST) == server.files[FIRST]
 
 
 @pytest.mark.parametrize("length", [len(ZIP) + 50, len(ZIP) - 50])
@@ -126,7 +126,7 @@ def test_a_range_of_another_file_is_not_glued_on(server, fetch, tmp_path, length
     part = interrupted(server, tmp_path, 4000)
     note = part.with_name("a.zip.part.json")
     note.write_text(json.dumps(json.loads(note.read_text()) | {"length": length, "validator": None}))
-    assert fetch() == ZIP
+    assert fetch(FIRST) == ZIP
     assert server.asked == [(FIRST, "bytes=4000-"), (FIRST, None)]
 
 
@@ -138,14 +138,14 @@ def test_a_range_that_begins_elsewhere_is_not_glued_on(server, fetch, tmp_path):
         handler.answer(content[4100:], 206, {"Content-Range": where})
 
     server.breaks[FIRST] = [elsewhere]
-    assert fetch() == ZIP
+    assert fetch(FIRST) == ZIP
 
 
 def test_a_part_that_is_longer_than_the_servers_file_begins_again(server, fetch, tmp_path):
     part = interrupted(server, tmp_path, 4000)
     part.write_bytes(b"7" * (len(ZIP) + 1))
     server.breaks[FIRST] = [416]
-    assert fetch() == ZIP
+    assert fetch(FIRST) == ZIP
     assert server.asked == [(FIRST, f"bytes={len(ZIP) + 1}-"), (FIRST, None)]
 
 

@@ -55,7 +55,13 @@ def test_what_lies_at_the_top_of_the_zip_is_found_and_what_was_there_stays(make_
 
 
 @pytest.mark.parametrize(
-    "entries", [{"refcoco/refs(unc).p": "r"}, {"a/refs(unc).p": "r", "b/instances.json": "i"}, {"a/1.jpg": ""}]
+    "entries",
+    [
+        {"refcoco/refs(unc).p": "r"},
+        {"a/refs(unc).p": "r", "b/instances.json": "i"},
+        {"a/1.jpg": ""},
+        LABELS | {f"old/{name}": text for name, text in LABELS.items()},
+    ],
 )
 def test_a_zip_without_what_is_asked_for_leaves_nothing(make_zip, tmp_path, entries):
     archive = make_zip(entries)
