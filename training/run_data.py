@@ -79,11 +79,10 @@ class RunData:
             return
         self._looked_at.add(split)
         sources = open_sources(self.data_args.dataset, split, **self.data_args.source)
-        # Parquet has its images inside.
         rows = chain.from_iterable(
             islice(rows_of_shards(**source.reading), IMAGES_LOOKED_FOR // len(sources))
-            for name, source in sources.items()
-            if name != "parquet"
+            for source in sources.values()
+            if not source.has_images_inside
         )
         paths = [row["image"]["path"] for row in rows if row["image"]]
         there = {path: Path(path).is_file() for path in dict.fromkeys(paths)}

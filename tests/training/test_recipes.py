@@ -12,7 +12,7 @@ from transformers import get_scheduler
 
 import shapes_bundle
 from plvl.checkpoints import CARRIED_CHECKPOINTS
-from plvl.data.loading import _OPENERS
+from plvl.data.loading import READERS
 from plvl.data.mixtures import MIXTURES
 from plvl.data.refshapes import make_referred_scene, split_of
 from plvl.modeling_plvl import PLVLModel
@@ -55,7 +55,7 @@ def test_accelerates_launcher_leaves_an_error_of_one_process_to_the_run(name):
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.stem)
 def test_a_recipe_builds_its_model(recipe):
     model, data, training = parse(recipe)
-    assert data.dataset in {*_OPENERS, *MIXTURES}
+    assert data.dataset in {*READERS, *MIXTURES}
     assert training.do_train or training.do_eval
     assert model.model_name_or_path or training.do_train
     with torch.device("meta"):
