@@ -105,6 +105,13 @@ def reader_of(name: str) -> Any:
     return READERS[name]
 
 
+def require_roots(name: str, image_root: Any, label_root: Any) -> None:
+    """Raise ValueError where a set needs a folder that is not given; sets of the Hub look for themselves."""
+    needs_roots = reader_of(name) is not hub_sets
+    if needs_roots and (label_root is None or (image_root is None and name != "parquet")):
+        raise ValueError(f"{name!r} needs image_root and label_root, got {image_root!r} and {label_root!r}")
+
+
 def set_sizes(sources: dict[str, RowSource]) -> dict[str, int]:
     """{set: its number of rows, about} of {set: RowSource}."""
     return {name: source.num_rows for name, source in sources.items()}
@@ -154,9 +161,7 @@ def open_sources(
     for one in names:
         own = options.get(one, {})
         images[one], labels[one] = own.get("image_root", image_root), own.get("label_root", label_root)
-        needs_roots = reader_of(one) is not hub_sets
-        if needs_roots and (labels[one] is None or (images[one] is None and one != "parquet")):
-            raise ValueError(f"{one!r} needs image_root and label_root, got {images[one]!r} and {labels[one]!r}")
+        require_roots(one, images[one], labels[one])
         if "split_by" in own and one not in refer.IMAGE_FOLDERS:
             raise ValueError(f"split_by={own['split_by']!r} is for REFER sets, {one!r} is none")
         if "expressions" in own and one != "detection":

@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from plvl.data import hub_sets, refer, visual_genome
 from plvl.data.image_files import coco_number
-from plvl.data.loading import reader_of
+from plvl.data.loading import reader_of, require_roots
 from plvl.data.mixtures import held_out_images
 from plvl.data.row_streams import RowSource
 from plvl.data.schema import row_name
@@ -74,6 +74,7 @@ def check_set(
 ) -> list[SplitCheck]:
     """Look through the splits of a set, all by default. Arguments and errors as in `load_grounding_dataset`."""
     reader = reader_of(name)
+    require_roots(name, image_root, label_root)
     if split_by and reader is not refer:
         raise ValueError(f"split_by={split_by!r} is for REFER sets, {name!r} is none")
     by: dict[str, Any] = {"split_by": split_by} if split_by else {}

@@ -140,6 +140,11 @@ def test_a_root_and_its_folders_are_not_given_both(root):
     assert message == "plvl data: --root stands for --image_root and --label_root: give it, or them"
 
 
+def test_check_without_a_folder_says_what_it_needs(root, capsys):
+    assert ended("data check refcoco", root) == 1
+    assert "PROBLEM: 'refcoco' needs image_root and label_root, got None and None" in capsys.readouterr().out
+
+
 def test_a_name_that_cannot_be_fetched_is_refused_at_once(root, capsys):
     assert ended("data get refshapes --root ROOT", root) == 2
     assert "invalid choice: 'refshapes' (choose from" in capsys.readouterr().err
