@@ -1,16 +1,18 @@
-"""The console command `plvl`: a subcommand for each thing a person does with a trained model.
+"""The console command `plvl`: a subcommand for each thing a person does.
 
 plvl predict IMAGE "EXPRESSION"
 plvl demo
+plvl data get NAME --root DIR
+plvl data check NAME --root DIR
 """
 
 from importlib.metadata import version
 
-from plvl.scripts import demo, predict
+from plvl.scripts import data_sets, demo, predict
 from plvl.scripts.program import ArgumentParser
 
 # name: module with `add_arguments(parser)` and `run(arguments)`, whose docstring's first line says what it does.
-COMMANDS = {"predict": predict, "demo": demo}
+COMMANDS = {"predict": predict, "demo": demo, "data": data_sets}
 
 
 def main(argv=None):

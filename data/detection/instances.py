@@ -167,10 +167,16 @@ def label_file(split: str, label_root: str | Path) -> Path:
     if found:
         names = " or ".join(file.stem.removeprefix(_PREFIX) for file in found)
         raise ValueError(f"detection: split {split!r} in {folder} may be {names}: name one of them")
-    there = sorted(file.stem.removeprefix(_PREFIX) for file in folder.glob(f"{_PREFIX}*.json"))
+    there = split_names("detection", label_root)
     if not there:
         raise FileNotFoundError(f"detection: {exact} is not there, nor any other {_PREFIX}<split>.json beside it")
     raise ValueError(f"detection has no split {split!r} in {folder}; it has {', '.join(there)}")
+
+
+def split_names(name: str, label_root: str | Path) -> list[str]:
+    """The splits for which there is a file in `label_root`, as the files are named."""
+    folder = existing_folder(label_root, name)
+    return sorted(file.stem.removeprefix(_PREFIX) for file in folder.glob(f"{_PREFIX}*.json"))
 
 
 def read_rows(
