@@ -166,7 +166,7 @@ def _image_names(folder: Path, is_image: Callable[[str], bool]) -> Iterator[str]
                 yield Path(place, name).relative_to(folder).as_posix()
 
 
-def _digest(lines) -> str:
+def _digest(lines: list[str]) -> str:
     digest = hashlib.sha256()
     for line in lines:
         # File names may be no Unicode.
