@@ -7,6 +7,7 @@ import signal
 import pytest
 from pyarrow import parquet
 
+from plvl.data import answer_shards
 from plvl.data.answer_shards import AnswerShards, AnswersNotWrittenError
 
 ASKED = {"model": "0a1b", "expressions": ["the cup"]}
@@ -85,6 +86,19 @@ def test_one_process_at_a_time_has_a_shard(tmp_path):
         assert mine
         other.write(0, answers(0))
     with one.claim(0) as mine:
+        assert not mine
+
+
+def test_a_shard_that_another_process_has_just_written_is_not_taken(tmp_path, monkeypatch):
+    shards = open_shards(tmp_path)
+
+    class LateLock(answer_shards.FileLock):
+        def acquire(self, *args, **kwargs):
+            shards.write(0, answers(0))
+            return super().acquire(*args, **kwargs)
+
+    monkeypatch.setattr(answer_shards, "FileLock", LateLock)
+    with shards.claim(0) as mine:
         assert not mine
 
 

@@ -67,6 +67,7 @@ def test_rows_of_parquet_files_follow_one_another_and_no_row_group_is_divided(tm
     write(tmp_path / "set/a.parquet", rows[:7])
     source = ParquetImages(tmp_path / "set", 3)
     assert [(part.first_row, part.num_rows) for part in source.parts] == [(0, 4), (4, 3), (7, 4), (11, 1)]
+    assert [part.num_rows for part in ParquetImages(tmp_path / "set", 4).parts] == [4, 3, 4, 1]
     found = all_rows(source)
     assert [row.number for row in found] == list(range(12))
     assert [row.image for row in found] == [{"path": None, "bytes": row["image"]} for row in rows]
