@@ -2,17 +2,18 @@
 
 plvl predict IMAGE "EXPRESSION"
 plvl demo
+plvl ground IMAGES --output DIR
 plvl data get NAME --root DIR
 plvl data check NAME --root DIR
 """
 
 from importlib.metadata import version
 
-from plvl.scripts import data_sets, demo, predict
+from plvl.scripts import data_sets, demo, ground_images, predict
 from plvl.scripts.program import ArgumentParser
 
 # name: module with `add_arguments(parser)` and `run(arguments)`, whose docstring's first line says what it does.
-COMMANDS = {"predict": predict, "demo": demo, "data": data_sets}
+COMMANDS = {"predict": predict, "demo": demo, "ground": ground_images, "data": data_sets}
 
 
 def main(argv=None):
