@@ -62,6 +62,13 @@ def test_few_boxes_that_leave_or_few_boxes_say_nothing():
     assert counted([*leaving, [1, 20, 9, 30]]).looks_like_corners
 
 
+@pytest.mark.parametrize("leaving", [[40, 5, 50, 9], [5, 30, 9, 35]])
+def test_a_box_leaves_its_image_on_either_side(leaving):
+    form = BoxForm()
+    form.count([leaving, [5, 5, 9, 9]], WIDTH, HEIGHT)
+    assert (form.boxes, form.leaving, form.corners) == (2, 1, 2)
+
+
 def test_an_object_that_many_expressions_mean_counts_once():
     assert counted([[30, 20, 50, 30]] * 20).boxes == 1
 
