@@ -163,14 +163,15 @@ def test_an_answer_of_one_target_is_left_out_below_the_threshold(scene, lively_f
 
 
 def test_the_threshold_of_any_number_of_targets_is_for_boxes_and_presence(scene, any_model_folder, capsys):
-    def answer(*options):
-        predict(scene, EXPRESSIONS[0], "--model", any_model_folder, "--json", *options)
+    def answer(*options, expression=EXPRESSIONS[0]):
+        predict(scene, expression, "--model", any_model_folder, "--json", *options)
         return json.loads(capsys.readouterr().out)["answers"]
 
     both = answer("--box_threshold", "0.84", "--presence_threshold", "0.84")
     assert answer("--threshold", "0.84") == both and len(both[0]["boxes"]) == 2
-    # Presence is 0.9.
-    assert answer("--threshold", "0.905")[0]["boxes"] == []
+    # A box is surer than that there is anything, which is 0.9.
+    assert len(answer("--box_threshold", "0.902", expression=EXPRESSIONS[1])[0]["boxes"]) == 1
+    assert answer("--threshold", "0.902", expression=EXPRESSIONS[1])[0]["boxes"] == []
 
 
 @pytest.mark.parametrize(
