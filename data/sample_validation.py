@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from plvl.configuration.earlier_names import DEFECTS
+from plvl.data.box_form import BoxForm
 from plvl.data.image_files import ImageFileError, open_image
 from plvl.data.schema import Row, row_name
 from plvl.processing.expression_words import is_text
@@ -62,12 +63,17 @@ class SampleValidator:
     Args:
         sizes: rows of each set of the split, about: {set: rows}.
         max_skipped: share of a set's rows that may be skipped, 0 to 1.
+
+    Attributes:
+        box_forms: what the boxes of each set look like, as far as this process or worker has read them.
     """
 
     def __init__(self, sizes: dict[str, int], max_skipped: float = MAX_SKIPPED):
         self.sizes = {name: max(num_rows, 1) for name, num_rows in sizes.items()}
         self.max_skipped = max_skipped
         self.warned_of_shares = False
+        self.box_forms = {name: BoxForm() for name in sizes}
+        self.warned_of_corners: set[str] = set()
         self.counts = torch.zeros(NUM_READERS, len(sizes), len(_COUNTED), dtype=torch.int64).share_memory_()
 
     def __call__(self, row: Row, image: Image.Image | None = None) -> Row | None:
@@ -84,6 +90,7 @@ class SampleValidator:
         try:
             checked = sanitize_sample(row, image)
             self._warn_of_shares(name, row)
+            self._warn_of_corners(name, row, checked)
             return checked
         except SampleDefect as error:
             slot[_COUNTED.index(error.defect)] += 1
@@ -103,6 +110,13 @@ class SampleValidator:
                 row["file_name"],
                 list(row["boxes"][0]),
             )
+
+    def _warn_of_corners(self, name, row, checked):
+        form = self.box_forms[name]
+        form.count(row["boxes"], checked["width"], checked["height"])
+        if form.looks_like_corners and name not in self.warned_of_corners:
+            self.warned_of_corners.add(name)
+            logger.warning("%s %s: %s", name, row["split"], form.warning())
 
     @property
     def num_rows(self) -> int:

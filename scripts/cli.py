@@ -3,17 +3,42 @@
 plvl predict IMAGE "EXPRESSION"
 plvl demo
 plvl ground IMAGES --output DIR
-plvl data get NAME --root DIR
-plvl data check NAME --root DIR
+plvl train RECIPE
+plvl evaluate RECIPE
+plvl data get | check | show | prepare NAME
+plvl convert --from PROGRAM CHECKPOINT --output DIR
+plvl export --model MODEL
+plvl publish --model DIR --repo NAME
 """
 
 from importlib.metadata import version
 
-from plvl.scripts import data_sets, demo, ground_images, predict
+from plvl.scripts import (
+    convert_checkpoint,
+    data_sets,
+    demo,
+    evaluate_recipe,
+    export_onnx,
+    ground_images,
+    predict,
+    publish,
+    train_recipe,
+)
 from plvl.scripts.program import ArgumentParser
 
-# name: module with `add_arguments(parser)` and `run(arguments)`, whose docstring's first line says what it does.
-COMMANDS = {"predict": predict, "demo": demo, "ground": ground_images, "data": data_sets}
+# name: module with `add_arguments(parser)` and `run(arguments)`, whose docstring's first line says what it does, and
+# which imports PyTorch and Transformers when it is run: all of them are imported for the help.
+COMMANDS = {
+    "predict": predict,
+    "demo": demo,
+    "ground": ground_images,
+    "train": train_recipe,
+    "evaluate": evaluate_recipe,
+    "data": data_sets,
+    "convert": convert_checkpoint,
+    "export": export_onnx,
+    "publish": publish,
+}
 
 
 def main(argv=None):

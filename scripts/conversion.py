@@ -1,4 +1,4 @@
-"""Converts a checkpoint of another program, as scripts/convert_checkpoint.py was told to."""
+"""Converts a checkpoint of another program, as `plvl convert` was told to."""
 
 from pathlib import Path
 from typing import Any

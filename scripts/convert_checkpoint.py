@@ -1,10 +1,10 @@
 """Turns a checkpoint of another program into a folder that AutoModel.from_pretrained loads.
 
-python scripts/convert_checkpoint.py --from plvl best_checkpoint.pth --output plvl-unc --tokenizer bert-base-uncased
-python scripts/convert_checkpoint.py --from vitdet model_final_435fa9.pkl --output start \
-    --text bert-base-uncased --tokenizer bert-base-uncased
+plvl convert --from plvl best_checkpoint.pth --output plvl-unc --tokenizer bert-base-uncased
+plvl convert --from vitdet model_final_435fa9.pkl --output start --text bert-base-uncased --tokenizer bert-base-uncased
 """
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -21,8 +21,7 @@ INPUTS = {
 }
 
 
-def main(argv=None):
-    arguments = _parse(argv)
+def run(arguments, program="plvl convert"):
     try:
         _look_at(arguments)
         # Not at the top: what is missing is told before Transformers is there.
@@ -30,14 +29,16 @@ def main(argv=None):
 
         convert(arguments)
     except (ValueError, OSError) as error:
-        sys.exit(f"convert_checkpoint: {error}")
+        sys.exit(f"{program}: {error}")
 
 
 def _look_at(arguments):
     """
     Raises:
-        ValueError, OSError: something that was named is not there, or the output cannot be written.
+        ValueError, OSError: something that was named is not there or once too often, or the output cannot be written.
     """
+    if arguments.source == "bert" and arguments.text:
+        raise ValueError("--from bert: INPUT is the text encoder, --text would be a second one")
     require_new_folder(arguments.output)
     if arguments.source == "bert":
         require_folder_or_hub_name("INPUT", arguments.input)
@@ -53,8 +54,7 @@ def _look_at(arguments):
         require_folder_or_hub_name("--config", arguments.config)
 
 
-def _parse(argv):
-    parser = ArgumentParser(description="Turns a checkpoint of another program into a PLVL folder.")
+def add_arguments(parser: argparse.ArgumentParser):
     parser.add_argument("--from", dest="source", required=True, choices=INPUTS, help="what INPUT is")
     parser.add_argument("input", metavar="INPUT", help="; ".join(f"{name}: {what}" for name, what in INPUTS.items()))
     parser.add_argument("--output", required=True, type=Path, help="the folder to write, new or empty")
@@ -71,10 +71,12 @@ def _parse(argv):
         metavar="FOLDER_OR_FILE",
         help="a PLVL configuration of other sizes or parts than the base model's",
     )
-    arguments = parser.parse_args(argv)
-    if arguments.source == "bert" and arguments.text:
-        parser.error("--from bert: INPUT is the text encoder, --text would be a second one")
-    return arguments
+
+
+def main(argv=None):
+    parser = ArgumentParser(description=__doc__.splitlines()[0])
+    add_arguments(parser)
+    run(parser.parse_args(argv), program="convert_checkpoint")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,10 @@
-"""Fetches published data sets, and says whether those that are there are whole.
+"""Fetches data sets, says whether they are whole, shows them, writes them as Parquet, or makes RefShapes.
 
 plvl data get NAME --root DIR [--splits SPLIT ...] [--split_by WHO] [--labels_only]
 plvl data check NAME [NAME ...] (--root DIR | --image_root DIR --label_root DIR) [--splits SPLIT ...] [--split_by WHO]
+plvl data show NAME (--root DIR | --image_root DIR --label_root DIR) [--split SPLIT] [--output FILE]
+plvl data prepare NAME [NAME ...] (--root DIR | --image_root DIR --label_root DIR) --splits SPLIT ... --output DIR
+plvl data make --output DIR [--num_images N] [--seed N]
 """
 
 import argparse
@@ -9,8 +12,13 @@ import sys
 from pathlib import Path
 
 from plvl.data.fetching.sources import DOWNLOADS, IMAGES, LABELS, SETS
+from plvl.scripts import make_refshapes, prepare_data, visualize_augmentation
+from plvl.scripts.data_arguments import add_place, add_split_by, place
 from plvl.scripts.output_place import require_writable_folder
 from plvl.scripts.program import ArgumentParser, show_progress
+
+# name: module with `add_arguments(parser)` and `run(arguments)`, as those of plvl.scripts.cli.
+ACTIONS = {"show": visualize_augmentation, "prepare": prepare_data, "make": make_refshapes}
 
 
 def add_arguments(parser: argparse.ArgumentParser):
@@ -23,15 +31,19 @@ def add_arguments(parser: argparse.ArgumentParser):
     summary = "Says what of sets is there and whether it is whole; exit code 1 where it is not."
     check = actions.add_parser("check", help=summary, description=summary)
     check.add_argument("name", nargs="+", metavar="NAME", help="one or more names of datasets, see docs/data.md")
-    check.add_argument("--root", help=f"folder of the folders {IMAGES} and {LABELS}")
-    check.add_argument("--image_root", help="folder of the images")
-    check.add_argument("--label_root", help="folder of the labels")
+    add_place(check)
     for each in (get, check):
         each.add_argument("--splits", nargs="+", default=(), metavar="SPLIT", help="these alone (default: all)")
-        each.add_argument("--split_by", help="who split a REFER set (unc, umd, google)")
+        add_split_by(each)
+    for name, module in ACTIONS.items():
+        summary = module.__doc__.splitlines()[0]
+        module.add_arguments(actions.add_parser(name, help=summary, description=summary))
 
 
 def run(arguments):
+    if arguments.action in ACTIONS:
+        ACTIONS[arguments.action].run(arguments)
+        return
     show_progress()
     try:
         if arguments.action == "get":
@@ -63,12 +75,7 @@ def get(arguments) -> bool:
 
 
 def check(arguments) -> bool:
-    images, labels = arguments.image_root, arguments.label_root
-    if arguments.root:
-        if images or labels:
-            raise ValueError("--root stands for --image_root and --label_root: give it, or them")
-        images, labels = Path(arguments.root) / IMAGES, Path(arguments.root) / LABELS
-    return report(arguments.name, images, labels, arguments.splits, arguments.split_by)
+    return report(arguments.name, *place(arguments), arguments.splits, arguments.split_by)
 
 
 def report(names, images, labels, splits=(), split_by=None) -> bool:

@@ -1,9 +1,14 @@
-"""Writes a PLVL model as ONNX: python scripts/export_onnx.py --model outputs/refcoco --output plvl.onnx"""
+"""Writes a PLVL model as an ONNX file.
 
+plvl export --model outputs/refcoco --output plvl.onnx
+"""
+
+import argparse
 import importlib.util
 import sys
 from pathlib import Path
 
+from plvl.checkpoints import CARRIED_CHECKPOINTS
 from plvl.scripts.extras import pip_install
 from plvl.scripts.hub_names import require_folder_or_hub_name
 from plvl.scripts.model_files import require_network_files
@@ -11,9 +16,8 @@ from plvl.scripts.output_place import output_named, require_writable_folder
 from plvl.scripts.program import ArgumentParser, run_as_program
 
 
-def main(argv=None):
-    parser = ArgumentParser(description=__doc__)
-    parser.add_argument("--model", required=True, help="folder or Hub name of a PLVL model")
+def add_arguments(parser: argparse.ArgumentParser):
+    parser.add_argument("--model", required=True, help="folder or Hub name of a PLVL model, or photos or shapes")
     parser.add_argument("--output", default="plvl.onnx", help="the file to write; what is there is replaced")
     parser.add_argument(
         "--image_size",
@@ -24,11 +28,13 @@ def main(argv=None):
         metavar=("HEIGHT", "WIDTH"),
         help="in pixels; default: the model's own",
     )
-    arguments = parser.parse_args(argv)
+
+
+def run(arguments, program="plvl export"):
     try:
         outputs = export(arguments)
     except (ValueError, OSError) as error:
-        sys.exit(f"export_onnx: {error}")
+        sys.exit(f"{program}: {error}")
     print(f"written: {arguments.output}, with the outputs {', '.join(outputs)}")
 
 
@@ -36,7 +42,8 @@ def export(arguments) -> tuple[str, ...]:
     if Path(arguments.output).is_dir():
         raise IsADirectoryError(f"--output {arguments.output} is a folder; name a file, as plvl.onnx")
     require_writable_folder(Path(arguments.output).absolute().parent)
-    require_folder_or_hub_name("--model", arguments.model)
+    if arguments.model not in CARRIED_CHECKPOINTS:
+        require_folder_or_hub_name("--model", arguments.model)
     if Path(arguments.model).exists():
         require_network_files(Path(arguments.model))
     if importlib.util.find_spec("onnxscript") is None:  # what PyTorch exports through
@@ -50,6 +57,12 @@ def export(arguments) -> tuple[str, ...]:
     model = load_whole_network(chosen_folder(arguments.model), torch.float32)
     with output_named(arguments.output):
         return export_onnx(model, arguments.output, arguments.image_size)
+
+
+def main(argv=None):
+    parser = ArgumentParser(description=__doc__.splitlines()[0])
+    add_arguments(parser)
+    run(parser.parse_args(argv), program="export_onnx")
 
 
 if __name__ == "__main__":

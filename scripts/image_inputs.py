@@ -123,20 +123,35 @@ def drawing_paths(images: list, output: str, is_folder: bool) -> list[Path]:
     else:
         if place.exists() and not place.is_dir():
             raise ValueError(f"--output {output} is a file; for several images name a folder")
-        paths = [Path(image) for image in images]
-        stems = {path.stem for path in paths}
-        names = [path.stem if len(stems) == len(paths) else path.name for path in paths]
-        if len(set(names)) < len(names):
-            raise ValueError(f"--output {output}: two images are called {max(names, key=names.count)}")
-        drawings = [place / f"{name}.png" for name in names]
+        drawings = [place / f"{name}.png" for name in image_names(images, f"--output {output}")]
     there = next(folder for folder in (drawings[0].parent, *drawings[0].absolute().parents) if folder.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
         raise ValueError(f"--output {output}: nothing can be written in {there}")
-    originals = {Path(image).resolve() for image in images if not is_url(str(image))}
-    for drawing in drawings:
-        if drawing.resolve() in originals:
-            raise ValueError(f"--output {output}: the drawing would take the place of the image {drawing}")
+    keep_originals(drawings, images, f"--output {output}")
     return drawings
+
+
+def image_names(images: list, option: str) -> list[str]:
+    """
+    What files about each image are called: its name without the suffix, or with it where two images would share one.
+
+    Raises:
+        ValueError: two images have one name; the message begins with `option`.
+    """
+    paths = [Path(image) for image in images]
+    stems = {path.stem for path in paths}
+    names = [path.stem if len(stems) == len(paths) else path.name for path in paths]
+    if len(set(names)) < len(names):
+        raise ValueError(f"{option}: two images are called {max(names, key=names.count)}")
+    return names
+
+
+def keep_originals(files: list[Path], images: list, option: str):
+    """Raises ValueError where a file to be written is one of the images; the message begins with `option`."""
+    originals = {Path(image).resolve() for image in images if not is_url(str(image))}
+    for file in files:
+        if file.resolve() in originals:
+            raise ValueError(f"{option}: what is written would take the place of the image {file}")
 
 
 def is_url(name: str) -> bool:

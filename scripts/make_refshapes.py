@@ -1,8 +1,9 @@
 """Makes RefShapes, the made-up set of images of shapes and expressions about them.
 
-python scripts/make_refshapes.py --output outputs/refshapes --num_images 1200 --seed 0
+plvl data make --output outputs/refshapes --num_images 1200 --seed 0
 """
 
+import argparse
 import sys
 
 from plvl.data.refshapes import ALL_KINDS, KINDS, NEW_SHAPES, TYPO_RATE, write_refshapes
@@ -10,10 +11,7 @@ from plvl.scripts.output_place import output_named, require_writable_folder
 from plvl.scripts.program import ArgumentParser
 
 
-def main(argv=None):
-    parser = ArgumentParser(
-        description="Makes RefShapes: images of shapes and expressions about them, in the REFER layout."
-    )
+def add_arguments(parser: argparse.ArgumentParser):
     parser.add_argument("--output", required=True, help="a folder that is new, empty or from the same arguments")
     parser.add_argument("--num_images", type=int, default=1200, help="number of images (default: 1200)")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same bytes (default: 0)")
@@ -36,13 +34,26 @@ def main(argv=None):
         "--several_rate", type=float, default=0.0, help="share of the expressions about several objects (default: 0)"
     )
     parser.add_argument("--num_workers", type=int, default=1, help="processes; the bytes stay the same (default: 1)")
-    arguments = parser.parse_args(argv)
+
+
+def run(arguments, program="plvl data make"):
     try:
         require_writable_folder(arguments.output)
         with output_named(arguments.output):
-            summary = write_refshapes(**vars(arguments), show_progress=True)
+            summary = write_refshapes(
+                arguments.output,
+                num_images=arguments.num_images,
+                seed=arguments.seed,
+                typo_rate=arguments.typo_rate,
+                backgrounds=arguments.backgrounds,
+                new_shape=arguments.new_shape,
+                none_rate=arguments.none_rate,
+                several_rate=arguments.several_rate,
+                num_workers=arguments.num_workers,
+                show_progress=True,
+            )
     except (ValueError, OSError) as error:
-        sys.exit(f"make_refshapes: {error}")
+        sys.exit(f"{program}: {error}")
     _print_summary(arguments.output, summary)
 
 
@@ -56,6 +67,12 @@ def _print_summary(output, summary):
         print("".join(f"{cell:>11}" for cell in (split, *numbers, sum(numbers))))
     for file_name, kind, text in summary["examples"]:
         print(f'{file_name}  {kind}: "{text}"')
+
+
+def main(argv=None):
+    parser = ArgumentParser(description=__doc__.splitlines()[0])
+    add_arguments(parser)
+    run(parser.parse_args(argv), program="make_refshapes")
 
 
 if __name__ == "__main__":

@@ -73,20 +73,43 @@ def knows_drawn_shapes_alone(folder: Path) -> bool:
     return {name.rpartition("/")[0] for name in read_metrics(folder) or {}} == {"refshapes"}
 
 
-def load_chosen_model(folder: Path, **options) -> tuple[PLVLModel, PLVLProcessor]:
+def load_chosen_model(folder: Path, device: str | None = None, **options) -> tuple[PLVLModel, PLVLProcessor]:
     """
-    The model in float32, on the accelerator where there is one, and its processor; `options` are `from_pretrained`'s.
-    Of a model that was measured on RefShapes alone, stderr says what it knows.
+    The model in float32 and its processor; `options` are `from_pretrained`'s. Of a model that was measured on
+    RefShapes alone, stderr says what it knows.
+
+    Args:
+        device: where the model goes, by default the accelerator where there is one.
 
     Raises:
-        ValueError: the folder holds no whole PLVL model.
+        ValueError: there is no such device, or the folder holds no whole PLVL model.
     """
+    place = chosen_device(device)
     logging.disable_progress_bar()
     model, processor = load_whole(folder, dtype=torch.float32, **options)
     if knows_drawn_shapes_alone(folder):
         print("this model has learned drawn shapes of the set RefShapes, no photographs", file=sys.stderr)
-    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-    return model.to(device).eval(), processor
+    return model.to(place).eval(), processor
+
+
+def chosen_device(name: str | None) -> torch.device:
+    """
+    The device of a name (cpu, cuda, cuda:1, mps), or without one the accelerator, or the CPU where there is none.
+
+    Raises:
+        ValueError: there is no such device here.
+    """
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    cpu = torch.device("cpu")
+    if name is None:
+        return accelerator or cpu
+    there = [cpu]
+    if accelerator:
+        numbered = [torch.device(accelerator.type, number) for number in range(torch.accelerator.device_count())]
+        there += [torch.device(accelerator.type), *numbered]
+    if name not in map(str, there):
+        raise ValueError(f"--device {name}: there is no such device here, only {', '.join(map(str, there))}")
+    return torch.device(name)
 
 
 def load_whole(folder: Path, dtype: str | torch.dtype = "auto", **options) -> tuple[PLVLModel, PLVLProcessor]:

@@ -12,21 +12,42 @@ EXIT_AFTER_SIGINT = 130
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """Takes no beginning of a flag for the flag, and names the nearest one to an unknown one."""
+    """
+    Takes no beginning of a flag for the flag, and names the nearest one to an unknown one; --image-root is
+    --image_root, as it is for Transformers' arguments. Where a command's defaults have
+    `words_of_its_own`, these become the words that are no argument here, in their order, for what reads them itself.
+    """
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **{"allow_abbrev": False} | kwargs)
 
     def parse_args(self, args=None, namespace=None):
         namespace, unknown = self.parse_known_args(args, namespace)
-        if unknown:
+        if "words_of_its_own" in namespace:
+            namespace.words_of_its_own = unknown
+        elif unknown:
             self.error(unknown_arguments(unknown, self._flags()))
         return namespace
+
+    def parse_known_args(self, args=None, namespace=None):
+        words = sys.argv[1:] if args is None else args
+        flags = {_with_underscores(flag): flag for flag in self._flags() if flag.startswith("--")}
+        return super().parse_known_args([_flag(word, flags) for word in words], namespace)
 
     def _flags(self) -> list[str]:
         commands = (action.choices for action in self._actions if isinstance(action, argparse._SubParsersAction))
         below = (flag for choices in commands for parser in choices.values() for flag in parser._flags())
         return [*self._option_string_actions, *below]
+
+
+def _flag(word: str, flags: dict[str, str]) -> str:
+    """A word of a command line; of a flag, however it is written, as it is known."""
+    name, *value = word.split("=", 1)
+    return "=".join([flags.get(_with_underscores(name), name), *value]) if word.startswith("--") else word
+
+
+def _with_underscores(flag: str) -> str:
+    return "--" + flag[2:].replace("-", "_")
 
 
 def unknown_arguments(unknown: list[str], flags) -> str:
@@ -38,22 +59,25 @@ def unknown_arguments(unknown: list[str], flags) -> str:
     return f"unknown arguments: {' '.join(words)}"
 
 
-def run_as_program(main):
+def run_as_program(main, name: str | None = None):
     """
-    Runs `main` and ends the program: an error in one line with exit code 1, an interruption (Ctrl-C) with 130. The
-    traceback is shown where Transformers logs at level debug (`TRANSFORMERS_VERBOSITY=debug`).
+    Runs `main` and ends the program where that fails: an error in one line with exit code 1, an interruption (Ctrl-C)
+    with 130. The traceback is shown where Transformers logs at level debug (`TRANSFORMERS_VERBOSITY=debug`).
+
+    Args:
+        name: what the line begins with, by default the program's file.
     """
     try:
         main()
     except KeyboardInterrupt:
         _leave_progress_bars()
-        print(f"{_name()}: interrupted", file=sys.stderr)
+        print(f"{_name(name)}: interrupted", file=sys.stderr)
         sys.exit(EXIT_AFTER_SIGINT)
     except Exception as error:
         if logging.getLogger("transformers").getEffectiveLevel() <= logging.DEBUG:
             raise
         _leave_progress_bars()
-        sys.exit(f"{_name()}: {error_text(error)}")
+        sys.exit(f"{_name(name)}: {error_text(error)}")
 
 
 def show_progress():
@@ -92,6 +116,6 @@ def _leave_progress_bars():
             bar.close()
 
 
-def _name() -> str:
+def _name(name: str | None) -> str:
     process = int(os.environ.get("RANK", 0))
-    return Path(sys.argv[0]).stem + (f", process {process}" if process else "")
+    return (name or Path(sys.argv[0]).stem) + (f", process {process}" if process else "")

@@ -1,8 +1,9 @@
 """Publishes a trained model on the Hugging Face Hub, with its processor and a model card.
 
-python scripts/publish.py --model outputs/refcoco --repo lab/plvl-refcoco [--license apache-2.0] [--dry_run FOLDER]
+plvl publish --model outputs/refcoco --repo lab/plvl-refcoco [--license apache-2.0] [--dry_run FOLDER]
 """
 
+import argparse
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,10 +17,7 @@ from plvl.scripts.model_files import require_model_files
 from plvl.scripts.program import ArgumentParser, error_text, run_as_program
 
 
-def main(argv=None):
-    parser = ArgumentParser(
-        description="Publishes a trained model on the Hugging Face Hub, with its processor and a model card."
-    )
+def add_arguments(parser: argparse.ArgumentParser):
     parser.add_argument("--model", required=True, help="folder of the model and its processor")
     parser.add_argument("--repo", required=True, help="repository on the Hub, as lab/plvl-refcoco")
     parser.add_argument("--with_code", action="store_true", help="carry the code, for users without PLVL")
@@ -32,7 +30,9 @@ def main(argv=None):
     )
     parser.add_argument("--private", action="store_true", help="make a new repository private")
     parser.add_argument("--dry_run", metavar="FOLDER", help="write what would be sent into FOLDER, and send nothing")
-    arguments = parser.parse_args(argv)
+
+
+def run(arguments, program="plvl publish"):
     try:
         validate_repo_id(arguments.repo)
         require_model_files(Path(arguments.model))
@@ -41,7 +41,7 @@ def main(argv=None):
         else:
             publish(arguments)
     except (ValueError, OSError, HTTPError) as error:
-        sys.exit(f"publish: {error_text(error)}")
+        sys.exit(f"{program}: {error_text(error)}")
 
 
 def try_out(arguments):
@@ -110,6 +110,12 @@ def send(hub: HfApi, folder: Path, arguments) -> str:
     if keeps_card:
         print(f"the card of {url.repo_id} was kept, for somebody wrote it (--replace_card replaces it)")
     return str(url)
+
+
+def main(argv=None):
+    parser = ArgumentParser(description=__doc__.splitlines()[0])
+    add_arguments(parser)
+    run(parser.parse_args(argv), program="publish")
 
 
 if __name__ == "__main__":

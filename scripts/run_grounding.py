@@ -1,4 +1,7 @@
-"""Trains PLVL and evaluates it: accelerate launch scripts/run_grounding.py RECIPE.yaml [--flag value ...]"""
+"""Trains PLVL and evaluates it, on any number of processes; RECIPE is a file, or the name of a carried one.
+
+accelerate launch -m plvl.scripts.run_grounding RECIPE [--flag value ...]
+"""
 
 import logging
 import sys
@@ -9,6 +12,7 @@ from pathlib import Path
 import transformers
 
 from plvl.processing.augmentation import training_augmentation
+from plvl.scripts.carried_recipes import with_recipe_file
 from plvl.scripts.program import run_as_program, show_progress
 from plvl.training import PLVLTrainer, PLVLTrainingArguments
 from plvl.training.callbacks import DrawGallery
@@ -28,9 +32,18 @@ logger = logging.getLogger(__name__)
 
 
 def main(argv=None):
-    arguments = (ModelArguments, DataArguments, PLVLTrainingArguments)
+    check_and_run(*parse(argv))
+
+
+def parse(argv=None) -> tuple[ModelArguments, DataArguments, PLVLTrainingArguments]:
+    """What a recipe and flags say."""
     show_progress()
-    model_args, data_args, training_args = parse_recipe(arguments, sys.argv[1:] if argv is None else argv)
+    words = with_recipe_file(sys.argv[1:] if argv is None else argv)
+    return parse_recipe((ModelArguments, DataArguments, PLVLTrainingArguments), words)
+
+
+def check_and_run(model_args: ModelArguments, data_args: DataArguments, training_args: PLVLTrainingArguments):
+    """Looks whether the run can come to its end, and runs it."""
     transformers.logging.set_verbosity(training_args.get_process_log_level())
     if not (training_args.do_train or training_args.do_eval or training_args.do_predict):
         raise ValueError("there is nothing to do: set do_train, do_eval or do_predict")

@@ -112,5 +112,5 @@ def _advice(given: DataArguments) -> str:
     """What to do where files of the data are missing."""
     roots = Path(given.image_root), Path(given.label_root)
     if given.dataset == "refshapes" and roots == (roots[0].parent / "images", roots[0].parent / "labels"):
-        return f". `python scripts/make_refshapes.py --output {roots[0].parent}` makes the set"
+        return f". `plvl data make --output {roots[0].parent}` makes the set"
     return ". image_root and label_root name the folders; docs/data.md has the layout of each set"

@@ -116,6 +116,18 @@ for folder in CARRIED_CHECKPOINTS.values():
     assert "Apache License" in licence.locate().read_text(encoding="utf-8")
     command = "from plvl.scripts.cli import main; main(['--version'])"
     assert run(command, tmp_path, PYTHONPATH=str(tmp_path / "target")) == f"plvl {about.version}"
+    # Recipes and configurations of accelerate are found where the wheel was installed.
+    code = """
+from plvl.scripts.carried_recipes import ACCELERATE, recipe_names, with_recipe_file
+words = with_recipe_file(["refcoco+", "--seed", "3"])
+print(words, *recipe_names(), *sorted(file.name for file in ACCELERATE.iterdir()))
+"""
+    installed = tmp_path / "target/plvl/configuration"
+    recipes = sorted(file.stem for file in (ROOT / "configuration/recipes").iterdir())
+    accelerate = sorted(file.name for file in (ROOT / "configuration/accelerate").iterdir())
+    words = [f"{installed}/recipes/refcoco+.yaml", "--seed", "3"]
+    expected = " ".join([str(words), *recipes, *accelerate])
+    assert run(code, tmp_path, PYTHONPATH=str(tmp_path / "target")) == expected
 
 
 def test_a_clone_called_plvl_does_not_hide_the_package_from_a_script_beside_it(tmp_path):

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from plvl.data.refshapes import ALL_KINDS, KINDS
+from plvl.scripts.cli import main as plvl
 from plvl.scripts.make_refshapes import main
 
 
@@ -63,3 +64,10 @@ def test_it_refuses_a_file_as_output(tmp_path):
     with pytest.raises(SystemExit, match=f"^make_refshapes: {path} is a file, and a folder is to be written$"):
         main(["--output", str(path), "--num_images", "1"])
     assert path.read_text(encoding="utf-8") == "mine"
+
+
+def test_the_command_makes_the_set_that_the_file_makes(tmp_path):
+    main(["--output", str(tmp_path / "file"), "--num_images", "3"])
+    plvl(["data", "make", "--output", str(tmp_path / "command"), "--num-images", "3"])
+    there = [sorted(folder.rglob("*.*")) for folder in (tmp_path / "file", tmp_path / "command")]
+    assert there[0] and [file.read_bytes() for file in there[0]] == [file.read_bytes() for file in there[1]]
