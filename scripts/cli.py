@@ -2,15 +2,16 @@
 
 plvl predict IMAGE "EXPRESSION"
 plvl demo
+plvl finetune --images DIR --labels FILE --output DIR
 """
 
 from importlib.metadata import version
 
-from plvl.scripts import demo, predict
+from plvl.scripts import demo, finetune, predict
 from plvl.scripts.program import ArgumentParser
 
 # name: module with `add_arguments(parser)` and `run(arguments)`, whose docstring's first line says what it does.
-COMMANDS = {"predict": predict, "demo": demo}
+COMMANDS = {"predict": predict, "demo": demo, "finetune": finetune}
 
 
 def main(argv=None):
