@@ -6,6 +6,7 @@ plvl finetune --images DIR --labels FILE --output DIR [--model MODEL] [--lora [R
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 from plvl.scripts.extras import pip_install
@@ -90,7 +91,8 @@ def finetune(arguments):
         seed=arguments.seed,
     )
     with sole_run_in(arguments.output):
-        if not fine_tune(asked):
+        # Flushed: who reads the output through a pipe sees how it goes, too.
+        if not fine_tune(asked, partial(print, flush=True)):
             sys.exit(EXIT_AFTER_SIGTERM)
 
 
