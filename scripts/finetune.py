@@ -1,7 +1,8 @@
 """Teaches a model one's own images: a folder of images and a file of labels, nothing else is needed.
 
 plvl finetune --images DIR --labels FILE --output DIR [--model MODEL] [--lora [RANK] [--keep_adapter] | --freeze]
-              [--ema] [--gradient_checkpointing] [--steps N] [--learning_rate RATE] [--max_skipped SHARE] [--seed N]
+              [--ema] [--gradient_checkpointing] [--steps N] [--learning_rate RATE] [--start_share SHARE]
+              [--max_skipped SHARE] [--seed N]
 """
 
 import argparse
@@ -49,6 +50,14 @@ def add_arguments(parser: argparse.ArgumentParser):
     parser.add_argument("--steps", type=int, metavar="N", help="of training (default: by the number of expressions)")
     parser.add_argument("--learning_rate", type=float, metavar="RATE", help="(default: by what is trained)")
     parser.add_argument(
+        "--start_share",
+        type=float,
+        default=0.25,
+        metavar="SHARE",
+        help="of the starting model's weights in the result: with more, less is forgotten and less learned "
+        "(default: 0.25)",
+    )
+    parser.add_argument(
         "--max_skipped",
         type=float,
         default=0.01,
@@ -67,7 +76,8 @@ def finetune(arguments):
     # Not at the top: --help and what is wrong with the arguments need not wait for Transformers.
     from plvl.scripts.model_files import require_model_files
     from plvl.scripts.model_loading import chosen_folder
-    from plvl.training.finetuning.run import FineTuning, fine_tune
+    from plvl.training.finetuning.request import FineTuning
+    from plvl.training.finetuning.run import fine_tune
     from plvl.training.run_lock import sole_run_in
     from plvl.training.signals import EXIT_AFTER_SIGTERM, end_on_sigterm
 
@@ -79,7 +89,7 @@ def finetune(arguments):
         labels=arguments.labels,
         output=arguments.output,
         start=start,
-        base=arguments.model or start.name,
+        base=arguments.model or str(start),
         rank=arguments.lora,
         keep_adapter=arguments.keep_adapter,
         freeze=arguments.freeze,
@@ -87,6 +97,7 @@ def finetune(arguments):
         gradient_checkpointing=arguments.gradient_checkpointing,
         num_steps=arguments.steps,
         learning_rate=arguments.learning_rate,
+        start_share=arguments.start_share,
         max_skipped=arguments.max_skipped,
         seed=arguments.seed,
     )
@@ -115,8 +126,9 @@ def check_arguments(arguments):
         value = getattr(arguments, name)
         if value is not None and value < least:
             raise ValueError(f"--{name} must be positive, got {value}")
-    if not 0 <= arguments.max_skipped <= 1:
-        raise ValueError(f"--max_skipped is a share from 0 to 1, got {arguments.max_skipped:g}")
+    for name in ("start_share", "max_skipped"):
+        if not 0 <= getattr(arguments, name) <= 1:
+            raise ValueError(f"--{name} is a share from 0 to 1, got {getattr(arguments, name):g}")
     if arguments.lora is not None:
         from importlib.util import find_spec
 

@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 
 # For each part, files of which one will do.
-NETWORK_FILES = {
+NETWORK_FILES: dict[str, tuple[str, ...]] = {
     "config.json": ("config.json",),
     "weights (model.safetensors)": ("model.safetensors", "model.safetensors.index.json"),
 }
 # Additions to a network that is elsewhere, in the place of its own (`plvl finetune --lora --keep_adapter`).
-ADAPTER_FILES = {
+ADAPTER_FILES: dict[str, tuple[str, ...]] = {
     "adapter_config.json": ("adapter_config.json",),
     "additions (adapter_model.safetensors)": ("adapter_model.safetensors",),
 }

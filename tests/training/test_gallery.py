@@ -51,7 +51,7 @@ def any_captions(any_model, captions_of):
 @pytest.fixture
 def captions_of(processor, monkeypatch):
     def draw(model, rows, *answers):
-        drawn = {}
+        drawn, given = {}, iter(answers)
 
         def remember(image, text, *args):
             tile = draw_grounding(image, text, *args)
@@ -63,7 +63,7 @@ def captions_of(processor, monkeypatch):
 
         monkeypatch.setattr(gallery, "draw_grounding", remember)
         monkeypatch.setattr(gallery, "contact_sheet", read)
-        monkeypatch.setattr(type(processor), "post_process_grounding", lambda *_, given=iter(answers): next(given))
+        monkeypatch.setattr(type(processor), "post_process_grounding", lambda *_: next(given))
         if len(answers) == 2:
             return draw_before_and_after(model, model, processor, rows)
         return draw_gallery(model, processor, rows)

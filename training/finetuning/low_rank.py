@@ -16,6 +16,11 @@ def low_rank_config(rank: int) -> Any:
     return LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear")
 
 
+def weakened(state: dict[str, torch.Tensor], share: float) -> dict[str, torch.Tensor]:
+    """Weights with additions that are `share` times as large."""
+    return {name: value * share if ".lora_B." in name else value for name, value in state.items()}
+
+
 def add_low_rank(model: PLVLModel, rank: int):
     """
     Puts the additions, which change nothing yet, into the model's layers; they alone have gradients then. Weights are

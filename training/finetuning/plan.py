@@ -17,7 +17,7 @@ EVALUATIONS = 10
 # Of the checkpoint with which they were tried; a step moves a wider network's outputs as far at a rate that is as many
 # times smaller.
 WIDTH = 128
-LEARNING_RATES = {"full": 3e-4, "lora": 2e-3, "frozen": 1e-3}
+LEARNING_RATES = {"full": 3e-4, "lora": 1e-3, "frozen": 5e-4}
 # Of a full fine-tuning, as shares of the rate.
 TEXT_SHARE, VISION_SHARE = 1.0, 0.2
 # Numbers of a few images say little.
