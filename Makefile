@@ -21,13 +21,14 @@ IMAGES ?= $(wildcard ../shared/mini_refer)
 MODEL ?= checkpoints/plvl-tiny-refshapes
 RANDOM_MODEL := $(BENCHMARKS)/reference_model
 
-.PHONY: help install demo reproduce-tiny benchmark test test-lowest test-transformers test-demo coverage docs fuzz \
+.PHONY: help install demo reproduce-tiny reproduce-photos benchmark test test-lowest test-transformers test-demo coverage docs fuzz \
 	mutants lint format clean
 
 help:
-	@echo "make demo    install, teach the bundled checkpoint a new shape, say what that changed (minutes on 2 cores)"
+	@echo "make demo    install, teach the carried checkpoint of shapes a new one, say what that changed (minutes on 2 cores)"
 	@echo "make benchmark  measure speed and memory, write docs/performance.md (about 15 minutes on 2 cores)"
 	@echo "make reproduce-tiny  make the set, train the checkpoint that the project carries, evaluate and bundle it (hours)"
+	@echo "make reproduce-photos PHOTOS=DIR  train, evaluate and bundle the checkpoint of photographs (hours)"
 	@echo "make test    install, check style and types, run the tests"
 	@echo "make coverage  the tests, and how much of each room they run"
 	@echo "make test-lowest  the tests with the lowest versions that setup.cfg admits, in an environment of their own"
@@ -58,7 +59,7 @@ demo: install
 	$(BIN)/python scripts/make_refshapes.py --output $(DEMO_DATA) --num_images 1000 --seed 0 --new_shape hourglass
 	$(DEMO_RUN) --do_train false --gallery_size 0 --output_dir $(DEMO)/before
 	$(DEMO_RUN)
-	$(BIN)/python scripts/predict.py $(IMAGE) "$(EXPRESSION)" --output $(DEMO)/before/prediction.png
+	$(BIN)/python scripts/predict.py $(IMAGE) "$(EXPRESSION)" --model shapes --output $(DEMO)/before/prediction.png
 	$(BIN)/python scripts/predict.py $(IMAGE) "$(EXPRESSION)" --model $(DEMO) --output $(DEMO)/prediction.png
 	@echo
 	@echo "What training changed. testC: hourglasses, which the checkpoint had never seen; val: the shapes that it knew."
@@ -77,8 +78,23 @@ reproduce-tiny: install $(TINY_DATA).made $(TINY_EVALUATION).made
 	$(TINY_RUN) configuration/recipes/refshapes_tiny.yaml
 	$(TINY_RUN) configuration/recipes/evaluate_refshapes_tiny.yaml
 	$(BIN)/python tools/eval_by_kind.py --predictions $(TINY) --label_root $(TINY_EVALUATION)/labels
-	$(BIN)/python tools/bundle_checkpoint.py --model $(TINY) --output $(BUNDLE) --replace --half
+	$(BIN)/python tools/bundle_checkpoint.py shapes --model $(TINY) --output $(BUNDLE) --replace --half
 	$(BIN)/python tools/eval_human_expressions.py --model $(BUNDLE) --output $(TYPED)
+
+# All of it again, for whoever has the photographs in a folder (docs/photographs.md): make reproduce-photos PHOTOS=...
+PHOTOS ?= photos
+PHOTOS_MODEL := outputs/plvl-small-photos
+PHOTOS_BUNDLE ?= checkpoints/plvl-small-photos
+ANY_DATA := outputs/refshapes_any
+
+reproduce-photos: install
+	$(BIN)/python tools/prepare_photos.py --photos $(PHOTOS) --output outputs
+	$(BIN)/python scripts/make_refshapes.py --output $(ANY_DATA) --num_images 16000 --seed 0 --none_rate 0.3 \
+		--several_rate 0.2 --num_workers 2
+	$(TINY_RUN) configuration/recipes/refshapes_any.yaml
+	$(TINY_RUN) configuration/recipes/photos_small.yaml
+	$(TINY_RUN) configuration/recipes/evaluate_photos_small.yaml
+	$(BIN)/python tools/bundle_checkpoint.py photos --model $(PHOTOS_MODEL) --output $(PHOTOS_BUNDLE) --replace --half
 
 # A run that goes on does not make its images again.
 $(TINY_DATA).made: NUM_IMAGES := 60000

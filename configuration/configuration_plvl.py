@@ -17,6 +17,7 @@ import difflib
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
+from packaging.version import Version
 from transformers import CONFIG_MAPPING, AutoConfig
 from transformers.backbone_utils import BackboneConfigMixin
 from transformers.configuration_utils import PreTrainedConfig
@@ -24,6 +25,7 @@ from transformers.configuration_utils import PreTrainedConfig
 TASKS = ("rec", "res")
 MASK_FOCAL_INPUTS = ("probability", "logit")
 TARGETS = ("one", "any")
+TIMM = "1.0.24"  # the oldest that setup.cfg admits
 
 
 def config_class_of(given: dict, name: str) -> type[PreTrainedConfig]:
@@ -41,13 +43,30 @@ def config_class_of(given: dict, name: str) -> type[PreTrainedConfig]:
     return CONFIG_MAPPING[kind]
 
 
+def require_timm() -> Any:
+    """
+    timm, which no other model needs than those with a part of it.
+
+    Raises:
+        ImportError: it cannot be imported, or is older than `TIMM`; the message says what to install.
+    """
+    install = f"pip install 'timm>={TIMM}'"
+    try:
+        import timm
+    except ImportError as error:
+        raise ImportError(f"the vision encoder is built by timm, which does not load ({error}): {install}") from error
+    if Version(timm.__version__) < Version(TIMM):
+        raise ImportError(f"the vision encoder needs timm {TIMM} or newer, and {timm.__version__} is here: {install}")
+    return timm
+
+
 def require_timm_network(name: str, field: str):
     """
     Raises:
+        ImportError: see [`require_timm`].
         ValueError: timm has no network of this name; the message names the `field` and the nearest.
     """
-    import timm  # which no other model needs
-
+    timm = require_timm()
     if not timm.is_model(name):
         like = difflib.get_close_matches(str(name), timm.list_models(), n=3)
         raise ValueError(f"{field}: timm has no {name!r}; the nearest are {', '.join(like)}")
@@ -207,12 +226,12 @@ def timm_vit_sizes(architecture: str, model_args: dict) -> dict[str, Any]:
     Raises:
         ValueError: timm has no such architecture, or it is one that language cannot be let into.
     """
+    require_timm_network(architecture, "architecture")
     import torch
     from timm.models import create_model
     from timm.models.eva import Eva, EvaBlock
     from timm.models.vision_transformer import Block, VisionTransformer
 
-    require_timm_network(architecture, "architecture")
     taken = sorted({"num_classes", "dynamic_img_size", "drop_path_rate"} & set(model_args))
     if taken:
         raise ValueError(

@@ -20,7 +20,7 @@ DEFECTS = {
 MODULES: dict[str, tuple[str, dict[str, str]]] = {
     "plvl.data.label_packs": (
         "plvl.data.authors_pth",
-        {"PACKS": "PTH_SETS", "pack_file": "pth_file", "pack_splits": "pth_splits", "read_pack": "read_pth"},
+        {"PACKS": "PTH_SETS", "pack_file": "pth_file", "pack_splits": "split_names", "read_pack": "read_pth"},
     ),
     "plvl.data.picture_groups": ("plvl.data.image_groups", {"groups_of_picture": "groups_of_image"}),
     "plvl.training.feed": (

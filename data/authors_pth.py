@@ -48,7 +48,7 @@ def pth_file(name: str, split: str, label_root: str | Path) -> Path:
     return Path(label_root) / name / f"{name}_{split}.pth"
 
 
-def pth_splits(name: str, label_root: str | Path) -> list[str]:
+def split_names(name: str, label_root: str | Path) -> list[str]:
     """The splits for which there is a file."""
     return [file.stem.removeprefix(f"{name}_") for file in (Path(label_root) / name).glob(f"{name}_*.pth")]
 
@@ -58,7 +58,7 @@ def open_split(
 ) -> RowSource:
     """One split as a `RowSource`; arguments and errors as in `plvl.data.refer.open_split`."""
     existing_folder(Path(label_root) / name, name)
-    check_split(split, pth_splits(name, label_root), f"the .pth labels {name}")
+    check_split(split, split_names(name, label_root), f"the .pth labels {name}")
     file = pth_file(name, split, label_root)
     entries, image_starts = _entries_and_image_starts(file)
     held_genome: frozenset[int] = frozenset()

@@ -33,6 +33,11 @@ class ImageAnnotation:
     boxes: dict
 
 
+def split_names(name: str, label_root: str | Path) -> list[str]:
+    """The splits for which there is a list of images, below `label_root`."""
+    return [file.stem for file in existing_folder(Path(label_root) / "flickr30k", name).glob("*.txt")]
+
+
 def open_split(
     name: str, split: str, image_root: str | Path, label_root: str | Path, hold_back: frozenset[int] = frozenset()
 ) -> RowSource:
@@ -43,7 +48,7 @@ def open_split(
     folder = existing_folder(Path(label_root) / "flickr30k", name)
     for part in ("Sentences", "Annotations"):
         existing_folder(folder / part, name)
-    check_split(split, [file.stem for file in folder.glob("*.txt")], name)
+    check_split(split, split_names(name, label_root), name)
     image_folder = existing_folder(Path(image_root) / "flickr30k", name)
     images = " ".join(_lines(folder / f"{split}.txt")).split()
     wrong = next((number for number in images if not number.isdecimal()), None)

@@ -1,12 +1,11 @@
 """One call for every source: names, a split and two folders give a dataset of grounding rows."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, IterableDataset
 
-from plvl.data import authors_pth, detection, flickr30k, own_data, parquet, refer, visual_genome
+from plvl.data import authors_pth, detection, flickr30k, hub_sets, own_data, parquet, refer, visual_genome
 from plvl.data.mixtures import (
     MIXTURES,
     OWN_DATA,
@@ -23,14 +22,15 @@ from plvl.data.mixtures import (
 from plvl.data.row_streams import RowSource, cached_rows, checked_stream, unopened_stream
 from plvl.data.sample_validation import MAX_SKIPPED, SampleValidator
 
-_OPENERS: dict[str, Callable[..., RowSource]] = {
-    **dict.fromkeys(refer.IMAGE_FOLDERS, refer.open_split),
-    "flickr30k": flickr30k.open_split,
-    "visual_genome": visual_genome.open_split,
-    "jsonl": own_data.open_split,
-    "detection": detection.open_split,
-    "parquet": parquet.open_split,
-    **dict.fromkeys(authors_pth.PTH_SETS, authors_pth.open_split),
+# name of a set: the module with its `open_split` and `split_names`.
+READERS: dict[str, Any] = {
+    **dict.fromkeys(refer.IMAGE_FOLDERS, refer),
+    "flickr30k": flickr30k,
+    "visual_genome": visual_genome,
+    "jsonl": own_data,
+    "detection": detection,
+    "parquet": parquet,
+    **dict.fromkeys(authors_pth.PTH_SETS, authors_pth),
 }
 
 
@@ -54,13 +54,15 @@ def load_grounding_dataset(
         name: refcoco, refcoco+, refcocog, grefcoco, refclef, refshapes, flickr30k, visual_genome, jsonl (one's
             own data), detection (boxes and classes, of which expressions are made), parquet (written by
             prepare_data.py), the authors' .pth labels (unc, unc+, gref, gref_umd,
-            referit, flickr), a mixture (mixed_coco, mixed_pretrain), a list of names, or {name: weight} to
-            draw from each set as often as it says. In place of a weight may stand {"weight": ...,
+            referit, flickr), a set of the Hub in the form of jxu124/refcoco or lmms-lab/RefCOCO (`user/set`), a
+            mixture (mixed_coco, mixed_pretrain), a list of names, or {name: weight} to draw from each set as often
+            as it says. In place of a weight may stand {"weight": ...,
             "image_root": ..., "label_root": ..., "split_by": ...}, each as far as it is another for this set; for
             detection "expressions", too (`plvl.data.detection.DetectionExpressions`).
         split: the split's name in the labels, such as train, val, testA, testB or test.
-        image_root: folder of the images; parquet has them inside and needs none.
-        label_root: folder of the labels; for parquet its folder, a URL or a Hub repository `user/set`.
+        image_root: folder of the images; parquet has them inside and needs none, as do some sets of the Hub.
+        label_root: folder of the labels; for parquet its folder, a URL or a Hub repository `user/set`. Sets of the Hub
+            need none.
         streaming: True reads rows as they are asked for; False checks them all and writes them to the Arrow
             cache first.
         split_by: who split a REFER set: unc by default, umd for refcocog (which also has google).
@@ -87,6 +89,27 @@ def load_grounding_dataset(
     sources = open_sources(name, split, image_root, label_root, split_by)
     parts = [cached_rows(one, source, split, max_skipped) for one, source in sources.items()]
     return joined(parts, list(set_sizes(sources).values()), name, split, seed)
+
+
+def reader_of(name: str) -> Any:
+    """The module that reads a set, with its `open_split` and `split_names`.
+
+    Raises:
+        ValueError: there is no such set; the message lists those there are.
+    """
+    if hub_sets.is_hub_name(name):
+        return hub_sets
+    if name not in READERS:
+        known = ", ".join(sorted({*READERS, *MIXTURES}))
+        raise ValueError(f"unknown dataset {name!r}; known are {known}, and user/set of the Hub")
+    return READERS[name]
+
+
+def require_roots(name: str, image_root: Any, label_root: Any) -> None:
+    """Raise ValueError where a set needs a folder that is not given; sets of the Hub look for themselves."""
+    needs_roots = reader_of(name) is not hub_sets
+    if needs_roots and (label_root is None or (image_root is None and name != "parquet")):
+        raise ValueError(f"{name!r} needs image_root and label_root, got {image_root!r} and {label_root!r}")
 
 
 def set_sizes(sources: dict[str, RowSource]) -> dict[str, int]:
@@ -138,8 +161,7 @@ def open_sources(
     for one in names:
         own = options.get(one, {})
         images[one], labels[one] = own.get("image_root", image_root), own.get("label_root", label_root)
-        if labels[one] is None or (images[one] is None and one != "parquet"):
-            raise ValueError(f"{one!r} needs image_root and label_root, got {images[one]!r} and {labels[one]!r}")
+        require_roots(one, images[one], labels[one])
         if "split_by" in own and one not in refer.IMAGE_FOLDERS:
             raise ValueError(f"split_by={own['split_by']!r} is for REFER sets, {one!r} is none")
         if "expressions" in own and one != "detection":
@@ -151,10 +173,13 @@ def open_sources(
     guarded = split == "train" and not is_benchmark(names)
     hold_back: frozenset[int] = frozenset()
     if guarded:
-        hold_back = held_out_images(*dict.fromkeys(labels.values()), may_be_none=set(names) <= OWN_DATA)
+        roots = [root for root in dict.fromkeys(labels.values()) if root is not None]
+        from_hub = [one for one in names if hub_sets.is_hub_name(one)]
+        hold_back = held_out_images(*roots, from_hub=from_hub, may_be_none=set(names) <= OWN_DATA)
     sources = {}
     for one in names:
-        sources[one] = _OPENERS[one](one, split, images[one], labels[one], hold_back=hold_back, **choices[one])
+        open_split = reader_of(one).open_split
+        sources[one] = open_split(one, split, images[one], labels[one], hold_back=hold_back, **choices[one])
         source = sources[one]
         if not source.num_rows and source.held_back:
             remedy = f"Train on {one} alone, or leave it out" if is_benchmark([one]) else "Leave it out"
@@ -181,7 +206,5 @@ def _set_names(name, split, label_root, options):
     if len(set(names)) < len(names):
         raise ValueError(f"a dataset is named twice in {name!r}: {', '.join(names)}")
     for one in names:
-        if one not in _OPENERS:
-            known = ", ".join(sorted({*_OPENERS, *MIXTURES}))
-            raise ValueError(f"unknown dataset {one!r}; known are {known}")
+        reader_of(one)
     return names

@@ -10,7 +10,7 @@ from typing import Any
 
 from datasets import concatenate_datasets, interleave_datasets
 
-from plvl.data import authors_pth
+from plvl.data import authors_pth, hub_sets
 from plvl.data.image_files import coco_number
 from plvl.data.refer import read_references, references_files
 from plvl.data.row_streams import RowSource
@@ -82,12 +82,15 @@ def is_benchmark(names: Sequence[str]) -> bool:
     return len(names) == 1 and names[0] not in (*MIXTURES, *_NO_BENCHMARK)
 
 
-def held_out_images(*label_roots: str | Path, may_be_none: bool = False) -> frozenset[int]:
+def held_out_images(
+    *label_roots: str | Path, from_hub: Sequence[str] = (), may_be_none: bool = False
+) -> frozenset[int]:
     """Numbers of the COCO images in any validation or test split of RefCOCO, RefCOCO+, RefCOCOg and gRefCOCO.
 
     Args:
         label_roots: folders whose REFER labels (every refs(*).p and grefs(*)) and .pth labels of these sets are looked
             at.
+        from_hub: sets of the Hub, of which every split but train is held out, too.
         may_be_none: whether such labels need not be there, as for data of one's own; otherwise a warning says so.
 
     Returns:
@@ -101,11 +104,13 @@ def held_out_images(*label_roots: str | Path, may_be_none: bool = False) -> froz
             held_out = (reference for reference in read_references(file) if reference["split"] != "train")
             images.update(coco_number(reference["file_name"]) for reference in held_out)
     for label_root, name in product(label_roots, _REFCOCO_PTH_SETS):
-        for split in authors_pth.pth_splits(name, label_root):
+        for split in authors_pth.split_names(name, label_root):
             if split != "train":
                 files.append(authors_pth.pth_file(name, split, label_root))
                 images.update(coco_number(entry[0]) for entry in authors_pth.read_pth(files[-1]))
-    if not files and not may_be_none:
+    for name in from_hub:
+        images.update(hub_sets.held_out_images(name))
+    if not files and not from_hub and not may_be_none:
         logger.warning(
             "no labels of RefCOCO, RefCOCO+, RefCOCOg or gRefCOCO in %s: no image of their validation and test "
             "splits can be held back from training",

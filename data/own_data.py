@@ -54,12 +54,17 @@ _COCO = {
 }
 
 
+def split_names(name: str, label_root: str | Path) -> list[str]:
+    """The splits for which there is a file in `label_root`."""
+    return sorted({file.stem for file in existing_folder(label_root, name).glob("*.json*")})
+
+
 def open_split(
     name: str, split: str, image_root: str | Path, label_root: str | Path, hold_back: frozenset[int] = frozenset()
 ) -> RowSource:
     """One split as a `RowSource`; arguments and errors as in `plvl.data.refer.open_split`."""
     folder = existing_folder(label_root, name)
-    check_split(split, {file.stem for file in folder.glob("*.json*")}, f"{name} in {folder}")
+    check_split(split, split_names(name, label_root), f"{name} in {folder}")
     lines_file = folder / f"{split}.jsonl"
     file = lines_file if lines_file.is_file() else folder / f"{split}.json"
     return open_labels(name, split, file, image_root, hold_back)

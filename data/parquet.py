@@ -12,7 +12,6 @@ import hashlib
 import itertools
 import json
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -30,14 +29,28 @@ from plvl.data.image_files import coco_number
 from plvl.data.row_streams import RowSource
 from plvl.data.sample_validation import SampleValidator
 from plvl.data.schema import ROW_FEATURES, Row
-from plvl.data.source_files import check_entries, check_entry
+from plvl.data.source_files import HUB_NAME, check_entries, check_entry
 from plvl.data.visual_genome import held_images
 
 # Rows read at once. Within a group an image is stored once, however many rows speak of it.
 _GROUP_ROWS = 100
 _ONE_DICTIONARY = 1 << 30
 _IMAGE_COLUMNS = ("dataset", "file_name", "image_id")  # what tells whether an image is held back
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def split_names(name: str, label_root: str | Path) -> list[str]:
+    """The splits that have a manifest in a folder, a URL or a Hub repository."""
+    base, _ = _base_of(label_root)
+    files, root = fsspec.core.url_to_fs(base)
+    manifests = files.glob(f"{root}/*.manifest.json")
+    return sorted(os.path.basename(file).removesuffix(".manifest.json") for file in manifests)
+
+
+def _base_of(label_root):
+    """Where the files lie, as fsspec reads it, and whether that is on the Hub."""
+    base = str(label_root)
+    on_hub = not os.path.isdir(base) and bool(HUB_NAME.fullmatch(base))
+    return (f"hf://datasets/{base}" if on_hub else base), on_hub
 
 
 def open_split(
@@ -49,10 +62,7 @@ def open_split(
         FileNotFoundError: there is no manifest of the split.
         ValueError: the split was not written to its end.
     """
-    base = str(label_root)
-    on_hub = not os.path.isdir(base) and _HUB_NAME.fullmatch(base)
-    if on_hub:
-        base = f"hf://datasets/{base}"
+    base, on_hub = _base_of(label_root)
     manifest_file = f"{base}/{split}.manifest.json"
     try:
         manifest = _read_manifest(manifest_file)
@@ -74,7 +84,9 @@ def open_split(
         held_back = sum(count for name, count in names.items() if _is_held_back(name, hold_back, held_genome))
     where = {"split": split, "hold_back": hold_back, "held_genome": held_genome}
     # The manifest has the shards' sha256 sums, so it changes with them.
-    return RowSource(read_rows, shards, where, num_rows - held_back, held_back, (manifest_file,))
+    return RowSource(
+        read_rows, shards, where, num_rows - held_back, held_back, (manifest_file,), has_images_inside=True
+    )
 
 
 def read_rows(shard: str, split: str, hold_back: frozenset[int], held_genome: frozenset[int]) -> Iterator[Row]:

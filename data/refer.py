@@ -175,6 +175,16 @@ def _compact(entry, wanted):
     return {"id": entry["id"], "bbox": entry["bbox"], "segmentation": segmentation, "iscrowd": entry.get("iscrowd")}
 
 
+def read_set(name: str, label_root: str | Path, split_by: str | None = None) -> ReferIndex:
+    """The `ReferIndex` of a set below `label_root`; arguments and errors as in `open_split`."""
+    return read_index(*label_files(name, label_root, split_by or DEFAULT_SPLIT_BY[name]))
+
+
+def split_names(name: str, label_root: str | Path, split_by: str | None = None) -> list[str]:
+    """The splits that the references of a set speak of; arguments and errors as in `open_split`."""
+    return list(read_set(name, label_root, split_by).references)
+
+
 def open_split(
     name: str,
     split: str,

@@ -36,6 +36,7 @@ class RowSource:
         num_rows: how many rows there are; about, where counting them would mean reading them all.
         held_back: rows left out because their image is in a held-out split.
         label_files: files and folders that say what the rows are: a cache of them is good until one changes.
+        has_images_inside: whether rows have their images' bytes, and not paths of files.
     """
 
     read_rows: Callable
@@ -44,6 +45,7 @@ class RowSource:
     num_rows: int
     held_back: int = 0
     label_files: tuple = ()
+    has_images_inside: bool = False
 
     @property
     def reading(self) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def labelled_row(
         ValueError: a size that no image has, a number beyond 64 bits, a segmentation that is no mask, or a mask where
             nothing is meant, or a name that is no text; the message begins with `where`.
     """
-    height, width = _size(height, "height", where), _size(width, "width", where)
+    height, width = image_side(height, "height", where), image_side(width, "width", where)
     if height is None or width is None:
         height = width = None
     try:
@@ -157,6 +157,16 @@ def as_number(value: Any) -> float | None:
         return None
 
 
+def image_side(side: Any, name: str, where: Any) -> int | None:
+    """A height or width in pixels, which may be written as text, or None; ValueError names what no image has."""
+    if side is None:
+        return None
+    number = as_number(side)
+    if number is None or not number.is_integer() or not 1 <= number <= _LARGEST_SIDE:
+        raise ValueError(f"{where}: {name} is {str(side)[:100]!a}, which no image has")
+    return int(number)
+
+
 def _numbered_boxes(boxes, where):
     if not isinstance(boxes, list):
         return None
@@ -175,12 +185,3 @@ def _four_numbers(box):
     except TypeError:
         return None
     return numbers if len(numbers) == 4 and None not in numbers else None
-
-
-def _size(side, name, where):
-    if side is None:
-        return None
-    number = as_number(side)
-    if number is None or not number.is_integer() or not 1 <= number <= _LARGEST_SIDE:
-        raise ValueError(f"{where}: {name} is {str(side)[:100]!a}, which no image has")
-    return int(number)

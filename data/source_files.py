@@ -3,12 +3,16 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterable
 from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import fsspec
+
+# A repository of the Hub, `user/set`.
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def existing_folder(folder: str | Path, name: str) -> Path:
@@ -37,10 +41,14 @@ def content_digest(paths: Iterable[Path]) -> str:
     """The sha256 of label files' names and contents.
 
     Args:
-        paths: files (URLs too) and folders, of which every file counts, in the order of their names.
+        paths: files (URLs too) and folders, of which every file counts, in the order of their names. Where a URL of
+            the Hub has the commit (hf://datasets/user/set@commit/...) it stands for the file's content.
     """
     digest = hashlib.sha256()
     for path in paths:
+        if str(path).startswith("hf://") and "@" in str(path):
+            digest.update(str(path).encode())
+            continue
         files = sorted(Path(path).iterdir()) if os.path.isdir(path) else [path]
         for file in files:
             digest.update(os.path.basename(file).encode())

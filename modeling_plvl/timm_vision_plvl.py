@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from transformers import initialization as init
 
-from plvl.configuration.configuration_plvl import PLVLTimmVisionConfig
+from plvl.configuration.configuration_plvl import PLVLTimmVisionConfig, require_timm
 from plvl.modeling_plvl.text_guidance_plvl import PLVLGuidedLayer
 from plvl.modeling_plvl.vision_model_plvl import PLVLVisionModel
 
@@ -18,8 +18,7 @@ MLP_HALF = ("norm2", "mlp", "ls2", "drop_path2", "gamma_2")
 
 def new_timm_vit(config: PLVLTimmVisionConfig) -> Any:
     """timm's ViT for images of any size, of random weights; what timm puts behind its last norm is left out."""
-    import timm  # which no other model needs
-
+    timm = require_timm()
     model_args = config.model_args or {}
     vit: Any = timm.create_model(
         config.architecture, num_classes=0, dynamic_img_size=True, drop_path_rate=config.drop_path_rate, **model_args

@@ -8,7 +8,7 @@ from transformers import AutoModel
 from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.pipelines.base import Pipeline
 
-from plvl.checkpoints import BUNDLED_CHECKPOINT
+from plvl.checkpoints import CARRIED_CHECKPOINTS, default_checkpoint
 from plvl.processing.encoded_expressions import EncodedExpressions
 from plvl.processing.image_input import read_image
 
@@ -281,7 +281,7 @@ PIPELINE_REGISTRY.register_pipeline(
     VisualGroundingPipeline,
     pt_model=AutoModel,
     # Where none is named, and `pipeline` says so.
-    default={"model": (str(BUNDLED_CHECKPOINT), "main")},
+    default={"model": (str(CARRIED_CHECKPOINTS[default_checkpoint()]), "main")},
     type="multimodal",
 )
 # With this attribute a saved pipeline would claim that its folder holds this file and all that it imports.

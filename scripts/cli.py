@@ -1,17 +1,19 @@
-"""The console command `plvl`: a subcommand for each thing a person does with a trained model.
+"""The console command `plvl`: a subcommand for each thing a person does.
 
 plvl predict IMAGE "EXPRESSION"
 plvl demo
+plvl data get NAME --root DIR
+plvl data check NAME --root DIR
 plvl finetune --images DIR --labels FILE --output DIR
 """
 
 from importlib.metadata import version
 
-from plvl.scripts import demo, finetune, predict
+from plvl.scripts import data_sets, demo, finetune, predict
 from plvl.scripts.program import ArgumentParser
 
 # name: module with `add_arguments(parser)` and `run(arguments)`, whose docstring's first line says what it does.
-COMMANDS = {"predict": predict, "demo": demo, "finetune": finetune}
+COMMANDS = {"predict": predict, "demo": demo, "data": data_sets, "finetune": finetune}
 
 
 def main(argv=None):

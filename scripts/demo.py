@@ -17,7 +17,7 @@ from plvl.scripts.program import ArgumentParser
 
 
 def add_arguments(parser: argparse.ArgumentParser):
-    parser.add_argument("--model", help="folder or Hub name of a PLVL model (default: the bundled checkpoint)")
+    parser.add_argument("--model", help="folder or Hub name of a PLVL model, or photos (default) or shapes")
     parser.add_argument("--host", default="127.0.0.1", help="address to serve; 0.0.0.0 lets others in (%(default)s)")
     parser.add_argument("--port", type=int, help="port to serve (default: the first free one from 7860 on)")
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
@@ -49,7 +49,7 @@ def serve(arguments):
     _check_address(arguments.host, arguments.port)
     # Not at the top: --help and a misspelt flag need not wait for Transformers.
     from plvl.scripts.demo_page.examples import read_examples
-    from plvl.scripts.model_loading import chosen_folder, load_chosen_model
+    from plvl.scripts.model_loading import chosen_folder, knows_drawn_shapes_alone, load_chosen_model
 
     folder = chosen_folder(arguments.model)
     examples = read_examples(folder)
@@ -60,7 +60,7 @@ def serve(arguments):
 
     # What ends a service does what Ctrl+C does: the folder of what visitors brought goes too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    page = build_page(model, processor, examples, is_bundled=arguments.model is None)
+    page = build_page(model, processor, examples, knows_shapes_alone=knows_drawn_shapes_alone(folder))
     _, url, _ = page.launch(
         server_name=arguments.host,
         server_port=arguments.port,

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser):
         help="JSON Lines (.jsonl: file_name, text and bbox [x, y, w, h] in each line) or COCO form (.json)",
     )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the new model")
-    parser.add_argument("--model", help="folder or Hub name of a PLVL model (default: the bundled checkpoint)")
+    parser.add_argument("--model", help="folder or Hub name of a PLVL model (default: a carried checkpoint)")
     ways = parser.add_mutually_exclusive_group()
     ways.add_argument(
         "--lora",

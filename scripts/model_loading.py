@@ -1,5 +1,5 @@
 """A trained model, its processor and its configuration from a folder or the Hub: whole, or an error that says what is
-wrong. Commands use the model that was named, or the bundled checkpoint."""
+wrong. Commands use the model that was named, or one of the checkpoints that the project carries."""
 
 import json
 import sys
@@ -13,7 +13,7 @@ from huggingface_hub.errors import HFValidationError, HTTPError, LocalEntryNotFo
 from safetensors import SafetensorError
 from transformers.utils import logging
 
-import plvl.checkpoints
+from plvl.checkpoints import CARRIED_CHECKPOINTS, default_checkpoint
 from plvl.configuration import PLVLConfig
 from plvl.modeling_plvl import PLVLModel
 from plvl.modeling_plvl.model_card_plvl import read_metrics
@@ -26,18 +26,26 @@ MODEL_FILES = ["*.json", "*.safetensors", "*.txt", "examples/*"]
 
 def chosen_folder(name: str | None) -> Path:
     """
-    The folder of the model `name`: a folder, or a name on the Hub, from where its files come into the Hub's cache.
-    Without a name it is the bundled checkpoint's, and stderr says so.
+    The folder of the model `name`: a folder, a checkpoint that the project carries (`shapes`, `photos`), or a name on
+    the Hub, from where its files come into the Hub's cache. A folder of a carried checkpoint's name goes before it.
+    Without a name it is a carried checkpoint's. stderr says both.
 
     Raises:
-        ValueError: there is no such model, or no bundled checkpoint.
+        ValueError: there is no such model, or the checkpoint is not carried here.
     """
     if name is None:
-        folder = plvl.checkpoints.BUNDLED_CHECKPOINT
-        if not folder.is_dir():
-            raise ValueError(f"the bundled checkpoint is not there ({folder}): name a model with --model")
-        print(f"no --model named: using the bundled checkpoint {folder.name} ({folder})", file=sys.stderr)
+        default = default_checkpoint()
+        folder = _carried_folder(default)
+        print(f"no --model named: using the carried checkpoint {default} ({folder})", file=sys.stderr)
         return folder
+    if name in CARRIED_CHECKPOINTS and not Path(name).is_dir():
+        return _carried_folder(name)
+    if name in CARRIED_CHECKPOINTS:
+        print(
+            f"--model {name}: using the folder {Path(name).resolve()}, which goes before the carried checkpoint "
+            f"of this name ({CARRIED_CHECKPOINTS[name]})",
+            file=sys.stderr,
+        )
     if Path(name).exists():
         return Path(name)
     try:
@@ -51,6 +59,23 @@ def chosen_folder(name: str | None) -> Path:
     raise ValueError(f"no model {name!r}: {reason}")
 
 
+def _carried_folder(name: str) -> Path:
+    folder = CARRIED_CHECKPOINTS[name]
+    if not folder.is_dir():
+        raise ValueError(f"the carried checkpoint {name} is not there ({folder}): name another model with --model")
+    return folder
+
+
+def knows_drawn_shapes_alone(folder: Path) -> bool:
+    """
+    Whether a model was measured on RefShapes and on nothing else.
+
+    Raises:
+        ValueError: its metrics.json is none; the message names it.
+    """
+    return {name.rpartition("/")[0] for name in read_metrics(folder) or {}} == {"refshapes"}
+
+
 def load_chosen_model(folder: Path, **options) -> tuple[PLVLModel, PLVLProcessor]:
     """
     The model in float32, on the accelerator where there is one, and its processor; `options` are `from_pretrained`'s.
@@ -61,8 +86,7 @@ def load_chosen_model(folder: Path, **options) -> tuple[PLVLModel, PLVLProcessor
     """
     logging.disable_progress_bar()
     model, processor = load_whole(folder, dtype=torch.float32, **options)
-    sets = {name.rpartition("/")[0] for name in read_metrics(folder) or {}}
-    if sets == {"refshapes"}:
+    if knows_drawn_shapes_alone(folder):
         print("this model has learned drawn shapes of the set RefShapes, no photographs", file=sys.stderr)
     device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     return model.to(device).eval(), processor
@@ -101,6 +125,8 @@ def load_whole_network(folder: Path, dtype: str | torch.dtype = "auto", **option
         load_plvl_config(folder)  # for its errors
     try:
         loaded: Any = PLVLModel.from_pretrained(folder, dtype=dtype, output_loading_info=True, **options)
+    except ImportError as error:
+        raise ValueError(f"{folder} cannot be loaded here: {error}") from error
     except (SafetensorError, RuntimeError) as error:
         raise ValueError(f"{folder} is no whole model: its weights do not load ({error})") from None
     model, info = loaded
@@ -141,6 +167,8 @@ def load_plvl_config(folder_or_file) -> PLVLConfig:
         config = PLVLConfig.from_dict(content) if model_type == PLVLConfig.model_type else None
     except OSError:
         raise
+    except ImportError as error:
+        raise ValueError(f"{folder_or_file} cannot be loaded here: {error}") from error
     # Each kind of wrong value fails with an exception of its own.
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())

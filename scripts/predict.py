@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser):
         nargs="+",
         help="image files, URLs, patterns (*.jpg) or folders, and then what to find in each, as 'the man in red'",
     )
-    parser.add_argument("--model", help="folder or Hub name of a PLVL model (default: the bundled checkpoint)")
+    parser.add_argument("--model", help="folder or Hub name of a PLVL model, or photos (default) or shapes")
     parser.add_argument(
         "--output",
         help="where the drawing goes: a file, or for several images a folder "

@@ -11,6 +11,7 @@ against the checksums of the manifest.
 
 import argparse
 
+from plvl.data.detection import count_kinds
 from plvl.data.loading import set_sizes, unopened_rows
 from plvl.data.parquet import write_parquet
 from plvl.data.sample_validation import MAX_SKIPPED, SampleValidator
@@ -41,6 +42,10 @@ def main(arguments=None):
         print(f"{split}: {written} rows in {shards} shards, {megabytes:.1f} MiB, in {options.output}")
         if check.skipped:
             print(f"{split}: skipped {check.skipped}")
+        if "detection" in sources:
+            hold_back = sources["detection"].where["hold_back"]
+            counts = count_kinds(split, options.label_root, hold_back=hold_back)
+            print(f"{split}: of {counts['silent_images']} of {counts['images']} images nothing is said")
 
 
 def parse(arguments):

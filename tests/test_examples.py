@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from plvl.checkpoints import BUNDLED_CHECKPOINT
+from plvl.checkpoints import CARRIED_CHECKPOINTS
 from plvl.data.refshapes import write_refshapes
 
 ROOT = Path(__file__).parents[1]
@@ -33,7 +33,7 @@ def refshapes(tmp_path_factory):
 
 def test_an_image_is_grounded(tmp_path):
     image = tmp_path / "scene.jpg"
-    shutil.copy(BUNDLED_CHECKPOINT / "examples/val_refshapes_000004.jpg", image)
+    shutil.copy(CARRIED_CHECKPOINTS["shapes"] / "examples/val_refshapes_000004.jpg", image)
     told = run("ground_an_image", image, "the blue moon", "the star")
     assert [line.partition(":")[0] for line in told.splitlines()] == ["the blue moon", "the star"]
     assert Image.open(tmp_path / "scene_mask_2.png").size == Image.open(image).size
@@ -59,3 +59,16 @@ def test_ones_own_images_are_learned_and_the_model_is_released(refshapes, tmp_pa
     card = (tmp_path / "upload/README.md").read_text(encoding="utf-8")
     assert "license: apache-2.0" in card and "lab/plvl-mine" in card and "\n- jsonl" not in card
     assert (tmp_path / "upload/modeling_plvl.py").is_file()
+
+
+def test_the_photographs_are_small_and_each_has_a_licence_and_expressions():
+    folder = ROOT / "examples" / "photographs"
+    about = (folder / "README.md").read_text(encoding="utf-8")
+    entries = json.loads((folder / "examples.json").read_text(encoding="utf-8"))
+    assert {file.name for file in folder.glob("*.jpg")} == {entry["image"] for entry in entries}
+    for entry in entries:
+        [row] = [line for line in about.splitlines() if line.startswith(f"| `{entry['image']}` |")]
+        assert row.split(" | ")[3] in ("CC0", "public domain") and "scikit-image" in row or "SciPy" in row
+        assert 2 <= len(entry["expressions"]) <= 4
+        file = folder / entry["image"]
+        assert max(Image.open(file).size) <= 640 and file.stat().st_size < 100_000

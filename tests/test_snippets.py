@@ -1,17 +1,19 @@
 """What README.md and docs/use.md show can be run as it is written, on the checkpoint that the project carries."""
 
+import json
 import re
 import shlex
 from pathlib import Path
 
 import pytest
 
-from bundle_checkpoint import EXAMPLE_SEED
-from plvl.checkpoints import BUNDLED_CHECKPOINT
+from plvl.checkpoints import CARRIED_CHECKPOINTS
 from plvl.data.refshapes import make_referred_scene
 from plvl.scripts.demo_page.examples import read_examples
+from shapes_bundle import EXAMPLE_SEED
 
 ROOT = Path(__file__).parents[1]
+SHAPES = CARRIED_CHECKPOINTS["shapes"]
 # It takes minutes to compile, which tests/modeling_plvl/test_graphs_plvl.py does with a small model.
 TOO_SLOW = "torch.compile"
 
@@ -57,11 +59,16 @@ def test_docs_use_finds_what_it_asks_for_in_every_way_it_shows(run_blocks):
     assert is_the_blue_moon(*answer["box"].tolist())
 
 
-def test_the_commands_of_the_readme_ask_what_the_carried_checkpoint_answers_right():
+def test_the_commands_of_the_readme_ask_about_examples_of_the_checkpoint_that_they_name():
     lines = re.findall(r"^plvl predict .*", (ROOT / "README.md").read_text(encoding="utf-8"), re.M)
-    assert lines
-    # The first expression about an example is answered right: tests/test_bundled_checkpoint.py.
-    first = {str(each.image.relative_to(ROOT)): each.expressions[0] for each in read_examples(BUNDLED_CHECKPOINT)}
-    for line in lines:
-        _, _, image, expression = shlex.split(line, comments=True)
-        assert first[image] == expression
+    asked = [shlex.split(line, comments=True)[2:] for line in lines]
+    assert {model for *_, model in asked} >= {"shapes", "photos"}
+    of_shapes = {str(each.image.relative_to(ROOT)): each.expressions[0] for each in read_examples(SHAPES)}
+    photographs = json.loads((ROOT / "examples/photographs/examples.json").read_text(encoding="utf-8"))
+    of_photos = {f"examples/photographs/{each['image']}": each["expressions"] for each in photographs}
+    for image, *expressions, flag, model in asked:
+        assert flag == "--model"
+        if model == "shapes":  # answered right: tests/test_carried_checkpoints.py
+            assert expressions == [of_shapes[image]]
+        elif model == "photos":
+            assert set(expressions) <= set(of_photos[image])

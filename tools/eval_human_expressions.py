@@ -48,7 +48,7 @@ class Found:
 
 def main(argv=None):
     parser = ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", help="folder or Hub name of a PLVL model (default: the bundled checkpoint)")
+    parser.add_argument("--model", default="shapes", help="as of plvl predict (default: %(default)s)")
     parser.add_argument("--expressions", default=EXPRESSIONS, help=f"the file of expressions (default: {EXPRESSIONS})")
     parser.add_argument("--output", required=True, help="where the page goes, a Markdown file")
     arguments = parser.parse_args(argv)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from plvl.checkpoints import BUNDLED_CHECKPOINT
+from plvl.checkpoints import CARRIED_CHECKPOINTS
 from plvl.data.refshapes import NEW_SHAPES
 from plvl.data.refshapes.expressions import make_expressions
 from plvl.data.refshapes.refer_set import annotation_of, split_of
@@ -26,10 +26,8 @@ from plvl.training.evaluation import evaluate_rows
 
 SEED = 0
 NUM_TRAINING, NUM_TEST = 50, 20
-NUM_MORE, NUM_OLD = (
-    60,
-    60,
-)  # images of the new kind, for numbers that are less a matter of chance, and of RefShapes val
+# Images of the new kind, for numbers that are less a matter of chance, and of RefShapes val.
+NUM_MORE, NUM_OLD = 60, 60
 EXPRESSIONS = 3  # about each new shape at most
 WAYS = {
     "full": [],
@@ -125,12 +123,13 @@ def main(argv=None):
     }
     counts = ", ".join(f"{name}: {len(rows)}" for name, rows in sets.items())
     print(f"{NUM_TRAINING} images with {num_rows} expressions to fine-tune on; expressions to judge by, {counts}")
-    before = measure(BUNDLED_CHECKPOINT, sets)
+    before = measure(CARRIED_CHECKPOINTS["shapes"], sets)
     print(line("starting model", before, None, None), flush=True)
     for way in arguments.ways:
         output = arguments.output / way.replace(", ", "_").replace(" ", "_").lower()
         command = [sys.executable, "-m", "plvl.scripts.cli", "finetune", "--images", str(data / "images")]
-        command += ["--labels", str(data / "labels.jsonl"), "--output", str(output), *WAYS[way], *more]
+        command += ["--labels", str(data / "labels.jsonl"), "--output", str(output), "--model", "shapes"]
+        command += [*WAYS[way], *more]
         start = time.time()
         subprocess.run(command, check=True)
         minutes = (time.time() - start) / 60

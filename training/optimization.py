@@ -84,19 +84,20 @@ def parameter_groups(model: torch.nn.Module, args, decayed: set[str], leave_out=
     ]
 
 
-def linear_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+def linear_weights(model: torch.nn.Module) -> list[torch.Tensor]:
     """The weights of all linear layers that are trained: the matrices of the blocks; the head has convolutions."""
-    linear_layers = ((name, module) for name, module in model.named_modules() if isinstance(module, torch.nn.Linear))
-    return {f"{name}.weight": layer.weight for name, layer in linear_layers if layer.weight.requires_grad}
+    linear_layers = (module for module in model.modules() if isinstance(module, torch.nn.Linear))
+    return [layer.weight for layer in linear_layers if layer.weight.requires_grad]
 
 
-def muon_of(model: torch.nn.Module, matrices: dict[str, torch.Tensor], args) -> torch.optim.Muon:
+def muon_of(model: torch.nn.Module, matrices: list[torch.Tensor], args) -> torch.optim.Muon:
     """Muon for `matrices` of a model, at rates that move them about as far as AdamW would: an encoder's rate is to
     `muon_learning_rate` as its own is to `learning_rate`."""
     parts = parts_of(model)
+    part_by_id = {id(parameter): parts[name] for name, parameter in model.named_parameters()}
     groups = defaultdict(list)
-    for name, matrix in matrices.items():
-        rate = getattr(args, LEARNING_RATES.get(parts[name] or "", "learning_rate"))
+    for matrix in matrices:
+        rate = getattr(args, LEARNING_RATES.get(part_by_id[id(matrix)] or "", "learning_rate"))
         groups[args.muon_learning_rate * (rate / args.learning_rate)].append(matrix)
     return torch.optim.Muon(
         [{"params": weights, "lr": rate} for rate, weights in groups.items()],

@@ -52,6 +52,13 @@ class ModelArguments:
             "characters: a file with one on each line, or 'training' for those that are trained on."
         },
     )
+    initial_model: str | None = field(
+        default=None,
+        metadata={
+            "help": "A PLVL model of another make (other encoders, another vocabulary) of which a new one takes every "
+            "tensor that fits, and the embeddings of words that both have: a folder or Hub name."
+        },
+    )
     attn_implementation: str | None = field(
         default=None,
         metadata={

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from itertools import chain, islice
 from pathlib import Path
 
-from plvl.data.loading import load_grounding_dataset, open_sources, set_sizes, unopened_rows
+from plvl.data.loading import load_grounding_dataset, open_sources, set_sizes
 from plvl.data.row_streams import rows_of_shards
 from plvl.data.training_rows import TrainingRows, load_training_rows
 from plvl.training.arguments import PLVLTrainingArguments
@@ -62,8 +62,10 @@ class RunData:
                 self.threshold_rows = self._open(data_args.choose_thresholds)
 
     def expressions(self) -> Iterable[str]:
-        """Those of the training split."""
-        return (row["text"] or "" for row in self._unopened(self.data_args.train_split))
+        """Those of the training split, each once, whatever the weights of its sets."""
+        given = self.data_args
+        for source in open_sources(given.dataset, given.train_split, **given.source).values():
+            yield from (row["text"] or "" for row in rows_of_shards(**source.reading))
 
     def _open(self, split: str):
         given = self.data_args
@@ -71,20 +73,16 @@ class RunData:
         self._look_for_images(split)
         return rows
 
-    def _unopened(self, split: str):
-        return unopened_rows(self.data_args.dataset, split, **self.data_args.source)[0]
-
     def _look_for_images(self, split: str):
         """Refuses a split of which more rows than `max_skipped` allows have no image: it would end the run later."""
         if split in self._looked_at:
             return
         self._looked_at.add(split)
         sources = open_sources(self.data_args.dataset, split, **self.data_args.source)
-        # Parquet has its images inside.
         rows = chain.from_iterable(
             islice(rows_of_shards(**source.reading), IMAGES_LOOKED_FOR // len(sources))
-            for name, source in sources.items()
-            if name != "parquet"
+            for source in sources.values()
+            if not source.has_images_inside
         )
         paths = [row["image"]["path"] for row in rows if row["image"]]
         there = {path: Path(path).is_file() for path in dict.fromkeys(paths)}

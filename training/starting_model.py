@@ -36,6 +36,7 @@ from plvl.processing import PLVLImageProcessor, PLVLProcessor
 from plvl.processing.expression_words import swap_sides
 from plvl.processing.processing_plvl import MAX_TEXT_LENGTH, forget_length
 from plvl.processing.word_vocabulary import build_word_vocabulary, cut_word_pieces
+from plvl.training.initial_model import take_what_fits
 from plvl.training.recipe import ModelArguments, nearest
 
 logger = logging.getLogger(__name__)
@@ -90,11 +91,14 @@ def load_or_make_model(
         config.text_config.vocab_size = len(tokenizer)
     weights = _initial_weights(arguments, config, kept_words)
     model = build_model(weights, config)
-    for brought in weights:
-        if brought.dropped:
-            logger.info("%s: left out: %s", brought.origin, ", ".join(brought.dropped))
+    for each in weights:
+        if each.dropped:
+            logger.info("%s: left out: %s", each.origin, ", ".join(each.dropped))
     if weights:
         logger.info("newly initialised, to be trained: %s", ", ".join(newly_initialised(model, weights)))
+    if arguments.initial_model:
+        brought: frozenset[str] = frozenset().union(*(each.tensors for each in weights))
+        take_what_fits(model, tokenizer, arguments.initial_model, brought)
     image_size = config.vision_config.image_size
     image_processor = PLVLImageProcessor(
         size={"height": image_size, "width": image_size}, **image_normalisation(config, weights)
@@ -184,6 +188,8 @@ def check_model(arguments: ModelArguments, is_trained: bool) -> Iterator[str]:
         yield NO_MODEL
     of_vision = list(_unreachable_vision_weights(arguments)) if arguments.vision_weights else []
     yield from of_vision
+    if arguments.initial_model:
+        yield from _unreachable("initial_model", arguments.initial_model, "a PLVL model with its tokenizer")
     if arguments.text_weights:
         yield from _unreachable("text_weights", arguments.text_weights, WHERE_BERT_IS)
     yield from _impossible_vocabulary(arguments)
@@ -244,7 +250,7 @@ def _unreachable(argument: str, name: str, what: str, file: str = "config.json")
 
 def _model_to_go_on_from(arguments: ModelArguments, is_trained: bool):
     path = arguments.model_name_or_path
-    for name in ("model_config", "tokenizer_name_or_path", "text_vocabulary"):
+    for name in ("model_config", "tokenizer_name_or_path", "text_vocabulary", "initial_model"):
         if getattr(arguments, name):
             logger.warning("%s is for a new model and changes nothing in %s", name, path)
     # Weights may be stored in half precision, in which nothing is trained.

@@ -305,12 +305,12 @@ class PLVLTrainer(Trainer):
                 f"optim={self.args.optim!s} groups the parameters itself and would lose the encoders' learning rates: "
                 "choose another, or give the trainer `optimizers`"
             )
-        matrices = {} if self.args.muon_learning_rate is None else linear_weights(model)
+        matrices = [] if self.args.muon_learning_rate is None else linear_weights(model)
         if matrices and self.is_fsdp_enabled:
             raise ValueError(
                 f"muon_learning_rate={self.args.muon_learning_rate} is for whole matrices, and FSDP cuts them up"
             )
-        groups = parameter_groups(model, self.args, set(self.get_decay_parameter_names(model)), leave_out=matrices.values())
+        groups = parameter_groups(model, self.args, set(self.get_decay_parameter_names(model)), leave_out=matrices)
         # Trainer takes groups of parameters as an option of the optimizer.
         self.optimizer_cls_and_kwargs = optimizer_cls, options | {"params": groups}
         try:

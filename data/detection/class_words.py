@@ -7,12 +7,13 @@
       umbrella:
         words: [umbrella]
         with: [with, holding]              how a person who carries it stands to it ("the girl with the umbrella")
-      horse: {words: [horse], on: [on, riding]}
+      horse: {words: [horse], "on": ["on", riding]}
       cup: {words: [cup], like: [bowl]}    where bowls are seen, nobody says that there is no cup
+      stop sign: {words: [stop sign], loose: [sign]}    other things are called so, too: nobody says that there is none
     groups:
-      animal: {words: [animal], classes: [horse, dog]}
+      animal: {words: [animal], classes: [horse, dog], like: [teddy bear]}    where that is seen, "animal" is not said
 
-A class that the file does not have is called by its name.
+A class that the file does not have is called by its name ("traffic_light": "traffic light").
 """
 
 import re
@@ -28,7 +29,8 @@ from plvl.processing.expression_words import swap_sides
 
 COCO_WORDS = Path(__file__).parent / "coco_words.yaml"
 PERSON = "person"
-_LISTS = {"words": list, "kinds": list, "with": list, "on": list, "like": list, "classes": list}
+_OF_A_CLASS = ("words", "loose", "kinds", "with", "on", "like")
+_OF_A_GROUP = ("words", "classes", "like")
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class Words:
         kinds: fit some of them.
         links: by relation, "with" and "on", what is said between a person and such an object.
         like: names of classes that one may call so, too.
+        loose: those of `words` that one may call things of no class, too.
         classes: names of the classes, those of a group, else the one.
     """
 
@@ -63,6 +66,7 @@ class Words:
     kinds: tuple[Noun, ...] = ()
     links: dict[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
     like: frozenset[str] = frozenset()
+    loose: frozenset[Noun] = frozenset()
     classes: frozenset[str] = frozenset()
 
 
@@ -74,8 +78,8 @@ class ClassWords:
     groups: tuple[Words, ...]
 
     def of(self, name: str) -> Words:
-        """Of a class that has no words it is its name, in lower case."""
-        return self.classes.get(name) or Words(name, (Noun.of(name.lower()),), classes=frozenset([name]))
+        """Of a class that has no words it is its name, in lower case and without underscores."""
+        return self.classes.get(name) or Words(name, (Noun.of(_spoken(name)),), classes=frozenset([name]))
 
     def groups_of(self, name: str) -> list[Words]:
         return [group for group in self.groups if name in group.classes]
@@ -106,33 +110,48 @@ def _read_class_words(file, _time):
     except yaml.YAMLError as error:
         raise ValueError(f"{file}: no YAML ({error})") from error
     check_entry(content, {"classes": dict}, file)
-    classes = {name: _words_of(name, said, f"{file}, {name}") for name, said in content["classes"].items()}
-    groups = [_words_of(name, said, f"{file}, {name}") for name, said in (content.get("groups") or {}).items()]
-    return ClassWords(classes, tuple(groups))
+    content.setdefault("groups", {})
+    check_entry(content, {"groups": dict}, file)
+    classes, groups = (
+        {name: _words_of(name, said, keys, f"{file}, {name}") for name, said in content[part].items()}
+        for part, keys in (("classes", _OF_A_CLASS), ("groups", _OF_A_GROUP))
+    )
+    for name, group in groups.items():
+        if not group.classes:
+            raise ValueError(f"{file}, {name}: a group has 'classes'")
+    return ClassWords(classes, tuple(groups.values()))
 
 
-def _words_of(name: str, said: Any, where: str) -> Words:
-    said = said or {}
-    check_entry(said, {key: _LISTS[key] for key in said if key in _LISTS}, where)
-    unknown: list[Any] = [key for key in said if key not in _LISTS]
+def _words_of(name: Any, said: Any, keys: tuple[str, ...], where: str) -> Words:
+    said = {} if said is None else said
+    check_entry({"name": name, "words": said}, {"name": str, "words": dict}, where)
+    unknown: list[Any] = [key for key in said if key not in keys]
     # YAML reads a bare `on` as True.
     if unknown:
         hint = ' (write "on" in quotes)' if True in unknown else ""
-        raise ValueError(f"{where}: {unknown[0]!r} is none of {', '.join(_LISTS)}{hint}")
+        raise ValueError(f"{where}: {unknown[0]!r} is none of {', '.join(keys)}{hint}")
+    check_entry(said, dict.fromkeys(said, list), where)
     for key, values in said.items():
-        wrong = [value for value in values if not isinstance(value, str)]
+        wrong = [value for value in values if not isinstance(value, str) or not value.split("|")[0].strip()]
         if wrong:
-            raise ValueError(f"{where}: {key!r} has {wrong[0]!r}, which is no text")
+            hint = ' (write "on" in quotes)' if wrong[0] is True else ""
+            raise ValueError(f"{where}: {key!r} has {wrong[0]!r}, which is no text{hint}")
         sided = [value for value in values if swap_sides(value) != value]
-        if sided:
+        if sided and key not in ("like", "classes"):
             raise ValueError(
                 f"{where}: {key!r} has {sided[0]!r}, which names a side: a mirrored image would change it"
             )
+    loose = tuple(map(Noun.of, said.get("loose", ())))
     return Words(
         name=name,
-        words=tuple(map(Noun.of, said.get("words") or [name.lower()])),
+        words=(*map(Noun.of, said.get("words") or [_spoken(name)]), *loose),
         kinds=tuple(map(Noun.of, said.get("kinds", ()))),
-        links={relation: tuple(said[relation]) for relation in ("with", "on") if relation in said},
+        links={relation: tuple(said[relation]) for relation in ("with", "on") if said.get(relation)},
         like=frozenset(said.get("like", ())),
-        classes=frozenset(said.get("classes", [name])),
+        loose=frozenset(loose),
+        classes=frozenset([name] if "classes" not in keys else said.get("classes", ())),
     )
+
+
+def _spoken(name):
+    return " ".join(name.lower().replace("_", " ").split())

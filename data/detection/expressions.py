@@ -33,11 +33,12 @@ from plvl.data.scene_language.wording import MAX_WORDS, dressed, phrase_of, ters
 _SINGLE = {"attribute": 0.22, "place": 0.25, "order": 0.2, "comparison": 0.11, "relation": 0.18, "exclusion": 0.04}
 _SEVERAL = {"attribute": 0.6, "place": 0.2, "relation": 0.15, "exclusion": 0.05}
 _AMONG_OTHERS = ("order", "comparison", "exclusion")
-_TRIES = 5  # meanings drawn before a kind is given up for an object
+_TRIES = 5  # meanings drawn before a kind is given up for an object, and wordings before a meaning is
 _TERSE = 0.55  # share of the expressions without articles
 _ABSENT_CLASS = 0.6  # share of those about none whose class is not there; the others are near misses
 _OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"}
 _OPPOSITE |= {"behind": "in front", "in front": "behind"}
+_OF_PEOPLE = ("with", "on")  # relations that only a person has to something
 
 
 @dataclass(frozen=True)
@@ -99,16 +100,18 @@ class ExpressionMaker:
                     continue
                 meant = [targets.pop()]
                 meaning = self._single(meant[0])
-            if meaning is not None:
-                text = self._worded(meaning)
+            text = None if meaning is None else self._worded(meaning)
+            if text is not None:
                 made.setdefault(text, MadeExpression(text, meaning, tuple(meant), difficulty_of(meaning, self.scene)))
         return list(made.values())
 
     def _worded(self, meaning):
-        phrase = phrase_of(meaning, self.scene, self.rng)
-        while len(phrase.split()) >= MAX_WORDS:
+        """None where it takes too many words, as names of classes may."""
+        for _ in range(_TRIES):
             phrase = phrase_of(meaning, self.scene, self.rng)
-        return terse(phrase) if self.rng.random() < _TERSE else dressed(phrase, meaning, self.rng)
+            if len(phrase.split()) < MAX_WORDS:
+                return terse(phrase) if self.rng.random() < _TERSE else dressed(phrase, meaning, self.rng)
+        return None
 
     def _single(self, target):
         for kind in self._kinds(_SINGLE):
@@ -116,11 +119,22 @@ class ExpressionMaker:
                 meaning = self._propose(kind, target)
                 if meaning is None or not is_unambiguous(meaning, target, self.scene):
                     continue
-                # Nobody calls the only dog the largest one.
-                if kind in _AMONG_OTHERS and len(meaning.description.group(self.scene)) < 2:
+                # Nobody calls the only dog the largest one, or the one nearest to the car.
+                among_others = kind in _AMONG_OTHERS or getattr(meaning, "relation", None) == "nearest"
+                if among_others and len(meaning.description.group(self.scene)) < 2:
                     continue
-                return meaning
+                if not self._is_middle_of_others(meaning, target):
+                    return meaning
         return None
+
+    def _is_middle_of_others(self, meaning, target):
+        """Whether "the middle dog" is in the middle of the image, and another dog in the middle of the dogs."""
+        if getattr(meaning, "place", None) != "middle":
+            return False
+        middles = self.scene.middles
+        others = [position for position in meaning.description.group(self.scene) if position != target]
+        before = [sum(middles[other][axis] < middles[target][axis] for other in others) for axis in (0, 1)]
+        return len(others) > 1 and not any(2 * count == len(others) for count in before)
 
     def _several(self):
         for kind in self._kinds(_SEVERAL):
@@ -131,7 +145,7 @@ class ExpressionMaker:
                     continue
                 meant = meaning.targets(self.scene, True)
                 if target in meant and set(meant) <= set(self.eligible):
-                    return Several(meaning)
+                    return _several_of(meaning)
         return None
 
     def _none(self):
@@ -139,7 +153,7 @@ class ExpressionMaker:
         several = self.rng.random() < 0.15
         if self.absent and self.rng.random() < _ABSENT_CLASS:
             name = self.rng.choices(tuple(self.absent), tuple(self.absent.values()))[0]
-            absent = ClassDescription.of(self.words.of(name), self._other_words(name))
+            absent = ClassDescription.of(self.words.of(name), self._other_words({name}), absent=True)
             if absent is not None:
                 return self._absent(absent, several)
         return self._near_miss(several)
@@ -150,23 +164,26 @@ class ExpressionMaker:
         else:
             kind = self.rng.choice(("place", "relation") if several else ("place", "order", "comparison", "relation"))
             meaning = self._propose(kind, self.rng.choice(self.eligible))
-            fits = meaning is not None and not (several and leaves_one(meaning))
+            fits = meaning is not None and not (several and leaves_one(meaning)) and not _is_of_people(meaning)
             meaning = replace(meaning, description=description) if fits else Attribute(description)
         if not is_about_none(meaning, self.scene):
             return None
-        return Absent(Several(meaning) if several else meaning)
+        return Absent(_several_of(meaning) if several else meaning)
 
     def _near_miss(self, several):
         for _ in range(3 * _TRIES if self.eligible else 0):
             kind = self.rng.choice(("place", "relation") if several else ("place", "place", "order", "relation"))
             target = self.rng.choice(self.eligible)
             meaning = self._propose(kind, target)
+            # With two dogs on the right, "the left dog" is one of them.
+            if isinstance(meaning, Place) and not several and len(meaning.description.group(self.scene)) > 1:
+                continue
             if isinstance(meaning, Relation):
                 if meaning.relation not in _OPPOSITE:
                     continue
                 meaning = replace(meaning, relation=_OPPOSITE[meaning.relation])
             if meaning is not None and not (several and leaves_one(meaning)) and is_about_none(meaning, self.scene):
-                return Absent(Several(meaning) if several else meaning)
+                return Absent(_several_of(meaning) if several else meaning)
         return None
 
     def _kinds(self, weights):
@@ -175,7 +192,8 @@ class ExpressionMaker:
 
     def _propose(self, kind, target):
         descriptions = self._descriptions_of(self.scene.names[target])
-        description = descriptions[0] if len(descriptions) == 1 or self.rng.random() < 0.9 else descriptions[-1]
+        by_class = len(descriptions) == 1 or self.rng.random() < 0.9
+        description = descriptions[0] if by_class else self.rng.choice(descriptions[1:])
         return getattr(self, f"_propose_{kind}")(description, target)
 
     def _propose_attribute(self, description, target):
@@ -221,7 +239,11 @@ class ExpressionMaker:
 
     def _relation(self, target, anchor, said):
         """One that may well hold."""
-        links = [relation for relation in said.links if self.scene.stands(target, relation, anchor, True)]
+        links = [
+            relation
+            for relation in _OF_PEOPLE
+            if relation in said.links and self.scene.stands(target, relation, anchor, True)
+        ]
         if links and self.rng.random() < 0.7:
             return self.rng.choice(links)
         if self.scene.common(target, anchor) and self.rng.random() < 0.4:
@@ -234,27 +256,39 @@ class ExpressionMaker:
         return "above" if ay > y else "below"
 
     def _propose_exclusion(self, description, target):
-        groups = self.words.groups_of(self.scene.names[target])
+        groups = [each for each in self._descriptions_of(self.scene.names[target]) if len(each.classes) > 1]
         if groups and self.rng.random() < 0.5:
-            group = ClassDescription.of(self.rng.choice(groups))
-            others = {self.scene.names[position] for position in group.group(self.scene)}
-            others.discard(self.scene.names[target])
+            group = self.rng.choice(groups)
+            others = (group.classes & self.scene.by_class.keys()) - {self.scene.names[target]}
             if len(others) == 1:
                 (excluded,) = (self._descriptions_of(name) for name in others)
                 return Exclusion(group, (Attribute(excluded[0]),)) if excluded else None
         return Exclusion(description, (Place(description, self.rng.choice(("left", "right", "top", "bottom"))),))
 
     def _descriptions_of(self, name):
-        """By its class and, where others of the group are there or not, by the group; none of a crowd's."""
+        """By its class, and by the groups that it belongs to; none of a crowd's."""
         if name not in self.descriptions:
-            described = [ClassDescription.of(self.words.of(name), self._other_words(name))]
-            described += [ClassDescription.of(group) for group in self.words.groups_of(name)]
+            there = self.scene.by_class.keys() | self.scene.crowds
+            groups = [group for group in self.words.groups_of(name) if not group.like & there]
+            described = [ClassDescription.of(self.words.of(name), self._other_words({name}))]
+            described += [ClassDescription.of(group, self._other_words(group.classes)) for group in groups]
             self.descriptions[name] = [
                 each for each in described if each is not None and not each.classes & self.scene.crowds
             ]
         return self.descriptions[name]
 
-    def _other_words(self, name):
-        """Words of the other classes that are there: "bike" is not said where there are bicycles and motorcycles."""
-        others = (self.words.of(other) for other in self.scene.by_class.keys() | self.scene.crowds if other != name)
-        return frozenset(noun.one for words in others for noun in (*words.words, *words.kinds))
+    def _other_words(self, classes):
+        """Words of the other classes that are there, and of their groups: "bike" is not said where there are bicycles
+        and motorcycles."""
+        others = (self.scene.by_class.keys() | self.scene.crowds) - classes
+        said = [words for other in others for words in (self.words.of(other), *self.words.groups_of(other))]
+        return {noun.one for words in said for noun in (*words.words, *words.kinds)}
+
+
+def _several_of(meaning):
+    """Without kinds: "every man" is not every person."""
+    return Several(replace(meaning, description=replace(meaning.description, words_for_some=())))
+
+
+def _is_of_people(meaning):
+    return isinstance(meaning, Relation) and meaning.relation in _OF_PEOPLE

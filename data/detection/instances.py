@@ -4,17 +4,18 @@
                                           are any), categories; or instances_<split>2014.json and the like, as COCO's
     <image_root>/<file_name>              images
 
-What is said about an image depends on its labels, its number and the seed alone (plvl.data.detection.expressions).
+What is said about an image depends on its labels, its number, the seed, and which classes the file's images show
+together, by which classes that are not there are chosen (plvl.data.detection.expressions).
 """
 
 import logging
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import lru_cache
-from itertools import combinations, count
-from numbers import Integral
+from itertools import combinations, product
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,14 +25,22 @@ from plvl.data.detection.scene import DetectionScene
 from plvl.data.image_files import coco_number
 from plvl.data.masks import compact_polygons
 from plvl.data.row_streams import MAX_SHARDS, RowSource
-from plvl.data.schema import Row, as_number, labelled_row
+from plvl.data.schema import Row, as_number, image_side, labelled_row
 from plvl.data.source_files import check_entries, check_entry, existing_folder, index_by_id, read_json
 
 logger = logging.getLogger(__name__)
 
 MOST_EXPRESSIONS = 100  # about one image
-_WARNED_OF = 5
-_boxes_outside = count()  # in this process
+_NAMED = 5  # boxes outside their image that a warning names
+_OPTIONS = {
+    "per_image": Integral,
+    "none_rate": Real,
+    "several_rate": Real,
+    "smallest": Real,
+    "cut_off": bool,
+    "classes": str | None,
+    "seed": Integral,
+}
 _INSTANCES = {
     "images": {"id": Integral, "file_name": str, "height": Integral, "width": Integral},
     "annotations": {"id": Integral, "image_id": Integral, "category_id": Integral, "bbox": list},
@@ -78,12 +87,15 @@ class DetectionExpressions:
 
     @classmethod
     def of(cls, given: dict | None) -> "DetectionExpressions":
-        """Of a recipe's `expressions`; ValueError names an option that there is not."""
-        known = [field.name for field in fields(cls)]
-        unknown = [name for name in given or {} if name not in known]
+        """Of a recipe's `expressions`; ValueError names an option that there is not, or whose value is of no use."""
+        given = {} if given is None else given
+        check_entry({"expressions": given}, {"expressions": dict}, "detection")
+        unknown = [name for name in given if name not in _OPTIONS]
         if unknown:
-            raise ValueError(f"expressions have the options {', '.join(known)}, not {', '.join(map(str, unknown))}")
-        return cls(**(given or {}))
+            known = ", ".join(_OPTIONS)
+            raise ValueError(f"expressions have the options {known}, not {', '.join(map(str, unknown))}")
+        check_entry(given, {name: _OPTIONS[name] for name in given}, "detection, expressions")
+        return cls(**given)
 
 
 class ExpressionKind(NamedTuple):
@@ -152,10 +164,19 @@ def label_file(split: str, label_root: str | Path) -> Path:
     found = [exact] if exact.is_file() else sorted(folder.glob(f"{_PREFIX}{split}20[0-9][0-9].json"))
     if len(found) == 1:
         return found[0]
-    there = sorted(file.stem.removeprefix(_PREFIX) for file in folder.glob(f"{_PREFIX}*.json"))
+    if found:
+        names = " or ".join(file.stem.removeprefix(_PREFIX) for file in found)
+        raise ValueError(f"detection: split {split!r} in {folder} may be {names}: name one of them")
+    there = split_names("detection", label_root)
     if not there:
         raise FileNotFoundError(f"detection: {exact} is not there, nor any other {_PREFIX}<split>.json beside it")
-    raise ValueError(f"detection has no split {split!r} in {folder}, or several; there are {', '.join(there)}")
+    raise ValueError(f"detection has no split {split!r} in {folder}; it has {', '.join(there)}")
+
+
+def split_names(name: str, label_root: str | Path) -> list[str]:
+    """The splits for which there is a file in `label_root`, as the files are named."""
+    folder = existing_folder(label_root, name)
+    return sorted(file.stem.removeprefix(_PREFIX) for file in folder.glob(f"{_PREFIX}*.json"))
 
 
 def read_rows(
@@ -194,7 +215,7 @@ def read_rows(
                 file_name=image["file_name"],
             )
     if silent:
-        logger.info("%s, shard %d of %d: %d images about which nothing is said", file, shard, num_shards, silent)
+        logger.debug("%s, shard %d of %d: %d images about which nothing is said", file, shard, num_shards, silent)
 
 
 def expression_kinds(split: str, label_root: str | Path, expressions: dict | None = None) -> dict[int, ExpressionKind]:
@@ -207,11 +228,14 @@ def expression_kinds(split: str, label_root: str | Path, expressions: dict | Non
     }
 
 
-def count_kinds(split: str, label_root: str | Path, expressions: dict | None = None) -> dict[str, int]:
-    """How many expressions of each kind there are, `images`, and `silent_images`, about which nothing is said."""
+def count_kinds(
+    split: str, label_root: str | Path, expressions: dict | None = None, hold_back: frozenset[int] = frozenset()
+) -> dict[str, int]:
+    """How many expressions of each kind there are, `images`, and `silent_images`, about which nothing is said. They
+    are made again."""
     made = DetectionExpressions.of(expressions)
     counts: Counter[str] = Counter()
-    for _, _, said in _said(read_instances(label_file(split, label_root)), made):
+    for _, _, said in _said(read_instances(label_file(split, label_root)), made, hold_back=hold_back):
         counts.update(expression.kind for expression in said)
         counts.update(images=1, silent_images=not said)
     return dict(counts)
@@ -234,8 +258,7 @@ def _scene_of(image: dict, index: InstancesIndex) -> tuple[DetectionScene, list[
     """The objects that are boxes inside the image, and their annotations, whose boxes are cut to it."""
     kept, crowds = [], set()
     for annotation in index.annotations.get(image["id"], ()):
-        box = None if annotation["iscrowd"] else annotation["bbox"]
-        if box is None:
+        if annotation["iscrowd"] or annotation["bbox"] is None:
             crowds.add(index.categories[annotation["category_id"]])
         else:
             kept.append(annotation)
@@ -283,12 +306,20 @@ def _read_instances(file: str, _time: int) -> InstancesIndex:
     if not content["categories"]:
         raise ValueError(f"{file}: 'categories' is empty, and expressions need the names of classes")
     images = index_by_id(content["images"], f"{file}, images", "file_name")
+    for image, side in product(images.values(), ("width", "height")):
+        image_side(image[side], side, f"{file}, image {image['id']}")
     categories = {
         number: category["name"]
         for number, category in index_by_id(content["categories"], f"{file}, categories", "name").items()
     }
+    blank = [number for number, name in categories.items() if not name.replace("_", " ").strip()]
+    if blank:
+        raise ValueError(
+            f"{file}: category {blank[0]} has the name {categories[blank[0]]!r}, by which nobody calls it"
+        )
     index_by_id(content["annotations"], f"{file}, annotations", "bbox")
     annotations: dict[int, list[dict]] = defaultdict(list)
+    outside = []
     for annotation in content["annotations"]:
         where = f"{file}, annotation {annotation['id']}"
         if annotation["category_id"] not in categories:
@@ -296,7 +327,16 @@ def _read_instances(file: str, _time: int) -> InstancesIndex:
         image = images.get(annotation["image_id"])
         if image is None:
             raise ValueError(f"{where}: there is no image {annotation['image_id']}")
-        annotations[annotation["image_id"]].append(annotation | {"bbox": _inside(annotation["bbox"], image, where)})
+        box = _inside(annotation["bbox"], image)
+        if box is None:
+            image_name = f"image {image['id']} of {image['width']} x {image['height']}"
+            outside.append(f"{str(annotation['bbox'])[:100]} of annotation {annotation['id']}, {image_name}")
+        annotations[annotation["image_id"]].append(annotation | {"bbox": box})
+    if outside:
+        logger.warning(
+            "%s: %d boxes are none inside their image (the first: %s); nothing is said of their class there",
+            file, len(outside), "; ".join(outside[:_NAMED]),
+        )  # fmt: skip
     together: dict[str, Counter] = defaultdict(Counter)
     for found in annotations.values():
         names = sorted({categories[annotation["category_id"]] for annotation in found})
@@ -316,18 +356,13 @@ def _compact(entry: dict[str, Any]) -> dict[str, Any]:
     return kept | {"segmentation": compact_polygons(entry.get("segmentation")), "iscrowd": bool(entry.get("iscrowd"))}
 
 
-def _inside(box, image, where):
+def _inside(box, image):
     """The part of a box that the image shows, [x, y, w, h]; None where it shows nothing of it."""
-    numbers = [as_number(side) for side in box] if isinstance(box, list) else []
+    numbers = [as_number(side) for side in box]
     if len(numbers) == 4 and None not in numbers:
         x, y, w, h = numbers
         left, top = max(x, 0.0), max(y, 0.0)
         right, bottom = min(x + w, image["width"]), min(y + h, image["height"])
         if right > left and bottom > top:
             return [left, top, right - left, bottom - top]
-    if next(_boxes_outside) < _WARNED_OF:
-        logger.warning(
-            "%s: the box %s is no box inside the image (%d x %d), and nothing is said of its class there",
-            where, str(box)[:100], image["width"], image["height"],
-        )  # fmt: skip
     return None

@@ -1,16 +1,25 @@
 """The objects of a photograph as detection labels have them, and how they stand to one another."""
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from plvl.data.detection.class_words import PERSON, Noun, Words
+from plvl.data.scene_language.wording import indefinite
 
 _CLEARLY_LARGER = 1.4  # times the area
 _NOT_SHORTER = 1.1  # times the longer side
 _KINDS_OF_PEOPLE, _OTHER_KINDS = 0.6, 0.12  # how often "man" is said for a person, and "puppy" for a dog
-_MEETS = {True: 0.15, False: 0.0}  # share of the smaller box that two have in common
+_MEETS = 0.15  # share of the smaller box that two have in common
+_INSIDE = 0.5  # share of a box that lies in another: what it shows may lie on the other, or be held
+# Boxes do not tell that a thing is covered, nor that it is under another.
+_RELATIONS = {
+    "behind": ("behind",),
+    "in front": ("in front of",),
+    "above": ("above", "higher than"),
+    "below": ("below", "lower than"),
+}
 
 
 @dataclass(frozen=True)
@@ -55,7 +64,8 @@ class DetectionScene:
 
     def stands(self, position: int, relation: str, anchor: int, strict: bool) -> bool:
         """
-        "in front", "behind": the boxes meet, and the one in front reaches farther down.
+        "in front", "behind": the boxes meet, and the one in front reaches farther down. A cup on a table is neither
+        behind it nor clearly not before it.
         "with": a person within whose box the object mostly is. "on": a person over the object, whose boxes meet.
         """
         common = self.common(position, anchor)
@@ -63,8 +73,9 @@ class DetectionScene:
             front, back = (position, anchor) if relation == "in front" else (anchor, position)
             lower = (self._feet(front) - self._feet(back)) / self.height
             if not strict:
-                return common > 0 and lower > -0.05
-            return common >= _MEETS[True] * min(self.areas[position], self.areas[anchor]) and lower >= 0.04
+                return common > 0 and (lower > -0.05 or common >= _INSIDE * self.areas[front])
+            meets = common >= _MEETS * min(self.areas[front], self.areas[back])
+            return meets and common < _INSIDE * self.areas[back] and lower >= 0.04
         if self.names[position] != PERSON:
             return False
         if relation == "with":
@@ -98,7 +109,7 @@ class ClassDescription:
         classes: that it fits.
         words_for_all: that fit each of its objects.
         words_for_some: that fit some: for one object alone.
-        links: as [`plvl.data.detection.class_words.Words`].
+        links: as [`plvl.data.scene_language.meanings.Description`].
     """
 
     name: str
@@ -109,11 +120,12 @@ class ClassDescription:
     is_empty = False
 
     @classmethod
-    def of(cls, said: Words, others: frozenset[str] = frozenset()) -> "ClassDescription | None":
-        """Without the words `others`, which are those of other classes that are there; None where none is left."""
-        words = tuple(noun for noun in said.words if noun.one not in others)
+    def of(cls, said: Words, others: Set[str], absent: bool = False) -> "ClassDescription | None":
+        """Without the words `others`, which are those of other classes that are there, and without loose ones where it
+        is to be said of none; None where no word is left."""
+        words = tuple(noun for noun in said.words if noun.one not in others and not (absent and noun in said.loose))
         kinds = tuple(noun for noun in said.kinds if noun.one not in others)
-        return cls(said.name, said.classes, words, kinds, said.links) if words else None
+        return cls(said.name, said.classes, words, kinds, _RELATIONS | said.links) if words else None
 
     def group(self, scene: DetectionScene) -> list[int]:
         """The positions of the objects of its classes."""
@@ -136,7 +148,7 @@ class ClassDescription:
     def predicate(self, rng: random.Random, plural: bool = False) -> str:
         """ "a dog", "an elephant", "dogs" """
         noun = _sooner(self.words_for_all, rng)
-        return noun.many if plural else f"{'an' if noun.one[0] in 'aeiou' else 'a'} {noun.one}"
+        return noun.many if plural else indefinite(noun.one)
 
     def together_with(self, other: "ClassDescription") -> "ClassDescription":
         return other

@@ -70,8 +70,13 @@ class Description(Protocol):
         """Whether it fits every object."""
 
     @property
+    def name(self) -> str | None:
+        """What its noun stands for; None where it names nothing ("the red one")."""
+
+    @property
     def links(self) -> dict[str, tuple[str, ...]]:
-        """What is said between something and an object that it describes, for the relations that wording lacks."""
+        """By relation, what is said between something and an object that it describes, where that is not what wording
+        says of anything."""
 
     def group(self, scene: Any) -> list[int]:
         """The positions of the objects that it fits."""

@@ -139,7 +139,10 @@ _EACH = ("every", "each")
 _BARE = ("not ", "both ", "all ", *(f"{each} " for each in _EACH))  # what has no article before it
 _PLURAL_VERBS = {"is": "are", "'s": " are", "has": "have", "isn't": "aren't", "isnt": "arent"}
 _VERB = re.compile(r"\b(that|which)( ?)(is|'s|has|isn't|isnt)(?= )")
-_ARTICLES = re.compile(r"\b(the|an?) ")
+# "largest of the horses", "left one of the two": there the article stays.
+_ARTICLES = re.compile(r"(?<!\bone of )(?<!est of )(?<!er of )\b(the|an?) ")
+_OF_ALL = re.compile(r"\b(both|all|two|three|four|five) of the ")
+_SPOKEN_AS_CONSONANT = ("one", "uni", "use", "eu")
 _PROTECTED = re.compile("left|right")
 # What is typed in place of a letter, mostly a key near it; q, x and z stay.
 _MISTAKEN = dict(zip("abcdefghijklmnopqrstuvwxyz", "svxsrdhjkkljnmioqetyycdxtz", strict=True))
@@ -164,8 +167,13 @@ def dressed(phrase: str, meaning: Meaning, rng: random.Random, typo_rate: float 
 
 
 def terse(phrase: str) -> str:
-    """A phrase of [`phrase_of`] as somebody writes it who is in a hurry: no articles ("cup by laptop")."""
-    return _ARTICLES.sub("", phrase)
+    """A phrase of [`phrase_of`] as somebody in a hurry writes it: no articles ("cup by laptop", "both dogs")."""
+    return _ARTICLES.sub("", _OF_ALL.sub(r"\1 ", phrase))
+
+
+def indefinite(noun: str) -> str:
+    """ "a dog", "an umbrella" """
+    return f"{'an' if noun[0] in 'aeiou' and not noun.startswith(_SPOKEN_AS_CONSONANT) else 'a'} {noun}"
 
 
 def _article(phrase, rng, plural):
@@ -350,13 +358,12 @@ def _anchor(meaning, scene, rng):
         return f"the {meaning.description.words(rng, (usual(_LARGEST[meaning.largest], rng),), behind=False)}"
     article = "the" if rng.random() < 0.93 else rng.choice(("a", "that", ""))
     phrase = meaning.description.words(rng, behind=False)
-    article = "an" if article == "a" and phrase[0] in "aeio" and not phrase.startswith("one") else article
-    return f"{article} {phrase}".strip()
+    return indefinite(phrase) if article == "a" else f"{article} {phrase}".strip()
 
 
 def _say_relation(meaning, scene, rng, plural=False):
     head = meaning.description.words(rng, plural=plural, behind=rng.random() < 0.3)
-    words = usual(_RELATIONS.get(meaning.relation) or meaning.anchor.description.links[meaning.relation], rng)
+    words = usual(meaning.anchor.description.links.get(meaning.relation) or _RELATIONS[meaning.relation], rng)
     link = "that is " if rng.random() < 0.06 and not words.startswith("that") else ""
     return f"{head} {link}{words} {_anchor(meaning.anchor, scene, rng)}"
 

@@ -64,16 +64,16 @@ def launch_options() -> dict:
     }
 
 
-def build_page(model, processor, examples: list[Example], is_bundled: bool) -> gr.Blocks:
+def build_page(model, processor, examples: list[Example], knows_shapes_alone: bool) -> gr.Blocks:
     """
     Args:
         model ([`PLVLModel`]): with eager attention.
         processor ([`PLVLProcessor`]): the model's.
         examples (`list[Example]`): to choose from; the first is answered when the page opens.
-        is_bundled (`bool`): whether the model is the bundled checkpoint, of which the page says what it knows.
+        knows_shapes_alone (`bool`): whether the model has learned drawn shapes, which the page says.
     """
     with gr.Blocks(title="PLVL", analytics_enabled=False, delete_cache=(SECONDS_KEPT // 3, SECONDS_KEPT)) as page:
-        gr.Markdown("# PLVL: point with words\n" + _introduction(bool(examples), is_bundled))
+        gr.Markdown("# PLVL: point with words\n" + _introduction(bool(examples), knows_shapes_alone))
         parts = SimpleNamespace(
             heard=gr.State(time_to_live=SECONDS_KEPT), **_place_question(examples), **_place_reasons(model.config)
         )
@@ -107,7 +107,7 @@ def _place_question(examples: list[Example]) -> dict:
             image.preprocess = read_upload
             with gr.Row(equal_height=True):
                 expression = gr.Textbox(
-                    label="What to find", placeholder="the red square", scale=4, elem_id="expression"
+                    label="What to find", placeholder="the red one on the left", scale=4, elem_id="expression"
                 )
                 find = gr.Button("Find it", variant="primary", min_width=90, elem_id="find")
             expressions_to_try = gr.Dataset(
@@ -218,9 +218,9 @@ def _tile_html(word: str, share: float, tile: Image.Image) -> str:
     )
 
 
-def _introduction(has_examples: bool, is_bundled: bool) -> str:
+def _introduction(has_examples: bool, knows_shapes_alone: bool) -> str:
     first = "Choose an image, or bring your own" if has_examples else "Bring an image"
-    known = " This model knows images of coloured shapes, not photographs." if is_bundled else ""
+    known = " This model knows images of coloured shapes, not photographs." if knows_shapes_alone else ""
     size = f"up to {LARGEST_UPLOAD.upper()} and {(Image.MAX_IMAGE_PIXELS or 0) // 10**6} megapixels"
     return f"{first} ({size}); then say what to find in it.{known}"
 

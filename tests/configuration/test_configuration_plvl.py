@@ -1,6 +1,10 @@
+from configparser import ConfigParser
+from pathlib import Path
+
 import pytest
 
 from plvl.configuration import PLVLConfig, PLVLVisionConfig
+from plvl.configuration.configuration_plvl import TIMM
 
 
 def test_the_default_is_the_base_model():
@@ -46,3 +50,9 @@ def test_an_impossible_configuration_says_what_was_given(change, message):
 def test_an_impossible_vision_configuration_says_what_was_given(change, message):
     with pytest.raises(Exception, match=message):
         PLVLVisionConfig(**change)
+
+
+def test_the_timm_that_is_asked_for_is_that_of_the_installation():
+    setup = ConfigParser()
+    setup.read(Path(__file__).parents[2] / "setup.cfg", encoding="utf-8")
+    assert f"timm>={TIMM}" in setup["options"]["install_requires"].split("\n")

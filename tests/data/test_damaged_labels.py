@@ -99,6 +99,7 @@ SETS = {
     "jsonl": {"train.jsonl": ([LINE, SEVERAL, LINE], lines)},
     "coco": {"train.json": (instances(ANNOTATION | {"text": ["the board", "it"]}), as_json)},
     "coco, several": {"train.json": (instances(ANNOTATIONS_OF_SEVERAL), as_json)},
+    "detection": {"instances_train.json": (instances(ANNOTATION), as_json)},
     "unc": {"unc/unc_train.pth": ([(NAME, "9.pth", [4, 6, 10, 20], "the board", [])], old_pack)},
     "visual_genome": {
         "visual-genome/region_descriptions.json": ([{"id": 7, "regions": [REGION]}], as_json),
@@ -147,6 +148,8 @@ def read(folder, name):
         if name in OWN_DATA and f"train.{suffix}" not in SETS[name]:
             (folder / f"labels/train.{suffix}").unlink(missing_ok=True)
     set_name = "jsonl" if name in OWN_DATA else name
+    if name == "detection":
+        set_name = {name: {"expressions": {"per_image": 2, "none_rate": 0}}}
     rows = list(load_grounding_dataset(set_name, "train", folder / "images", folder / "labels", max_skipped=1.0))
     return [(row, decode_segmentation(row["segmentation"], row["height"], row["width"])) for row in rows]
 

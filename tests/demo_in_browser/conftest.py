@@ -20,10 +20,12 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from conftest import EXPRESSIONS
+from plvl.checkpoints import CARRIED_CHECKPOINTS, default_checkpoint
 from plvl.modeling_plvl import PLVLModel
 from plvl.processing import PLVLImageProcessor, PLVLProcessor
 from plvl.processing.word_vocabulary import build_word_vocabulary
 from plvl.scripts.demo_page.answers import answer_and_explain
+from plvl.scripts.demo_page.examples import read_examples
 from plvl.scripts.model_loading import load_chosen_model
 from small_runs import random_model
 
@@ -66,9 +68,10 @@ class Demo:
 
 
 @contextmanager
-def served(folder: Path, **environment):
-    """`plvl demo` with the model of a folder: its process and its address."""
-    command = [str(Path(sys.executable).with_name("plvl")), "demo", "--model", str(folder)]
+def served(folder: Path | None, **environment):
+    """`plvl demo` with the model of a folder, or with the one that it uses by itself: its process and its address."""
+    command = [str(Path(sys.executable).with_name("plvl")), "demo"]
+    command += [] if folder is None else ["--model", str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | environment) as process:
         line = process.stdout.readline()
         assert line.startswith("the demo is at http://127.0.0.1:"), line
@@ -95,6 +98,14 @@ def demo(tmp_path_factory):
     (folder / "examples" / "examples.json").write_text(json.dumps(entries))
 
     with served(folder) as (_, url):
+        yield Demo(url, folder, *load_chosen_model(folder, attn_implementation="eager"))
+
+
+@pytest.fixture
+def default_demo():
+    """The demo without `--model`: of a carried checkpoint."""
+    folder = CARRIED_CHECKPOINTS[default_checkpoint()]
+    with served(None) as (_, url):
         yield Demo(url, folder, *load_chosen_model(folder, attn_implementation="eager"))
 
 
@@ -186,6 +197,14 @@ class Page:
 
     def complaints(self) -> list[str]:
         return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] == "SEVERE"]
+
+
+@pytest.fixture
+def default_page(default_demo, browser):
+    page = Page(browser, default_demo.url)
+    example = read_examples(default_demo.folder)[0]
+    page.wait_for_drawing(default_demo.drawing_of(Image.open(example.image), example.expressions[0]))
+    return page
 
 
 @pytest.fixture

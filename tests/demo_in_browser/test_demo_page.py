@@ -14,10 +14,13 @@ from PIL import Image
 from selenium.webdriver.common.keys import Keys
 
 from conftest import EXPRESSIONS
+from plvl.checkpoints import default_checkpoint
 from plvl.processing.word_attention import WordAttention
 from plvl.scripts.demo_page.answers import words_heard
 from plvl.scripts.demo_page.page import build_page, launch_options, words_html
 from plvl.scripts.model_loading import chosen_folder, load_chosen_model
+
+PHOTOGRAPHS = Path(__file__).parents[2] / "examples" / "photographs"
 
 
 def test_the_page_opens_with_an_answered_example_and_asks_nobody_else(page, demo):
@@ -63,6 +66,19 @@ def test_ones_own_image_is_answered(page, demo, tmp_path):
     page.say("the red square")
     page.one("#find").click()
     page.wait_for_drawing(demo.drawing_of(own, "the red square"))
+
+
+def test_a_photograph_is_answered_by_the_model_that_is_carried(default_page, default_demo):
+    page = default_page
+    assert ("not photographs" in page.one("body").text) == (default_checkpoint() == "shapes")
+    photograph = PHOTOGRAPHS / "cat.jpg"
+    page.bring(photograph)
+    for expression in ("the cat", "the dog"):
+        page.say(expression)
+        page.one("#find").click()
+        page.wait_for_drawing(default_demo.drawing_of(Image.open(photograph), expression))
+    page.wait(lambda: page.words() == ["the", "dog"], "the words are not those that were typed")
+    assert page.complaints() == []
 
 
 @pytest.mark.parametrize(
@@ -167,8 +183,8 @@ def test_what_visitors_brought_goes_when_the_demo_is_ended(serve, demo, tmp_path
 
 
 def test_of_200_visitors_at_most_something_is_kept_and_for_half_an_hour():
-    model, processor = load_chosen_model(chosen_folder(None), attn_implementation="eager")
-    page = build_page(model, processor, examples=[], is_bundled=True)
+    model, processor = load_chosen_model(chosen_folder("shapes"), attn_implementation="eager")
+    page = build_page(model, processor, examples=[], knows_shapes_alone=True)
     [heard] = [block for block in page.blocks.values() if isinstance(block, State)]
     assert heard.time_to_live == 1800
     every, age = page.delete_cache

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from bundle_checkpoint import BUNDLES
+from plvl.checkpoints import CARRIED_CHECKPOINTS
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -71,14 +74,17 @@ def test_a_wheel_in_an_empty_folder_gives_every_room(tmp_path):
     # Built from a copy, so that no build folder is left in the checkout.
     for name in (*rooms, "setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
         (source / name).symlink_to(ROOT / name)
-    # What stands for the bundled checkpoint: files in its folder and in a folder of that.
-    bundled = source / "checkpoints" / "plvl-tiny-refshapes"
-    (bundled / "examples").mkdir(parents=True)
+    # What stands for the carried checkpoints: files in their folders and in a folder of each.
+    for folder in CARRIED_CHECKPOINTS.values():
+        carried = source / "checkpoints" / folder.name
+        (carried / "examples").mkdir(parents=True)
+        for file in ("config.json", "model.safetensors", "README.md", "examples/examples.json", "examples/a.jpg"):
+            (carried / file).write_text(file)
     shutil.copy(ROOT / "checkpoints" / "__init__.py", source / "checkpoints")
-    for file in ("config.json", "model.safetensors", "README.md", "examples/examples.json", "examples/a.jpg"):
-        (bundled / file).write_text(file)
     subprocess.run([*build, "--wheel-dir", tmp_path / "wheels", source], check=True)
     [wheel] = (tmp_path / "wheels").glob("plvl-*.whl")
+    # What is no stand-in here, and the most that bundling admits of the checkpoints.
+    assert wheel.stat().st_size + sum(bundle.MOST_BYTES for bundle in BUNDLES.values()) < 60 * 10**6
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target"]
     subprocess.run([*install, tmp_path / "target", wheel], check=True)
 
@@ -91,12 +97,15 @@ for name in {names!r}:
     # Where the project is installed as editable, too, what the wheel lacks is found in the checkout.
     assert import_module(name).__file__.startswith({str(tmp_path)!r}), name
 print(files("plvl.configuration").joinpath("recipes/quickstart.yaml").is_file())
-from plvl.checkpoints import BUNDLED_CHECKPOINT
-print(*sorted(str(file.relative_to(BUNDLED_CHECKPOINT)) for file in BUNDLED_CHECKPOINT.rglob("*.*")))
+from plvl.checkpoints import CARRIED_CHECKPOINTS, default_checkpoint
+print(default_checkpoint())
+for folder in CARRIED_CHECKPOINTS.values():
+    print(*sorted(str(file.relative_to(folder)) for file in folder.rglob("*.*")))
 """
     assert run(code, tmp_path, PYTHONPATH=str(tmp_path / "target")).splitlines() == [
         "True",
-        "README.md config.json examples/a.jpg examples/examples.json model.safetensors",
+        "photos",
+        *["README.md config.json examples/a.jpg examples/examples.json model.safetensors"] * 2,
     ]
     assert (tmp_path / "target" / "bin" / "plvl").is_file()
     [about] = distributions(path=[str(tmp_path / "target")])

@@ -14,7 +14,7 @@ from transformers.pipelines.pt_utils import KeyDataset
 from transformers.utils import logging
 
 import plvl
-from plvl.checkpoints import BUNDLED_CHECKPOINT
+from plvl.checkpoints import CARRIED_CHECKPOINTS, default_checkpoint
 from plvl.configuration import PLVLConfig
 from plvl.modeling_plvl import PLVLModel
 
@@ -294,12 +294,13 @@ def iter_of(items):
     yield from items
 
 
-def test_without_a_model_it_is_the_bundled_one_and_says_so(caplog):
+def test_without_a_model_it_is_the_carried_one_that_commands_use_and_says_so(caplog):
     logging.get_logger("transformers").addHandler(caplog.handler)
     caplog.set_level("WARNING", logger="transformers")
     pipe = pipeline("visual-grounding", device="cpu")
-    assert pipe.model.name_or_path == str(BUNDLED_CHECKPOINT)
-    assert f"No model was supplied, defaulted to {BUNDLED_CHECKPOINT}" in caplog.text
+    folder = CARRIED_CHECKPOINTS[default_checkpoint()]
+    assert pipe.model.name_or_path == str(folder)
+    assert f"No model was supplied, defaulted to {folder}" in caplog.text
 
 
 def test_no_pairs_give_no_answers(pipe):

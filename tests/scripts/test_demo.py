@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-import plvl.checkpoints
+from plvl.checkpoints import CARRIED_CHECKPOINTS
 from plvl.modeling_plvl import PLVLModel
 from plvl.processing.drawing import PREDICTED_COLOUR
 from plvl.scripts.cli import main
@@ -181,6 +181,6 @@ def test_an_address_of_another_machine_is_named(monkeypatch):
 
 def test_without_a_model_the_error_is_one_line(monkeypatch, tmp_path):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
-    monkeypatch.setattr(plvl.checkpoints, "BUNDLED_CHECKPOINT", tmp_path / "gone")
-    with pytest.raises(SystemExit, match=r"^plvl demo: the bundled checkpoint is not there"):
-        main(["demo"])
+    monkeypatch.setitem(CARRIED_CHECKPOINTS, "photos", tmp_path / "gone")
+    with pytest.raises(SystemExit, match=r"^plvl demo: the carried checkpoint photos is not there"):
+        main(["demo", "--model", "photos"])

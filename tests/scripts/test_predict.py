@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import plvl
-import plvl.checkpoints
+from plvl.checkpoints import CARRIED_CHECKPOINTS
 from plvl.data.masks import decode_segmentation, encode_mask
 from plvl.modeling_plvl import PLVLModel
 from plvl.processing.drawing import PREDICTED_COLOUR
@@ -84,7 +84,7 @@ def test_one_image_is_drawn_and_told_with_confidence_box_and_mask(predict, image
     assert '"the red square": confidence 0.' in told.out and "box: x " in told.out and "of the image" in told.out
     assert "drawn: grounded.png" in told.out
     assert Image.open("grounded.png").width == 480
-    assert "bundled" not in told.err
+    assert "carried" not in told.err
 
 
 def test_several_expressions_are_drawn_together_and_the_image_is_embedded_once(predict, image_file, embedded):
@@ -408,22 +408,21 @@ def test_drawings_do_not_take_the_place_of_the_folders_own_images(predict, image
     assert (folder / "a.png").read_bytes() == before
 
 
-def test_without_a_model_the_bundled_checkpoint_is_used_and_said(
-    predict, image_file, model_folder, monkeypatch, capsys
-):
-    monkeypatch.setattr(plvl.checkpoints, "BUNDLED_CHECKPOINT", model_folder)
+def test_without_a_model_the_one_of_photographs_is_used_and_said(image_file, model_folder, monkeypatch, capsys):
+    monkeypatch.setitem(CARRIED_CHECKPOINTS, "photos", model_folder)
     main(["predict", str(image_file), "the red square", "--json"])
     told = capsys.readouterr()
-    assert f"using the bundled checkpoint trained ({model_folder})" in told.err
+    assert f"no --model named: using the carried checkpoint photos ({model_folder})" in told.err
     assert json.loads(told.out)["answers"]
 
 
-def test_without_a_model_and_without_the_bundled_checkpoint_the_error_says_what_to_do(
-    predict, image_file, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(plvl.checkpoints, "BUNDLED_CHECKPOINT", tmp_path / "gone")
-    with pytest.raises(SystemExit, match=r"the bundled checkpoint is not there .*gone\): name a model with --model$"):
-        main(["predict", str(image_file), "the red square"])
+@pytest.mark.parametrize("model", [[], ["--model", "shapes"]])
+def test_without_a_carried_checkpoint_the_error_says_what_to_do(image_file, tmp_path, monkeypatch, model):
+    monkeypatch.setitem(CARRIED_CHECKPOINTS, "photos", tmp_path / "gone")
+    monkeypatch.setitem(CARRIED_CHECKPOINTS, "shapes", tmp_path / "gone too")
+    message = r"the carried checkpoint shapes is not there \(.*gone too\): name another model with --model$"
+    with pytest.raises(SystemExit, match=message):
+        main(["predict", str(image_file), "the red square", *model])
 
 
 def test_a_model_comes_from_the_hub_by_its_name(predict, image_file, model_folder, local_hub, capsys):

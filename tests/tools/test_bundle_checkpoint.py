@@ -9,12 +9,13 @@ from transformers import AutoModel
 
 import bundle_checkpoint
 import recorded_slice
-from bundle_checkpoint import write_examples, wrong_expressions
+import shapes_bundle
 from plvl.data.refshapes import make_referred_scene
 from plvl.processing.pipeline_plvl import VisualGroundingPipeline
 from plvl.scripts.demo_page.examples import read_examples
 from plvl.scripts.model_loading import load_whole
 from recorded_slice import check_slice
+from shapes_bundle import write_examples, wrong_expressions
 
 BY_KIND = {"attribute": {"num_samples": 2, "box_accuracy": 0.875, "mask_miou": 0.5}}
 METRICS = {"refshapes/val": {"num_samples": 2, "box_accuracy": 0.75, "mask_miou": 0.25}}
@@ -37,7 +38,7 @@ def bundle(trained, tmp_path):
 
     def run(*flags):
         output = tmp_path / "checkpoints" / "tiny"
-        bundle_checkpoint.main(["--model", str(trained), "--output", str(output), *flags])
+        bundle_checkpoint.main(["shapes", "--model", str(trained), "--output", str(output), *flags])
         return output
 
     return run
@@ -86,13 +87,13 @@ def test_examples_begin_with_what_the_model_answers_right(model, processor, monk
         right = {3: said[2], 41: said[3] + said[1], 7: [texts[1] for texts in said]}.get(index, [])
         return {text for texts in said for text in texts} - set(right)
 
-    monkeypatch.setattr(bundle_checkpoint, "wrong_expressions", wrong)
+    monkeypatch.setattr(shapes_bundle, "wrong_expressions", wrong)
     write_examples(tmp_path / "examples", model, processor)
     examples = read_examples(tmp_path)
     assert [int(example.image.stem[-6:]) - 1 for example in examples] == [7, 41, 3, 31, 71, 61]
     for example in examples[:3]:
         index = int(example.image.stem[-6:]) - 1
-        referred = make_referred_scene(bundle_checkpoint.EXAMPLE_SEED, index, typo_rate=0.0)
+        referred = make_referred_scene(shapes_bundle.EXAMPLE_SEED, index, typo_rate=0.0)
         texts_of = [{said.text for said in about} for _, about in referred.references]
         assert all(any(text in texts for text in example.expressions) for texts in texts_of)
         are_wrong = [text in wrong(model, processor, index, referred) for text in example.expressions]
@@ -142,14 +143,14 @@ def test_half_precision_that_changes_the_answers_is_refused(bundle, tmp_path, mo
 
 
 def test_a_checkpoint_that_is_too_large_is_refused(bundle, tmp_path, monkeypatch):
-    monkeypatch.setattr(bundle_checkpoint, "MOST_BYTES", 100_000)
+    monkeypatch.setattr(shapes_bundle, "MOST_BYTES", 100_000)
     with pytest.raises(SystemExit, match=r"bytes, [\d,]+ of them in model.safetensors; at most 100,000 are carried"):
         bundle()
     assert list((tmp_path / "checkpoints").iterdir()) == []
 
 
-def test_the_project_carries_at_most_12_megabytes():
-    assert bundle_checkpoint.MOST_BYTES == 12 * 10**6
+def test_the_project_carries_at_most_12_megabytes_of_shapes():
+    assert shapes_bundle.MOST_BYTES == 12 * 10**6
 
 
 def test_an_old_bundle_is_replaced_only_on_request(bundle, trained):

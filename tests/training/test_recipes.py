@@ -10,9 +10,9 @@ from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from transformers import get_scheduler
 
-import bundle_checkpoint
-from plvl.checkpoints import BUNDLED_CHECKPOINT
-from plvl.data.loading import _OPENERS
+import shapes_bundle
+from plvl.checkpoints import CARRIED_CHECKPOINTS
+from plvl.data.loading import READERS
 from plvl.data.mixtures import MIXTURES
 from plvl.data.refshapes import make_referred_scene, split_of
 from plvl.modeling_plvl import PLVLModel
@@ -55,7 +55,8 @@ def test_accelerates_launcher_leaves_an_error_of_one_process_to_the_run(name):
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.stem)
 def test_a_recipe_builds_its_model(recipe):
     model, data, training = parse(recipe)
-    assert data.dataset in {*_OPENERS, *MIXTURES}
+    names = {data.dataset} if isinstance(data.dataset, str) else set(data.dataset)
+    assert names <= {*READERS, *MIXTURES}
     assert training.do_train or training.do_eval
     assert model.model_name_or_path or training.do_train
     with torch.device("meta"):
@@ -114,14 +115,36 @@ def test_the_carried_checkpoint_is_evaluated_bundled_and_gone_on_from_where_its_
     for name, data in (("TINY_DATA", trained), ("TINY_EVALUATION", evaluated)):
         folder = re.search(rf"^{name} := (.+)$", makefile, re.M)[1]
         assert (data.image_root, data.label_root) == (f"{folder}/images", f"{folder}/labels")
-    carried = BUNDLED_CHECKPOINT.relative_to(CONFIGURATION.parent)
+    carried = CARRIED_CHECKPOINTS["shapes"].relative_to(CONFIGURATION.parent)
     assert f"BUNDLE ?= {carried}\n" in makefile and f"TINY := {training.output_dir}\n" in makefile
-    assert str(carried) == bundle_checkpoint.NAME
+    assert str(carried) == shapes_bundle.NAME
     demo, demo_data, demo_training = parse(CONFIGURATION / "recipes/demo.yaml")
     assert demo.model_name_or_path == str(carried)
     assert f"DEMO := {demo_training.output_dir}\n" in makefile and demo_data.eval_splits == ["testC", "val"]
     folder = re.search(r"^DEMO_DATA := (.+)$", makefile, re.M)[1]
     assert (demo_data.image_root, demo_data.label_root) == (f"{folder}/images", f"{folder}/labels")
+
+
+def test_the_checkpoint_of_photographs_is_made_evaluated_and_bundled_where_its_recipes_say():
+    model, trained, training = parse(CONFIGURATION / "recipes/photos_small.yaml")
+    evaluated_model, evaluated, evaluation = parse(CONFIGURATION / "recipes/evaluate_photos_small.yaml")
+    assert evaluated_model.model_name_or_path == evaluation.output_dir == training.output_dir
+    assert evaluation.do_predict and not evaluation.bf16 and evaluated.eval_splits == [evaluated.choose_thresholds]
+    # What is evaluated lies where what is trained on does; RefShapes is trained on alone.
+    roots = {
+        name: {root: said[root] for root in ("image_root", "label_root")} for name, said in trained.dataset.items()
+    }
+    of_shapes = roots.pop("refshapes")
+    assert evaluated.dataset.keys() == roots.keys()
+    assert all(evaluated.dataset[name][root] == place for name, both in roots.items() for root, place in both.items())
+    any_shapes = parse(CONFIGURATION / "recipes/refshapes_any.yaml")
+    assert model.initial_model == any_shapes[2].output_dir
+    assert of_shapes == {"image_root": any_shapes[1].image_root, "label_root": any_shapes[1].label_root}
+    makefile = (CONFIGURATION.parent / "Makefile").read_text(encoding="utf-8")
+    assert f"ANY_DATA := {of_shapes['image_root'].removesuffix('/images')}\n" in makefile
+    assert f"PHOTOS_MODEL := {training.output_dir}\n" in makefile
+    assert "PHOTOS_BUNDLE ?= checkpoints/plvl-small-photos\n" in makefile
+    assert CARRIED_CHECKPOINTS["photos"].name == "plvl-small-photos"
 
 
 def test_the_demo_asks_for_the_new_shape_of_its_set_about_an_image_that_was_not_trained_on():

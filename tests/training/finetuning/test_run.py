@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from transformers import AutoModel
 
-from plvl.checkpoints import BUNDLED_CHECKPOINT
+from plvl.checkpoints import CARRIED_CHECKPOINTS
 from plvl.data.loading import load_grounding_dataset
 from plvl.modeling_plvl import PLVLModel
 from plvl.scripts.model_loading import load_whole
@@ -217,7 +217,7 @@ def test_a_model_of_any_number_of_targets_learns_of_none_and_several(tune, own, 
 
 def test_the_carried_checkpoint_can_be_fine_tuned(own, tmp_path):
     fine_tune(
-        FineTuning(own.images, own.labels, tmp_path / "out", BUNDLED_CHECKPOINT, "plvl-tiny-refshapes", num_steps=1),
+        FineTuning(own.images, own.labels, tmp_path / "out", CARRIED_CHECKPOINTS["shapes"], "plvl-tiny-refshapes", num_steps=1),
         lambda line: None,
     )
     assert load_whole(tmp_path / "out")[0].config.vision_config.image_size == 160
