@@ -10,6 +10,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from plvl.checkpoints import CARRIED_CHECKPOINTS
 from plvl.scripts.extras import pip_install
 from plvl.scripts.output_place import require_writable_folder
 from plvl.scripts.program import ArgumentParser, run_as_program
@@ -27,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser):
         help="JSON Lines (.jsonl: file_name, text and bbox [x, y, w, h] in each line) or COCO form (.json)",
     )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the new model")
-    parser.add_argument("--model", help="folder or Hub name of a PLVL model (default: a carried checkpoint)")
+    parser.add_argument("--model", help="folder or Hub name of a PLVL model, or photos (default) or shapes")
     ways = parser.add_mutually_exclusive_group()
     ways.add_argument(
         "--lora",
@@ -74,7 +75,7 @@ def run(arguments):
 def finetune(arguments):
     check_arguments(arguments)
     # Not at the top: --help and what is wrong with the arguments need not wait for Transformers.
-    from plvl.scripts.model_files import require_model_files
+    from plvl.scripts.model_files import is_adapter, require_model_files
     from plvl.scripts.model_loading import chosen_folder
     from plvl.training.finetuning.request import FineTuning
     from plvl.training.finetuning.run import fine_tune
@@ -84,12 +85,18 @@ def finetune(arguments):
     end_on_sigterm()
     start = chosen_folder(arguments.model)
     require_model_files(start)
+    if is_adapter(start):
+        raise ValueError(
+            f"--model {start} has additions to a model (--keep_adapter), and no model that can be trained: name that "
+            "which they belong to, or one that was written without --keep_adapter"
+        )
+    is_here = arguments.model is None or arguments.model in CARRIED_CHECKPOINTS or Path(arguments.model).exists()
     asked = FineTuning(
         images=arguments.images,
         labels=arguments.labels,
         output=arguments.output,
         start=start,
-        base=arguments.model or str(start),
+        base=str(start) if is_here else arguments.model,
         rank=arguments.lora,
         keep_adapter=arguments.keep_adapter,
         freeze=arguments.freeze,

@@ -9,6 +9,7 @@ import sys
 import pytest
 from PIL import Image
 
+from plvl.checkpoints import CARRIED_CHECKPOINTS
 from plvl.scripts.cli import main
 
 
@@ -79,6 +80,24 @@ def test_lora_without_peft_says_how_to_install_it(own, tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(SystemExit, match="--lora needs peft: pip install"):
         main(words(own, tmp_path / "out", "x", "--lora"))
+
+
+def test_an_adapter_is_no_model_to_start_from(own, tmp_path, processor):
+    processor.save_pretrained(tmp_path / "adapter")
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (tmp_path / "adapter" / name).write_text("{}", encoding="utf-8")
+    with pytest.raises(SystemExit, match="adapter has additions to a model .*, and no model that can be trained"):
+        main(words(own, tmp_path / "out", tmp_path / "adapter"))
+
+
+@pytest.mark.parametrize(("named", "base"), [("shapes", None), ("lab/model", "lab/model")])
+def test_only_a_model_of_the_hub_is_called_by_its_name(named, base, own, tmp_path, monkeypatch):
+    """A card and an adapter name it where others shall find it."""
+    folder, asked = CARRIED_CHECKPOINTS["shapes"], []
+    monkeypatch.setattr("plvl.scripts.model_loading.snapshot_download", lambda *_, **__: str(folder))
+    monkeypatch.setattr("plvl.training.finetuning.run.fine_tune", lambda given, say: asked.append(given) or True)
+    main(words(own, tmp_path / "out", named))
+    assert (asked[0].start, asked[0].base) == (folder, base or str(folder))
 
 
 def test_missing_images_end_it_before_anything_is_trained(own, model_folder, tmp_path):

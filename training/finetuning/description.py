@@ -5,6 +5,7 @@ from pathlib import Path
 import psutil
 import torch
 
+from plvl.data.schema import Row
 from plvl.training.finetuning.memory import Memory
 from plvl.training.finetuning.own_rows import OwnRows, defect_lines
 from plvl.training.finetuning.plan import Plan, what_to_expect
@@ -12,14 +13,22 @@ from plvl.training.finetuning.request import FineTuning
 
 
 def description(
-    asked: FineTuning, own: OwnRows, rows: tuple, model, plan: Plan, memory: Memory, batch_size: int, device: str
+    asked: FineTuning,
+    own: OwnRows,
+    rows: tuple[list[Row], list[Row]],
+    model,
+    processor,
+    plan: Plan,
+    memory: Memory,
+    batch_size: int,
+    device: str,
 ) -> list[str]:
     """
     Lines of text.
 
     Args:
         rows: to train on, and for validation.
-        model ([`PLVLModel`]): with gradients where it is trained.
+        model, processor: a [`PLVLModel`], with gradients where it is trained, and its [`PLVLProcessor`].
         batch_size: expressions that go through the network at once.
         device: "cpu" or "cuda".
     """
@@ -38,6 +47,7 @@ def description(
         + (f"; {own.num_unlabelled:,} more in {asked.images} have no label" if own.num_unlabelled else ""),
         f"rows       {sum(map(len, rows)):,}: {len(rows[0]):,} to train on, {len(rows[1]):,} for validation",
         *_about_masks(rows, model.config),
+        *_about_characters(rows, processor),
         f"model      {called}: {trained:,} parameters trained of {total:,}, {what[asked.way]}"
         + (", averaged over the steps" if asked.averages else ""),
         f"steps      {plan.num_steps:,} of {plan.batch_size} rows{at_once}, each row about {plan.epochs:.0f} times; "
@@ -59,3 +69,23 @@ def _about_masks(rows, config) -> list[str]:
     if "res" not in config.tasks or num_masks:
         return []
     return ["           none has a mask: the model answers with masks, and these may get worse"]
+
+
+def _about_characters(rows, processor) -> list[str]:
+    unread = unreadable([row["text"] for part in rows for row in part], processor)
+    if not unread:
+        return []
+    return [
+        f"           {len(unread):,} have words that the model cannot read, for it has never seen their characters: "
+        f"{unread[0]!r}"
+    ]
+
+
+def unreadable(texts: list[str], processor) -> list[str]:
+    """
+    Those with a word that the tokenizer has nothing for. It spells a word that it does not know; words with a
+    character that it does not know are all the same to it.
+    """
+    unknown = processor.tokenizer.unk_token_id
+    encoded = processor.tokenizer([processor.normalize_text(text) for text in texts])["input_ids"]
+    return [text for text, ids in zip(texts, encoded, strict=True) if unknown in ids]

@@ -73,10 +73,12 @@ def keep_request(asked: FineTuning):
     Notes in the output what is asked for.
 
     Raises:
-        ValueError: it notes something else; the message says what.
+        ValueError: it notes something else, and the message says what; or it has a model that is of no fine-tuning.
     """
     file = asked.output / TRAINING / REQUEST
     if not file.is_file():
+        if any((asked.output / name).exists() for name in ("config.json", "adapter_config.json")):
+            raise ValueError(f"{asked.output} has a model, which is not written over: name another --output")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(asked.request, indent=2) + "\n", encoding="utf-8")
         return

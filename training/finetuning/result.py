@@ -36,16 +36,16 @@ def finish(asked: FineTuning, trainer: FineTuner, rows: tuple[list[Row], list[Ro
         trainer ([`FineTuner`]): which has trained.
         rows: to train on, and for validation.
     """
-    first = next(
-        iter(name for name in best_models(trainer.model.config).values() if (asked.output / TRAINING / name).is_dir())
-    )
+    kept = [asked.output / TRAINING / name for name in best_models(trainer.model.config).values()]
+    best = next(folder for folder in kept if folder.is_dir())
     processor = trainer.processing_class
     with explained_failure(asked.output / TRAINING, "the model", True):
-        write_best_model(asked, asked.output / TRAINING / first)
+        write_best_model(asked, best)
         processor.save_pretrained(asked.output)
     # As a user will load it.
     model = AutoModel.from_pretrained(asked.output, dtype=torch.float32).to(trainer.args.device)
-    validation = list(load_grounding_dataset("jsonl", "val", asked.images, asked.output / LABELS))
+    # A stream: images of one's own may be large.
+    validation = load_grounding_dataset("jsonl", "val", asked.images, asked.output / LABELS)
     metrics = {
         BEFORE: _metrics_at_start(trainer.state.log_history),
         "after": evaluate_rows(model, processor, validation).metrics(),

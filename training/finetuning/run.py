@@ -41,13 +41,16 @@ from plvl.training.starting_model import load_or_make_model
 MAX_SKIPPED_STEPS = 10
 
 
-def fine_tune(asked: FineTuning, say: Callable[[str], None] = print):
+def fine_tune(asked: FineTuning, say: Callable[[str], None] = print) -> FineTuner | None:
     """
     Trains, or goes on where the same command was stopped, and writes the model.
 
     Args:
         asked ([`FineTuning`]): what is to be done.
         say: is told, line by line, what will be done and how it goes.
+
+    Returns:
+        the trainer; None where a signal has stopped the run, which the same command continues.
 
     Raises:
         ValueError: the images, labels or the model are not what they should be, or `output` holds another run.
@@ -67,7 +70,7 @@ def fine_tune(asked: FineTuning, say: Callable[[str], None] = print):
     plan = make_plan(rows[0], model.config, asked.way, asked.num_steps, asked.learning_rate)
     checkpoint = agreed_checkpoint(asked.output / TRAINING)
     memory, batch_size = _fit(asked, plan, model, processor, rows[0], device, checkpoint)
-    for line in description(asked, own, rows, model, plan, memory, batch_size, device):
+    for line in description(asked, own, rows, model, processor, plan, memory, batch_size, device):
         say(line)
     report_cut_expressions(processor, (row["text"] for row in rows[0]))
     trainer = _trainer(asked, plan, model, processor, batch_size, device, checkpoint, say)
@@ -91,10 +94,6 @@ def choose_what_is_trained(model: PLVLModel, asked: FineTuning):
         model.vision_encoder.requires_grad_(False)
 
 
-def _autocast(device: str):
-    return torch.autocast(device, torch.bfloat16, enabled=_multiplies_in_bfloat16(device))
-
-
 def _multiplies_in_bfloat16(device: str) -> bool:
     """Whether that is faster there than in float32."""
     if device == "cuda":
@@ -108,7 +107,8 @@ def _fit(asked, plan: Plan, model, processor, rows, device: str, checkpoint: str
     per_image = plan.expressions_per_image
     first = [sanitize_sample(row) for row in rows[:per_image]]
     group = GroundingCollator(processor, None, per_image, max_targets=targets_at_most(model.config))(first)
-    memory = measure_memory(model, group, asked.averages, _autocast("cpu"))
+    precision = {"dtype": torch.bfloat16, "enabled": _multiplies_in_bfloat16(device)}
+    memory = measure_memory(model, group, asked.averages, torch.autocast("cpu", **precision))
     sizes = batch_sizes(plan.batch_size, per_image)
     if checkpoint:
         # Its place in the rows is one in batches of its size.
@@ -121,7 +121,8 @@ def _fit(asked, plan: Plan, model, processor, rows, device: str, checkpoint: str
         name: {key: each.to(device) for key, each in value.items()} if isinstance(value, dict) else value.to(device)
         for name, value in group.items()
     }
-    return memory, batch_size_by_trial(sizes, trial_step(model, on_device, per_image, _autocast(device)))
+    step = trial_step(model, on_device, per_image, torch.autocast(device, **precision))
+    return memory, batch_size_by_trial(sizes, step)
 
 
 def _trainer(asked, plan: Plan, model, processor, batch_size, device: str, checkpoint, say) -> FineTuner:

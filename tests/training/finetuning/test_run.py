@@ -52,8 +52,9 @@ def metrics_of(folder: Path) -> dict:
     return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["jsonl/val"]
 
 
-def test_it_says_beforehand_what_it_will_do(tune, own):
+def test_it_says_beforehand_what_it_will_do(tune, own, rewrite):
     Image.new("RGB", (9, 8)).save(own.images / "more.png")
+    rewrite([own.lines[0] | {"text": "山"}, *own.lines[1:]])
     said = "\n".join(tune())
     assert "images     6: 5 to train on, 1 for validation; 1 more in " in said
     assert "rows       12: 10 to train on, 2 for validation\n           none has a mask" in said
@@ -63,8 +64,18 @@ def test_it_says_beforehand_what_it_will_do(tune, own):
     assert f": {total:,} parameters trained of {total:,}, all of it" in said
     assert "steps      3 of 32 rows, each row about 10 times; an evaluation after every 1" in said
     assert re.search(r"memory     about \d+\.\d GiB of the processor's, of which [\d.]+ are free", said)
+    assert re.search(
+        r"           \d+ have words that the model cannot read, for it has never seen their char.*: '", said
+    )
     assert "6 images are few: 5 to train on" in said
     assert said.index("images   ") < said.index("starting model:") < said.index("step 3 of 3")
+
+
+def test_a_model_that_is_there_is_not_written_over(tune, model_folder):
+    weights = (model_folder / "model.safetensors").read_bytes()
+    with pytest.raises(ValueError, match="trained has a model, which is not written over: name another --output"):
+        tune(model_folder.name)
+    assert (model_folder / "model.safetensors").read_bytes() == weights
 
 
 def test_the_best_model_is_written_with_card_metrics_and_a_gallery(tune, model_folder, own, tmp_path):
@@ -216,8 +227,6 @@ def test_a_model_of_any_number_of_targets_learns_of_none_and_several(tune, own, 
 
 
 def test_the_carried_checkpoint_can_be_fine_tuned(own, tmp_path):
-    fine_tune(
-        FineTuning(own.images, own.labels, tmp_path / "out", CARRIED_CHECKPOINTS["shapes"], "plvl-tiny-refshapes", num_steps=1),
-        lambda line: None,
-    )
+    start = CARRIED_CHECKPOINTS["shapes"]
+    fine_tune(FineTuning(own.images, own.labels, tmp_path / "out", start, str(start), num_steps=1), lambda line: None)
     assert load_whole(tmp_path / "out")[0].config.vision_config.image_size == 160
