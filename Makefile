@@ -85,6 +85,7 @@ reproduce-tiny: install $(TINY_DATA).made $(TINY_EVALUATION).made
 PHOTOS ?= photos
 PHOTOS_MODEL := outputs/plvl-small-photos
 PHOTOS_BUNDLE ?= checkpoints/plvl-small-photos
+PHOTOS_GALLERY ?= docs/photographs.jpg
 ANY_DATA := outputs/refshapes_any
 
 reproduce-photos: install
@@ -92,9 +93,11 @@ reproduce-photos: install
 	$(BIN)/python scripts/make_refshapes.py --output $(ANY_DATA) --num_images 16000 --seed 0 --none_rate 0.3 \
 		--several_rate 0.2 --num_workers 2
 	$(TINY_RUN) configuration/recipes/refshapes_any.yaml
+	$(TINY_RUN) configuration/recipes/photos_coarse.yaml
 	$(TINY_RUN) configuration/recipes/photos_small.yaml
 	$(TINY_RUN) configuration/recipes/evaluate_photos_small.yaml
 	$(BIN)/python tools/bundle_checkpoint.py photos --model $(PHOTOS_MODEL) --output $(PHOTOS_BUNDLE) --replace --half
+	$(BIN)/python tools/photo_gallery.py --model $(PHOTOS_BUNDLE) --output $(PHOTOS_GALLERY)
 
 # A run that goes on does not make its images again.
 $(TINY_DATA).made: NUM_IMAGES := 60000

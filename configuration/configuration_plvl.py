@@ -106,8 +106,9 @@ class PLVLVisionConfig(VisionConfigMixin, PreTrainedConfig):
     Args:
         image_size (`int`, defaults to 448): side of the square image, in pixels; a multiple of `patch_size`.
         backbone_config (`PreTrainedConfig` or `dict`, *optional*): a backbone of Transformers' `AutoBackbone` (timm's
-            by `model_type` `"timm_backbone"`), whose last feature map takes the place of the image's pixels: the patch
-            projection is then a 1 × 1 convolution, and `patch_size` the map's stride. The blocks follow as they are.
+            by `model_type` `"timm_backbone"`), whose feature map takes the place of the image's pixels: the patch
+            projection is then a 1 × 1 convolution, and `patch_size` the map's stride. Where its `out_indices` name
+            several, the coarser ones are enlarged to the first. The blocks follow as they are.
         mlp_ratio (`float`, defaults to 4.0): width of a block's MLP over `hidden_size`.
         drop_path_rate (`float`, defaults to 0.1): stochastic depth of the last block; rises linearly from 0.
         window_size (`int`, defaults to 14): side of an attention window, in patches.

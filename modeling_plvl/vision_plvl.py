@@ -80,7 +80,7 @@ def new_backbone(config: PreTrainedConfig) -> nn.Module:
 
 
 class PLVLVisionEmbeddings(nn.Module):
-    """Patches of the image, or cells of a backbone's feature map, plus absolute positions."""
+    """Patches of the image, or cells of a backbone's feature maps, plus absolute positions."""
 
     def __init__(self, config: PLVLVisionConfig):
         super().__init__()
@@ -91,7 +91,7 @@ class PLVLVisionEmbeddings(nn.Module):
         channels, cell = config.num_channels, config.patch_size
         if config.backbone_config is not None:
             self.backbone = new_backbone(config.backbone_config)
-            channels, cell = self.backbone.channels[-1], 1
+            channels, cell = sum(self.backbone.channels), 1
         self.projection = nn.Conv2d(channels, config.hidden_size, kernel_size=cell, stride=cell)
         num_positions = config.position_grid_size**2 + config.has_class_position
         self.position_embeddings = nn.Parameter(torch.zeros(1, num_positions, config.hidden_size))
@@ -111,15 +111,20 @@ class PLVLVisionEmbeddings(nn.Module):
         return (patches.contiguous() + table).flatten(1, 2)
 
     def features(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """The backbone's last feature map, `(batch_size, channels, rows, columns)`."""
-        features = self.backbone(pixel_values).feature_maps[-1]
+        """
+        The backbone's feature maps, those that are coarser than the finest enlarged to it, one upon the other:
+        `(batch_size, channels of all, rows, columns)`.
+        """
+        maps = self.backbone(pixel_values).feature_maps
         height, width = pixel_values.shape[-2:]
-        if features.shape[-2:] != (height // self.patch_size, width // self.patch_size):
+        grid = (height // self.patch_size, width // self.patch_size)
+        if maps[0].shape[-2:] != grid:
             raise ValueError(
-                f"the backbone makes a map of {tuple(features.shape[-2:])} of {height} x {width} pixels, which is no "
+                f"the backbone makes a map of {tuple(maps[0].shape[-2:])} of {height} x {width} pixels, which is no "
                 f"stride of {self.patch_size}: set patch_size, or another stage in backbone_config"
             )
-        return features
+        coarser = [F.interpolate(each, grid, mode="bilinear", align_corners=False) for each in maps[1:]]
+        return torch.cat([maps[0], *coarser], dim=1)
 
 
 class PLVLVisionLayer(PLVLGuidedLayer):

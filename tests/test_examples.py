@@ -72,3 +72,18 @@ def test_the_photographs_are_small_and_each_has_a_licence_and_expressions():
         assert 2 <= len(entry["expressions"]) <= 4
         file = folder / entry["image"]
         assert max(Image.open(file).size) <= 640 and file.stat().st_size < 100_000
+
+
+def test_the_expressions_about_the_photographs_have_boxes_within_them():
+    folder = ROOT / "examples" / "photographs"
+    entries = json.loads((folder / "examples.json").read_text(encoding="utf-8"))
+    rows = [json.loads(line) for line in (folder / "free.jsonl").read_text(encoding="utf-8").splitlines()]
+    asked = [(entry["image"], expression) for entry in entries for expression in entry["expressions"]]
+    assert sorted((row["file_name"], row["text"]) for row in rows) == sorted(asked)
+    for row in rows:
+        width, height = Image.open(folder / row["file_name"]).size
+        assert all(0 <= x < x + w <= width and 0 <= y < y + h <= height for x, y, w, h in row["boxes"])
+        assert (len(row["boxes"]) > 1) == row["text"].startswith(("all", "both"))
+    last = [(entry["image"], entry["expressions"][-1]) for entry in entries]
+    nothing = [(row["file_name"], row["text"]) for row in rows if not row["boxes"]]
+    assert sorted(nothing) == sorted((image, text) for image, text in last if "towers" not in text)

@@ -11,6 +11,8 @@ from plvl.modeling_plvl import PLVLModel
 
 logger = logging.getLogger(__name__)
 
+PROJECTION = "vision_encoder.embeddings.projection.weight"
+
 
 @torch.no_grad()
 def take_what_fits(
@@ -18,7 +20,8 @@ def take_what_fits(
 ):
     """
     Copies into `model` what a trained model has under the same name and of the same shape, and the embedding of each
-    word that both vocabularies have. The log says what begins anew.
+    word that both vocabularies have. Where `model` reads finer maps of the backbone before those that the trained one
+    read, it begins by not hearing them. The log says what begins anew.
 
     Args:
         tokenizer: of `model`.
@@ -43,6 +46,11 @@ def take_what_fits(
     ]
     for name in fitting:
         own[name].copy_(trained[name])
+    if reads_further_maps(model, loaded) and PROJECTION not in keep:
+        channels = trained[PROJECTION].shape[1]
+        own[PROJECTION][:, :-channels] = 0
+        own[PROJECTION][:, -channels:] = trained[PROJECTION]
+        fitting.append(PROJECTION)
     shared = 0
     if embeddings in trained and embeddings not in keep and own[embeddings].shape[1] == trained[embeddings].shape[1]:
         vocabulary = AutoTokenizer.from_pretrained(folder).get_vocab()
@@ -55,3 +63,13 @@ def take_what_fits(
         "initial_model %s: %d tensors and %d of %d words taken; new: %s",
         folder, len(fitting), shared, len(tokenizer), ", ".join(anew),
     )  # fmt: skip
+
+
+def reads_further_maps(model: PLVLModel, trained: PLVLModel) -> bool:
+    """Whether both have one width and backbone, whose last maps `trained` reads and `model` others before them."""
+    backbones = [getattr(each.vision_encoder.embeddings, "backbone", None) for each in (model, trained)]
+    if None in backbones or model.config.vision_config.hidden_size != trained.config.vision_config.hidden_size:
+        return False
+    own, known = ([*each.out_features] for each in backbones)
+    names = [getattr(each.config, "backbone", each.config.model_type) for each in backbones]
+    return names[0] == names[1] and len(own) > len(known) and own[-len(known) :] == known

@@ -50,6 +50,22 @@ def test_its_feature_map_stands_where_the_patches_do(kind):
     torch.testing.assert_close(position[0], position[1], atol=1e-5, rtol=1e-4)
 
 
+@torch.no_grad()
+def test_coarser_maps_are_enlarged_to_the_finest_and_stand_behind_it():
+    several = {"model_type": "timm_backbone", "backbone": "tf_efficientnet_lite0", "out_indices": [3, 4]}
+    embeddings = model_of("timm_backbone", backbone_config=several).vision_encoder.embeddings
+    fine, coarse = embeddings.backbone(INPUTS["pixel_values"]).feature_maps
+    assert (fine.shape[-2:], coarse.shape[-2:]) == ((4, 6), (2, 3))
+    features = embeddings.features(INPUTS["pixel_values"])
+    assert features.shape[1] == embeddings.projection.in_channels == fine.shape[1] + coarse.shape[1]
+    torch.testing.assert_close(features[:, : fine.shape[1]], fine)
+    # Halfway between neighbours, a quarter of the way to the next one; at the border the cell's own value.
+    enlarged = features[:, fine.shape[1] :]
+    torch.testing.assert_close(enlarged[:, :, 0, 0], coarse[:, :, 0, 0])
+    torch.testing.assert_close(enlarged[:, :, 0, 1], 0.75 * coarse[:, :, 0, 0] + 0.25 * coarse[:, :, 0, 1])
+    torch.testing.assert_close(enlarged[:, :, 1, 0], 0.75 * coarse[:, :, 0, 0] + 0.25 * coarse[:, :, 1, 0])
+
+
 @pytest.mark.parametrize("kind", BACKBONES)
 @torch.no_grad()
 def test_the_image_is_embedded_once_for_many_expressions(kind):

@@ -63,6 +63,25 @@ def test_weights_that_are_named_beside_it_go_before(model_folder, model, process
     torch.testing.assert_close(own["decoder.layers.0.fc1.weight"], trained["decoder.layers.0.fc1.weight"])
 
 
+def test_finer_maps_of_the_same_backbone_are_not_heard_at_first(tmp_path):
+    def reading(indices, backbone="tf_efficientnet_lite0"):
+        network = {"model_type": "timm_backbone", "backbone": backbone, "out_indices": indices}
+        return {"backbone_config": network, "patch_size": 32 if indices == [4] else 16}
+
+    coarse, processor = made(model_config=parts(**reading([4])))
+    coarse.save_pretrained(tmp_path)
+    processor.tokenizer.save_pretrained(tmp_path)
+    finer, _ = made(model_config=parts(**reading([3, 4])), initial_model=str(tmp_path))
+    trained, own = coarse.state_dict()[PATCHES], finer.state_dict()[PATCHES]
+    added = own.shape[1] - trained.shape[1]
+    assert added > 0 and not own[:, :added].any()
+    torch.testing.assert_close(own[:, added:], trained, atol=0, rtol=0)
+
+    for others in (reading([2, 3]), reading([3, 4], backbone="tf_efficientnet_lite2")):
+        fresh, _ = made(model_config=parts(**others), initial_model=str(tmp_path))
+        assert fresh.state_dict()[PATCHES].abs().amin((0, 2, 3)).all()
+
+
 def test_a_model_that_is_not_whole_is_refused(model_folder):
     tensors = load_file(model_folder / "model.safetensors")
     del tensors["decoder.norm.bias"]
