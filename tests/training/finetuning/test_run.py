@@ -173,6 +173,7 @@ def test_a_run_that_was_stopped_goes_on_and_ends_as_if_it_had_not_been(tune, tmp
     assert (tmp_path / "stopped/training/checkpoint-2").is_dir() and not (tmp_path / "stopped/config.json").exists()
     said = "\n".join(tune("stopped", num_steps=4, averages=True))
     assert "the run goes on from" in said and "starting model:" not in said
+    assert "step 3 of 4: " in said and "step 2 of 4: " not in said
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("straight", "stopped")]
     assert weights[0] == weights[1]
     counted = {"box_accuracy"}  # by the fixture, from one run to the next
