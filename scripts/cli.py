@@ -2,6 +2,7 @@
 
 plvl predict IMAGE "EXPRESSION"
 plvl demo
+plvl ground IMAGES --output DIR
 plvl data get NAME --root DIR
 plvl data check NAME --root DIR
 plvl finetune --images DIR --labels FILE --output DIR
@@ -9,11 +10,11 @@ plvl finetune --images DIR --labels FILE --output DIR
 
 from importlib.metadata import version
 
-from plvl.scripts import data_sets, demo, finetune, predict
+from plvl.scripts import data_sets, demo, finetune, ground_images, predict
 from plvl.scripts.program import ArgumentParser
 
 # name: module with `add_arguments(parser)` and `run(arguments)`, whose docstring's first line says what it does.
-COMMANDS = {"predict": predict, "demo": demo, "data": data_sets, "finetune": finetune}
+COMMANDS = {"predict": predict, "demo": demo, "ground": ground_images, "data": data_sets, "finetune": finetune}
 
 
 def main(argv=None):

@@ -78,6 +78,8 @@ def error_text(error: Exception) -> str:
     if waited := re.search(r"Timed out waiting (\d+)ms", text):  # torch's, of the processes of a run on CPUs
         seconds = int(waited[1]) // 1000
         return f"another process did not answer within {seconds} seconds (ddp_timeout): it stands still, or is gone"
+    if re.search(r"gloo.*(Connection closed|Connection reset|Broken pipe)", text):
+        return "another process is gone: its connection was closed. What that process or its host says tells why"
     if isinstance(error, (ValueError, OSError)) or type(error).__module__.startswith("plvl."):
         return text
     return f"{kind}: {text} (TRANSFORMERS_VERBOSITY=debug shows where)"

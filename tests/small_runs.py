@@ -138,17 +138,22 @@ def resumable_run(roots, output_dir, workers: int = 0, callbacks=(), **arguments
     return trainer
 
 
-def run_program(program: str, *arguments, processes: int = 1, check: bool = True):
-    """Runs a program that stands beside this file in a process of its own, or in several."""
+def run_program(
+    program: str, *arguments, processes: int = 1, check: bool = True, configuration: str = "2_cpu_processes"
+):
+    """Runs a program that stands beside this file in a process of its own, or in several that accelerate launches."""
     launcher = [sys.executable]
     if processes > 1:
-        configuration = Path(__file__).parents[1] / f"configuration/accelerate/{processes}_cpu_processes.yaml"
+        file = Path(__file__).parents[1] / f"configuration/accelerate/{configuration}.yaml"
         # Port 0: one that is free.
-        launcher += ["-m", "accelerate.commands.launch", "--config_file", str(configuration), "--main_process_port=0"]
+        launcher += ["-m", "accelerate.commands.launch", "--config_file", str(file), "--main_process_port=0"]
+        launcher += [f"--num_processes={processes}"]
     here = Path(__file__).parent
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(here), "HF_HUB_OFFLINE": "1"}
+    # This checkout's rooms, whichever is installed.
+    paths = os.pathsep.join(map(str, (here, here.parent)))
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths, "HF_HUB_OFFLINE": "1"}
     command = [*launcher, str(here / program), *map(str, arguments)]
-    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     if check and finished.returncode:
         raise AssertionError(f"{program} ended with {finished.returncode}:\n{finished.stderr[-6000:]}")
     return finished

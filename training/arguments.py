@@ -8,6 +8,8 @@ import torch
 from accelerate.utils import parse_flag_from_env
 from transformers import TrainingArguments
 
+from plvl.training.sharding import complete_sharding
+
 logger = logging.getLogger(__name__)
 
 LR_DECAYS = ("step", "epoch")
@@ -69,6 +71,7 @@ class PLVLTrainingArguments(TrainingArguments):
     def __post_init__(self):
         join_processes_on_cpus(self)
         super().__post_init__()
+        complete_sharding(self)
         if self.lr_scheduler_kwargs is None and self.lr_scheduler_type == "polynomial":
             self.lr_scheduler_kwargs = {"power": 0.9, "lr_end": 0.0}
         if self.lr_decay_by not in LR_DECAYS:

@@ -56,6 +56,7 @@ from plvl.training.resumable_batches import (
     number_of_rows,
 )
 from plvl.training.resume_settings import check_resume_settings, settings_to_resume, write_resume_settings
+from plvl.training.sharding import share_out_model
 from plvl.training.signals import EvaluationStoppedError, StopOnSignal, worker_signals
 from plvl.training.trainer_contract import completed_arguments, refuse, say_what_has_no_effect
 
@@ -306,10 +307,6 @@ class PLVLTrainer(Trainer):
                 "choose another, or give the trainer `optimizers`"
             )
         matrices = [] if self.args.muon_learning_rate is None else linear_weights(model)
-        if matrices and self.is_fsdp_enabled:
-            raise ValueError(
-                f"muon_learning_rate={self.args.muon_learning_rate} is for whole matrices, and FSDP cuts them up"
-            )
         groups = parameter_groups(model, self.args, set(self.get_decay_parameter_names(model)), leave_out=matrices)
         # Trainer takes groups of parameters as an option of the optimizer.
         self.optimizer_cls_and_kwargs = optimizer_cls, options | {"params": groups}
@@ -463,7 +460,8 @@ class PLVLTrainer(Trainer):
 
     def _ground_all(self, dataloader, keep_answers: bool = False) -> Evaluated:
         args = self.args
-        if args.world_size > 1 and not self.is_fsdp_enabled:
+        share_out_model(self)
+        if args.world_size > 1:
             # Each process has running means and variances of its own batches; the first one's are saved.
             broadcast(list(self.model.buffers()))
         self.model.eval()

@@ -83,6 +83,24 @@ class Broken(torch.utils.data.Dataset):
         raise ValueError("labels.json, entry 3: no box\nat all")
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            "[pair.cc:561] gloo/transport/tcp: Connection closed by peer [10.0.0.7]:13706. GLHF!",
+            "another process is gone: its connection was closed. What that process or its host says tells why",
+        ),
+        (
+            "[unbound_buffer.cc:81] Timed out waiting 8000ms for recv operation to complete",
+            "another process did not answer within 8 seconds (ddp_timeout): it stands still, or is gone",
+        ),
+        ("a book is closed", "RuntimeError: a book is closed (TRANSFORMERS_VERBOSITY=debug shows where)"),
+    ],
+)
+def test_what_becomes_of_another_process_is_told_in_words(error, said):
+    assert error_text(RuntimeError(error)) == said
+
+
 def test_an_error_in_a_data_worker_is_told_as_it_was_there():
     with pytest.raises(ValueError) as raised:
         list(DataLoader(Broken(), num_workers=1))

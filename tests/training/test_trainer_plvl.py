@@ -43,13 +43,6 @@ def test_muon_trains_the_weights_of_linear_layers_and_adamw_the_rest(model, proc
     assert group_of["vision_encoder.layers.0.fc1.bias"]["lr"] == 1e-5
 
 
-def test_muon_refuses_matrices_that_fsdp_has_cut_up(model, processor, image, tmp_path):
-    trainer = make_trainer(model, processor, image, tmp_path, muon_learning_rate=1e-3)
-    trainer.is_fsdp_enabled = True
-    with pytest.raises(ValueError, match="muon_learning_rate=0.001 .* FSDP"):
-        trainer.create_optimizer()
-
-
 def test_a_frozen_encoder_is_not_trained_by_muon_either(model, processor, image, tmp_path):
     trainer = make_trainer(
         model, processor, image, tmp_path, muon_learning_rate=1e-3, freeze_text_encoder=True, max_steps=2
