@@ -65,19 +65,26 @@ def open_split(
     """One split as a `RowSource`; arguments and errors as in `plvl.data.refer.open_split`."""
     folder = existing_folder(label_root, name)
     check_split(split, split_names(name, label_root), f"{name} in {folder}")
+    lines_file = folder / f"{split}.jsonl"
+    file = lines_file if lines_file.is_file() else folder / f"{split}.json"
+    return open_labels(name, split, file, image_root, hold_back)
+
+
+def open_labels(
+    name: str, split: str, file: Path, image_root: str | Path, hold_back: frozenset[int] = frozenset()
+) -> RowSource:
+    """As `open_split`, of a file of labels (.jsonl, or else in COCO form) under whatever name."""
     where: dict[str, Any] = {
         "name": name,
         "split": split,
         "image_root": str(existing_folder(image_root, name)),
         "hold_back": hold_back,
     }
-    lines_file = folder / f"{split}.jsonl"
-    if lines_file.is_file():
-        shards, num_rows, held_back = _split_lines(lines_file, hold_back)
-        where |= {"file": str(lines_file)}
-        return RowSource(read_lines, shards, where, num_rows, held_back, (lines_file,))
-    coco_file = folder / f"{split}.json"
-    index = read_coco(coco_file)
+    if file.suffix == ".jsonl":
+        shards, num_rows, held_back = _split_lines(file, hold_back)
+        where |= {"file": str(file)}
+        return RowSource(read_lines, shards, where, num_rows, held_back, (file,))
+    index = read_coco(file)
     num_rows = held_back = 0
     for annotations in index["annotations_by_image"]:
         texts = sum(len(_texts(annotation)) for annotation in annotations)
@@ -87,10 +94,10 @@ def open_split(
             num_rows += texts
     silent = sum(not _texts(annotation) for annotations in index["annotations_by_image"] for annotation in annotations)
     if silent:
-        logger.warning("%s: %d annotations have an empty list as text, and so no rows", coco_file, silent)
+        logger.warning("%s: %d annotations have an empty list as text, and so no rows", file, silent)
     num_shards = min(MAX_SHARDS, len(index["annotations_by_image"]))
-    where |= {"file": str(coco_file), "num_shards": num_shards}
-    return RowSource(read_annotations, list(range(num_shards)), where, num_rows, held_back, (coco_file,))
+    where |= {"file": str(file), "num_shards": num_shards}
+    return RowSource(read_annotations, list(range(num_shards)), where, num_rows, held_back, (file,))
 
 
 def read_lines(

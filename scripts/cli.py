@@ -5,6 +5,7 @@ plvl demo
 plvl ground IMAGES --output DIR
 plvl train RECIPE
 plvl evaluate RECIPE
+plvl finetune --images DIR --labels FILE --output DIR
 plvl data get | check | show | prepare NAME
 plvl convert --from PROGRAM CHECKPOINT --output DIR
 plvl export --model MODEL
@@ -19,6 +20,7 @@ from plvl.scripts import (
     demo,
     evaluate_recipe,
     export_onnx,
+    finetune,
     ground_images,
     predict,
     publish,
@@ -34,6 +36,7 @@ COMMANDS = {
     "ground": ground_images,
     "train": train_recipe,
     "evaluate": evaluate_recipe,
+    "finetune": finetune,
     "data": data_sets,
     "convert": convert_checkpoint,
     "export": export_onnx,

@@ -4,9 +4,14 @@ import json
 from pathlib import Path
 
 # For each part, files of which one will do.
-NETWORK_FILES = {
+NETWORK_FILES: dict[str, tuple[str, ...]] = {
     "config.json": ("config.json",),
     "weights (model.safetensors)": ("model.safetensors", "model.safetensors.index.json"),
+}
+# Additions to a network that is elsewhere, in the place of its own (`plvl finetune --lora --keep_adapter`).
+ADAPTER_FILES: dict[str, tuple[str, ...]] = {
+    "adapter_config.json": ("adapter_config.json",),
+    "additions (adapter_model.safetensors)": ("adapter_model.safetensors",),
 }
 PROCESSOR_FILES = {
     "a processor (processor_config.json)": ("processor_config.json", "preprocessor_config.json"),
@@ -18,12 +23,21 @@ PROCESSOR_FILES = {
 
 def require_network_files(folder: Path):
     """Raises ValueError where a folder lacks what a network is loaded from; the message names folder and parts."""
-    _require(folder, NETWORK_FILES)
+    _require(folder, _network_files(folder))
 
 
 def require_model_files(folder: Path):
     """As [`require_network_files`], of a network with its processor."""
-    _require(folder, NETWORK_FILES | PROCESSOR_FILES)
+    _require(folder, _network_files(folder) | PROCESSOR_FILES)
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder has additions to a network that is elsewhere, and not a network."""
+    return (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file()
+
+
+def _network_files(folder: Path) -> dict[str, tuple[str, ...]]:
+    return ADAPTER_FILES if is_adapter(folder) else NETWORK_FILES
 
 
 def weight_files(folder: Path) -> list[Path]:

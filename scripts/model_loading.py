@@ -1,7 +1,9 @@
 """A trained model, its processor and its configuration from a folder or the Hub: whole, or an error that says what is
 wrong. Commands use the model that was named, or one of the checkpoints that the project carries."""
 
+import json
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,8 @@ from plvl.configuration import PLVLConfig
 from plvl.modeling_plvl import PLVLModel
 from plvl.modeling_plvl.model_card_plvl import read_metrics
 from plvl.processing import PLVLProcessor
-from plvl.scripts.model_files import require_model_files, require_network_files
+from plvl.scripts.extras import pip_install
+from plvl.scripts.model_files import is_adapter, require_model_files, require_network_files
 
 MODEL_FILES = ["*.json", "*.safetensors", "*.txt", "examples/*"]
 
@@ -139,7 +142,10 @@ def load_whole(folder: Path, dtype: str | torch.dtype = "auto", **options) -> tu
 def load_whole_network(folder: Path, dtype: str | torch.dtype = "auto", **options) -> PLVLModel:
     """As [`load_whole`], without the processor, which need not be there."""
     require_network_files(folder)
-    load_plvl_config(folder)  # for its errors
+    if is_adapter(folder):
+        require_base_model(folder)
+    else:
+        load_plvl_config(folder)  # for its errors
     try:
         loaded: Any = PLVLModel.from_pretrained(folder, dtype=dtype, output_loading_info=True, **options)
     except ImportError as error:
@@ -151,6 +157,23 @@ def load_whole_network(folder: Path, dtype: str | torch.dtype = "auto", **option
     if half_loaded:
         raise ValueError(f"{folder} is no whole model: missing or left over in its weights: {', '.join(half_loaded)}")
     return model
+
+
+def require_base_model(folder: Path):
+    """
+    Raises ValueError where the network is not there that the additions in a folder belong to, or not the package that
+    adds them.
+    """
+    base = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
+    if find_spec("peft") is None:
+        raise ValueError(f"{folder} has additions to {base}, which are loaded with peft: {pip_install('finetune')}")
+    if Path(base).is_absolute():
+        if not Path(base).is_dir():
+            raise ValueError(
+                f"{folder} has additions to the model {base}, which is not there: its adapter_config.json names it"
+            )
+        require_network_files(Path(base))
+        load_plvl_config(base)  # for its errors
 
 
 def load_plvl_config(folder_or_file) -> PLVLConfig:

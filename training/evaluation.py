@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 from types import SimpleNamespace
 
 import numpy as np
@@ -218,17 +218,18 @@ def candidate_of(answer: dict, truth: dict) -> dict:
     return {"present": answer["present"], "boxes": boxes, "scores": scores, "truth_boxes": truth["boxes"]}
 
 
-def evaluate_rows(model, processor, rows: list[dict], batch_size: int = 32) -> Evaluated:
+def evaluate_rows(model, processor, rows: Iterable[dict], batch_size: int = 32) -> Evaluated:
     """
     Grounds a few rows in this process, without a trainer; the answers are kept.
 
     Args:
         model, processor: a [`PLVLModel`] and its [`PLVLProcessor`].
-        rows (`list[dict]`): with `plvl.data.schema.ROW_FEATURES`.
+        rows (`Iterable[dict]`): with `plvl.data.schema.ROW_FEATURES`; those of a batch are held at a time.
     """
     model.eval()
     collator = GroundingCollator(processor, keep_truths=True, max_targets=targets_at_most(model.config))
-    batches = ((collator(rows[start : start + batch_size]), True) for start in range(0, len(rows), batch_size))
+    rows = iter(rows)
+    batches = ((collator(batch), True) for batch in iter(lambda: list(islice(rows, batch_size)), []))
 
     def forward(inputs):
         inputs = send_to_device(inputs, model.device)

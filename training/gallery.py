@@ -1,5 +1,6 @@
 """A sheet of images that shows what the model grounds, beside what it should have."""
 
+from collections.abc import Iterator
 from itertools import islice
 
 import torch
@@ -27,7 +28,6 @@ def one_row_per_image(dataset, count: int) -> list[dict]:
     return list(islice(new_images(), count))
 
 
-@torch.no_grad()
 def draw_gallery(model, processor, rows: list[dict], columns: int = 4) -> Image.Image:
     """
     Grounds each row's expression and draws the true boxes and mask (green) and the predicted ones (red). Right answers
@@ -38,6 +38,29 @@ def draw_gallery(model, processor, rows: list[dict], columns: int = 4) -> Image.
         model, processor: a [`PLVLModel`] and its [`PLVLProcessor`].
         rows (`list[dict]`): rows of a grounding dataset.
     """
+    drawn = list(_drawn_answers(model, processor, rows))
+    return contact_sheet([image for wanted in (True, False) for image, right in drawn if right == wanted], columns)
+
+
+def draw_before_and_after(before, after, processor, rows: list[dict]) -> Image.Image:
+    """
+    As [`draw_gallery`], in the order of the rows: what a model answered before it was trained on, and beside it what
+    it answers after.
+
+    Args:
+        before, after ([`PLVLModel`]): of one processor.
+    """
+    pairs = zip(
+        _drawn_answers(before, processor, rows, "before: "),
+        _drawn_answers(after, processor, rows, "after: "),
+        strict=True,
+    )
+    return contact_sheet([image for pair in pairs for image, _ in pair], columns=4)
+
+
+@torch.no_grad()
+def _drawn_answers(model, processor, rows: list[dict], title: str = "") -> Iterator[tuple[Image.Image, bool]]:
+    """Each row drawn with the model's answer, and whether that is right."""
     model.eval()
     inputs = processor(images=[row["image"] for row in rows], text=[row["text"] for row in rows], return_tensors="pt")
     outputs = model(**inputs.to(model.device))
@@ -45,14 +68,11 @@ def draw_gallery(model, processor, rows: list[dict], columns: int = 4) -> Image.
     truths = list(map(true_answer, rows))
     is_any = model.config.targets == "any"
     are_right = (right_generalized_answers if is_any else right_answers)(answers, truths)
-    right: list = []
-    wrong: list = []
     for row, result, true, is_right in zip(rows, answers, truths, are_right, strict=True):
         truth = {"colour": TRUE_COLOUR} | true
         on_cpu = {name: value.cpu() for name, value in result.items() if torch.is_tensor(value)}
         prediction = {"colour": PREDICTED_COLOUR} | result | on_cpu
-        text = row["text"] if is_right else f"{WRONG}: {row['text']}"
+        text = title + (row["text"] if is_right else f"{WRONG}: {row['text']}")
         if is_any:
             text += f": {answer_in_words(prediction, processor.presence_threshold)}"
-        (right if is_right else wrong).append(draw_grounding(row["image"], text, [truth, prediction]))
-    return contact_sheet(right + wrong, columns)
+        yield draw_grounding(row["image"], text, [truth, prediction]), bool(is_right)

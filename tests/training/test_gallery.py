@@ -10,7 +10,7 @@ from plvl.data.collator import true_answer
 from plvl.data.masks import NO_OBJECT
 from plvl.processing.drawing import draw_grounding
 from plvl.training import gallery
-from plvl.training.gallery import draw_gallery
+from plvl.training.gallery import draw_before_and_after, draw_gallery
 
 SIZE = (40, 60)  # height and width
 
@@ -50,8 +50,8 @@ def any_captions(any_model, captions_of):
 
 @pytest.fixture
 def captions_of(processor, monkeypatch):
-    def draw(model, rows, answers):
-        drawn = {}
+    def draw(model, rows, *answers):
+        drawn, given = {}, iter(answers)
 
         def remember(image, text, *args):
             tile = draw_grounding(image, text, *args)
@@ -63,7 +63,9 @@ def captions_of(processor, monkeypatch):
 
         monkeypatch.setattr(gallery, "draw_grounding", remember)
         monkeypatch.setattr(gallery, "contact_sheet", read)
-        monkeypatch.setattr(type(processor), "post_process_grounding", lambda *_: answers)
+        monkeypatch.setattr(type(processor), "post_process_grounding", lambda *_: next(given))
+        if len(answers) == 2:
+            return draw_before_and_after(model, model, processor, rows)
         return draw_gallery(model, processor, rows)
 
     return draw
@@ -93,6 +95,13 @@ def test_an_object_without_a_mask_is_right_by_its_box(captions):
     rows = [row(text, box) | {"segmentation": None} for text in "ab"]
     wrong = answer(box) | {"box": torch.tensor([40.0, 5.0, 50.0, 15.0])}
     assert captions(rows, [wrong, answer(box)]) == ["b", "WRONG: a"]
+
+
+def test_before_and_after_stand_beside_each_other_in_the_order_of_the_rows(captions):
+    a, b = (2, 3, 20, 10), (30, 5, 12, 22)
+    rows = [row("a", a), row("b", b)]
+    before, after = [answer(b), answer(b)], [answer(a), answer(a)]
+    assert captions(rows, before, after) == ["before: WRONG: a", "after: a", "before: b", "after: WRONG: b"]
 
 
 def any_answer(present, *boxes):
