@@ -21,12 +21,13 @@ IMAGES ?= $(wildcard ../shared/mini_refer)
 MODEL ?= checkpoints/plvl-tiny-refshapes
 RANDOM_MODEL := $(BENCHMARKS)/reference_model
 
-.PHONY: help install demo reproduce-tiny reproduce-photos benchmark test test-lowest test-transformers test-demo coverage docs fuzz \
-	mutants lint format clean
+.PHONY: help install demo reproduce-tiny reproduce-photos benchmark check-gpu test test-lowest test-transformers \
+	test-demo coverage docs fuzz mutants lint format clean
 
 help:
 	@echo "make demo    install, teach the carried checkpoint of shapes a new one, say what that changed (minutes on 2 cores)"
 	@echo "make benchmark  measure speed and memory, write docs/performance.md (about 15 minutes on 2 cores)"
+	@echo "make check-gpu  check and measure all that needs a GPU, in at most 8 minutes, without installing (docs/performance.md)"
 	@echo "make reproduce-tiny  make the set, train the checkpoint that the project carries, evaluate and bundle it (hours)"
 	@echo "make reproduce-photos PHOTOS=DIR  train, evaluate and bundle the checkpoint of photographs (hours)"
 	@echo "make test    install, check style and types, run the tests"
@@ -114,6 +115,11 @@ benchmark: install $(if $(IMAGES),$(RANDOM_MODEL)) $(BENCHMARKS)/refshapes
 		--image_root $(BENCHMARKS)/refshapes/images --label_root $(BENCHMARKS)/refshapes/labels
 	$(BIN)/python tools/benchmark.py export --output $(BENCHMARKS)/export.json
 	$(BIN)/python tools/benchmark.py report $(BENCHMARKS)/*.json --output docs/performance.md
+
+# On a machine that has PyTorch for its GPU: with .venv if it is there, else with that machine's own packages.
+check-gpu:
+	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) tools/check_gpu.py --output $(BENCHMARKS)/gpu_check.json \
+		$(if $(WHEELS),--wheels $(WHEELS))
 
 $(RANDOM_MODEL): | install
 	$(BIN)/python tests/reference_values.py --model $@

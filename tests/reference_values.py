@@ -29,7 +29,6 @@ from plvl.modeling_plvl.loss_plvl import center_heatmap
 from plvl.processing import PLVLImageProcessor, PLVLImageProcessorPil, PLVLProcessor
 from plvl.processing.word_vocabulary import build_word_vocabulary
 from plvl.scripts.atomic_directory import atomic_directory
-from plvl.training.metrics import grounding_metrics, grounding_statistics
 
 REFERENCE = Path(__file__).parent / "fixtures" / "reference"
 LOSSES = {
@@ -94,24 +93,27 @@ def reference_shapes() -> dict:
 class ReferenceNetwork:
     """The network with the weights and inputs of the reference run."""
 
-    def __init__(self):
+    def __init__(self, device: torch.device | str = "cpu"):
+        self.device = device
         self.reference = np.load(REFERENCE / "forward_a.npz")
         checkpoint = {"model": made_up_state_dict(reference_shapes()), "epoch": 0}
         self.weights = plvl_weights(checkpoint, "the reference weights")
-        self.model = build_model([self.weights]).eval()
+        self.model = build_model([self.weights]).eval().to(device)
 
     @cached_property
     def inputs(self) -> dict:
         pixel_values = np.random.RandomState(7).standard_normal((2, 3, 448, 448)).astype(np.float32)
         inputs = {name: torch.from_numpy(self.reference[name]) for name in ("input_ids", "attention_mask")}
-        return inputs | {"pixel_values": torch.from_numpy(pixel_values)}
+        inputs["pixel_values"] = torch.from_numpy(pixel_values)
+        return {name: values.to(self.device) for name, values in inputs.items()}
 
     @cached_property
     def labels(self) -> dict:
         boxes = self.reference["target_boxes"]
         yy, xx = np.mgrid[0:448, 0:448] / 448
         masks = [((xx - cx) / (w / 2)) ** 2 + ((yy - cy) / (h / 2)) ** 2 <= 1 for cx, cy, w, h in boxes]
-        return {"boxes": torch.from_numpy(boxes), "masks": torch.from_numpy(np.stack(masks)).float()}
+        labels = {"boxes": torch.from_numpy(boxes), "masks": torch.from_numpy(np.stack(masks)).float()}
+        return {name: values.to(self.device) for name, values in labels.items()}
 
     @cached_property
     def stages(self) -> dict[str, torch.Tensor]:
@@ -210,7 +212,7 @@ class ReferenceNetwork:
 
     def _difference(self, name: str, ours: torch.Tensor, relative: bool = False) -> float:
         truth = self.reference[name]
-        difference = np.abs(ours.detach().numpy().reshape(truth.shape) - truth).max()
+        difference = np.abs(ours.detach().cpu().numpy().reshape(truth.shape) - truth).max()
         return float(difference / np.abs(truth).max() if relative else difference)
 
 
@@ -250,6 +252,9 @@ def evaluation_transform(backend: str) -> list[Row]:
 
 def metrics() -> list[Row]:
     """Box IoU and accuracy of 64 pairs of boxes, mean IoU of 8 pairs of masks."""
+    # The data sets' libraries are needed for this alone.
+    from plvl.training.metrics import grounding_metrics, grounding_statistics
+
     reference = np.load(REFERENCE / "metrics_a.npz")
     pairs = {"boxes": torch.from_numpy(reference["target_boxes"])}
     statistics = grounding_statistics(PLVLOutput(pred_boxes=torch.from_numpy(reference["pred_boxes"])), pairs).numpy()

@@ -7,8 +7,10 @@ reached, and the reasons where it was not, from performance_targets.py.
 import json
 from pathlib import Path
 
-from benchmarks.comparisons import markdown_table, percent, table
-from benchmarks.performance_targets import TARGETS, Target
+from benchmarks.comparisons import markdown_table, table
+from benchmarks.measuring import machine_line
+from benchmarks.performance_targets import TARGETS, target_row
+from gpu_check.results import page as page_of_check
 
 HEADINGS = {"model": "Inference", "train": "Training", "data": "Data", "export": "ONNX"}
 DEVICES = {"cpu": "On a CPU", "cuda": "On a GPU"}
@@ -35,24 +37,53 @@ to the same outputs, losses and gradients. How far bfloat16 moves boxes is also 
   process with the libraries loaded; on a GPU what PyTorch's allocator gave out. "Before" is what is held when a pass
   or step begins: weights, inputs, AdamW's moments. What the C library keeps of memory given back differs from run to
   run, so how memory grows with the image is said of the pass's tensors alone, as PyTorch's allocator counts them.
+
+## The check of a GPU: how to run it
+
+`make check-gpu` looks at all that needs a GPU, in at most 8 minutes of one card: whether the original's values come
+out in float32, and how far bfloat16 moves boxes; inference of 32 pairs and a training step of 20 against the plain
+network under autocast, eager and compiled (`reduce-overhead`), with peak memory, the share of what the card's own
+matrix product reaches, and how often the program waits for the card; whether 50 float16 steps with `GradScaler` pass
+without one skipped; whether DDP through accelerate gives the same losses; and how much of RefShapes a new network
+finds after three minutes. It prints figures beside targets and writes `outputs/benchmarks/gpu_check.json`; `python
+tools/benchmark.py report` takes that file beside the others and puts its section on this page.
+
+A copied tree is enough: nothing is installed and nothing downloaded. What of setup.cfg's packages is missing is said
+at the start; reference values, speed, float16 and DDP need none of the data sets' libraries, the training on
+RefShapes does. Where there is no package index, carry wheels, fetched elsewhere for that machine's Python, and name
+their folder:
+
+    python -m pip download --no-deps --only-binary=:all: --python-version 3.12 --platform manylinux_2_28_x86_64 \\
+        --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 -d wheels \\
+        datasets==5.1.0 dill==0.4.0 multiprocess==0.70.18 xxhash pycocotools
+    make check-gpu WHEELS=wheels
+
+pip puts them into a temporary folder, without an index and without what they need in their turn; dill and
+multiprocess must be of versions that the `datasets` in question admits. A part that fails, hangs or runs out of
+memory is reported with its error and what it had measured; the others go on, and the exit status is 1. `--parts` runs
+some of them; `--device cpu --tiny` runs everything but what needs CUDA with small networks, to see whether the check
+itself works.
 """
 
 
 def add_arguments(parser):
-    parser.add_argument("measurements", nargs="+", help="JSON files that the other subjects have written")
+    parser.add_argument("measurements", nargs="+", help="JSON files of the other subjects and check_gpu.py")
     parser.add_argument("--output", default="docs/performance.md", help="the page (default: docs/performance.md)")
 
 
 def page(arguments) -> str:
-    measurements = {}
+    measurements, checks = {}, []
     for path in arguments.measurements:
         numbers = json.loads(Path(path).read_text(encoding="utf-8"))
+        if numbers["subject"] == "check_gpu":
+            checks.append(page_of_check(numbers))
+            continue
         key = numbers["machine"]["device"], numbers["subject"]
         if key in measurements:
             raise SystemExit(f"benchmark.py report: {path} is a second measurement of {key[1]} on {key[0]}")
         measurements[key] = numbers
     sections = [section(device, measurements) for device in DEVICES]
-    return "\n".join([INTRODUCTION, *filter(None, sections)])
+    return "\n".join([INTRODUCTION, *filter(None, sections), *checks])
 
 
 def section(device: str, measurements: dict) -> str | None:
@@ -61,7 +92,8 @@ def section(device: str, measurements: dict) -> str | None:
     if not here:
         return None
     figures = {(numbers["subject"], name): value for numbers in here for name, value in numbers["figures"].items()}
-    rows = [target_row(target, figures) for target in TARGETS if target.device == device]
+    targets = [target for target in TARGETS if target.device == device]
+    rows = [target_row(target, figures.get((target.subject, target.figure))) for target in targets]
     parts = [f"## {DEVICES[device]}", markdown_table(rows)]
     machine = None
     for numbers in here:
@@ -72,31 +104,3 @@ def section(device: str, measurements: dict) -> str | None:
         parts += [table(comparison) for comparison in numbers["comparisons"]]
         parts += numbers["notes"]
     return "\n\n".join(parts) + "\n"
-
-
-def target_row(target: Target, figures: dict) -> dict[str, str]:
-    value = figures.get((target.subject, target.figure))
-    row = {"figure": target.what, "to reach": "–", "measured": "not measured", "reached": "–", "why not": ""}
-    if target.bound is not None:
-        row["to reach"] = ("≤ " if target.at_most else "≥ ") + shown(target.bound, target.unit)
-    if value is not None:
-        row["measured"] = shown(value, target.unit)
-        if target.bound is not None:
-            reached = target.reached(value)
-            row["reached"] = "reached" if reached else "not reached"
-            row["why not"] = "" if reached else target.reason or "not found yet"
-    return row
-
-
-def shown(value: float, unit: str) -> str:
-    if unit == "%":
-        return percent(value)
-    return f"{value:.3f} {unit}" if unit else f"{value:.4g}"
-
-
-def machine_line(machine: dict) -> str:
-    """The machine and the versions, in a line."""
-    flags = f" ({', '.join(machine['cpu_flags'])})" if machine["cpu_flags"] else ""
-    cpu = f"{machine['cpu']}{flags}, {machine['cores']} cores, {machine['threads']} threads"
-    versions = ", ".join(f"{name} {machine[name]}" for name in ("torch", "transformers", "python"))
-    return "Measured on " + "; ".join(filter(None, [machine.get("gpu"), cpu, versions])) + "."

@@ -100,6 +100,14 @@ def describe_machine(device: torch.device) -> dict:
     return machine
 
 
+def machine_line(machine: dict) -> str:
+    """The machine and the versions, in a line."""
+    flags = f" ({', '.join(machine['cpu_flags'])})" if machine["cpu_flags"] else ""
+    cpu = f"{machine['cpu']}{flags}, {machine['cores']} cores, {machine['threads']} threads"
+    versions = ", ".join(f"{name} {machine[name]}" for name in ("torch", "transformers", "python"))
+    return "Measured on " + "; ".join(filter(None, [machine.get("gpu"), cpu, versions])) + "."
+
+
 def _processor() -> tuple[str, set[str]]:
     """The processor's name and what it can do, as far as the system tells."""
     path = Path("/proc/cpuinfo")

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from benchmarks.comparisons import percent
+
 
 @dataclass(frozen=True)
 class Target:
@@ -26,6 +28,26 @@ class Target:
 
     def reached(self, value: float) -> bool:
         return value <= self.bound if self.at_most else value >= self.bound
+
+
+def target_row(target: Target, value: float | None) -> dict[str, str]:
+    """A line of the table of targets; `value` is None where nothing was measured."""
+    row = {"figure": target.what, "to reach": "–", "measured": "not measured", "reached": "–", "why not": ""}
+    if target.bound is not None:
+        row["to reach"] = ("≤ " if target.at_most else "≥ ") + shown(target.bound, target.unit)
+    if value is not None:
+        row["measured"] = shown(value, target.unit)
+        if target.bound is not None:
+            reached = target.reached(value)
+            row["reached"] = "reached" if reached else "not reached"
+            row["why not"] = "" if reached else target.reason or "not found yet"
+    return row
+
+
+def shown(value: float, unit: str) -> str:
+    if unit == "%":
+        return percent(value)
+    return f"{value:.3f} {unit}" if unit else f"{value:.4g}"
 
 
 IOU = "mean IoU of bfloat16's boxes with float32's, real images, {}"
