@@ -13,6 +13,9 @@ from plvl.modeling_plvl.modeling_plvl import PLVLModel
 from plvl.modeling_plvl.onnx_plvl import BOX_OUTPUTS, SCORE_OUTPUTS, output_names
 
 LARGEST_OF_EIGHT_BITS = 127
+# What a layer must have of weights to be stored in 8 bits. A backbone's first layers have fewer: they are little of a
+# model, and what is lost in them reaches every later layer.
+LEAST_WEIGHTS = 10_000
 # Traced with values that PyTorch does not take for constants, as it does 0 and 1.
 TRACED_IMAGES, TRACED_EXPRESSIONS, TRACED_LENGTH = 2, 3, 7
 # By how much of an output's largest value graph and network may differ, which add in another order.
@@ -180,10 +183,11 @@ class EightBits(nn.Module):
 def store_weights_in_eight_bits(model: PLVLModel):
     """
     The weights of linear layers, convolutions and embeddings in 8 bits, symmetrical about 0, with a scale for each
-    output; all arithmetic stays in float32. In place.
+    output, but for layers of fewer than `LEAST_WEIGHTS`; all arithmetic stays in float32. In place.
     """
     model.requires_grad_(False)  # whole numbers have no gradients
     for layer in list(model.modules()):
-        if isinstance(layer, nn.Linear | nn.Conv2d | nn.Embedding):
+        is_stored = isinstance(layer, nn.Linear | nn.Conv2d | nn.Embedding)
+        if is_stored and layer.weight.numel() >= LEAST_WEIGHTS:
             # Not as float numbers: the check that a parametrization keeps a weight's dtype is left out.
             parametrize.register_parametrization(layer, "weight", EightBits(), unsafe=True)

@@ -37,9 +37,9 @@ def write_kit(
         processor (`PLVLProcessor`): the model's own.
         folder: to write into; it is there.
         format (`str`): `"onnx"`, `"openvino"` or `"torch-export"`.
-        precision (`str`): of the weights. `"int8"`: those of linear layers, convolutions and embeddings in 8 bits, all
-            arithmetic in float32. `"float16"`: arithmetic, too, where the runtime has it; inputs and outputs stay
-            float32.
+        precision (`str`): of the weights. `"int8"`: those of large linear layers, convolutions and embeddings in 8
+            bits, all arithmetic in float32. `"float16"`: arithmetic, too, where the runtime has it; inputs and
+            outputs stay float32.
         image_size (`tuple[int, int]`, *optional*): height and width that the runner brings images to; the processor's
             by default.
 

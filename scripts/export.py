@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser):
     parser.add_argument("--format", choices=FORMATS, required=True, help="what runs the graphs")
     parser.add_argument("--output", required=True, metavar="DIR", help="the folder to write, new or empty")
     precision = parser.add_mutually_exclusive_group()
-    precision.add_argument("--int8", action="store_true", help="weights in 8 bits, arithmetic in float32")
+    precision.add_argument("--int8", action="store_true", help="large weights in 8 bits, arithmetic in float32")
     precision.add_argument("--fp16", action="store_true", help="weights in 16 bits, arithmetic where the runtime can")
     parser.add_argument(
         "--image_size",
@@ -44,6 +44,7 @@ def export(arguments) -> dict:
     require_new_folder(arguments.output)
     # Not at the top: `plvl --help` and what is wrong with the output wait for neither PyTorch nor Transformers.
     import torch
+    from transformers.utils import logging
 
     from plvl.deploy.formats import missing_writers
     from plvl.deploy.kit import write_kit
@@ -51,6 +52,7 @@ def export(arguments) -> dict:
 
     if missing := missing_writers(arguments.format):
         raise ValueError(f"{' and '.join(missing)}: not installed: {pip_install('deploy')}")
+    logging.disable_progress_bar()
     precision = "int8" if arguments.int8 else "float16" if arguments.fp16 else "float32"
     model, processor = load_whole(chosen_folder(arguments.model), torch.float32)
     with atomic_directory(arguments.output) as folder:

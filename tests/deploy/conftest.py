@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from conftest import EXPRESSIONS
+from plvl.deploy import graphs
 from plvl.deploy.kit import write_kit
 from plvl.processing import PLVLImageProcessorPil, PLVLProcessor
 from plvl.processing.word_vocabulary import build_word_vocabulary
@@ -31,7 +32,9 @@ def make_kit(kit_processor, tmp_path_factory):
         key = f"{format} {precision} {changes}"
         if key not in written:
             written[key] = tmp_path_factory.mktemp(f"{format}-{precision}")
-            write_kit(shallow_model(**changes), kit_processor, written[key], format, precision)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(graphs, "LEAST_WEIGHTS", 100)  # the layers are small
+                write_kit(shallow_model(**changes), kit_processor, written[key], format, precision)
         return written[key]
 
     return make
