@@ -20,11 +20,16 @@ def boxes_at_cells(cells: torch.Tensor, offset: torch.Tensor, size: torch.Tensor
     Returns:
         `torch.Tensor` of shape `(batch_size, number, 4)`: cx, cy, w, h as shares of the image.
     """
+    return cell_boxes(offset, size).gather(1, cells[..., None].expand(-1, -1, 4))
+
+
+def cell_boxes(offset: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
+    """The boxes that all cells predict, as in `boxes_at_cells`: `(batch_size, rows * columns, 4)`."""
     rows, columns = offset.shape[-2:]
-    values = torch.cat([offset, size], dim=1).flatten(2)
-    offset_x, offset_y, width, height = values.gather(2, cells[:, None].expand(-1, 4, -1)).unbind(1)
-    center_x, center_y = (cells % columns + offset_x) / columns, (cells // columns + offset_y) / rows
-    return torch.stack([center_x, center_y, width, height], dim=-1)
+    # Where a cell lies is added to the map: a remainder by its width is an operator that graphs of any size lack.
+    center_x = (torch.arange(columns, device=offset.device) + offset[:, 0]) / columns
+    center_y = (torch.arange(rows, device=offset.device)[:, None] + offset[:, 1]) / rows
+    return torch.stack([center_x, center_y, size[:, 0], size[:, 1]], dim=-1).flatten(1, 2)
 
 
 def read_boxes(center_logits: torch.Tensor, offset: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
@@ -43,20 +48,21 @@ def read_any_boxes(center_logits, offset, size, max_targets: int) -> tuple[torch
         `(batch_size, max_targets, 4)`, cx, cy, w, h as shares of the image, the highest peaks first, and their
         scores, `(batch_size, max_targets)` in 0..1, which are 0 where there are no more.
     """
-    heights = center_logits.flatten(1)
-    candidates = heights.topk(min(CANDIDATES_FOR_EACH * max_targets, heights.shape[1]))
-    boxes = boxes_at_cells(candidates.indices, offset, size)
+    number = CANDIDATES_FOR_EACH * max_targets
+    # On a grid of few cells the last ones are of no cell: their number is the same on every grid.
+    heights = F.pad(center_logits.flatten(1), (0, number), value=-torch.inf)
+    boxes = F.pad(cell_boxes(offset, size), (0, 0, 0, number))
+    candidates = heights.topk(number)
+    boxes = boxes.gather(1, candidates.indices[..., None].expand(-1, -1, 4))
     overlap = pairwise_iou(box_convert(boxes, "cxcywh", "xyxy"))
     is_lower = torch.ones_like(overlap, dtype=torch.bool).tril(-1)
     says_the_same = (overlap > SAME_OBJECT_IOU) & is_lower
-    is_left = torch.ones_like(heights[:, : boxes.shape[1]], dtype=torch.bool)
+    is_left = torch.ones_like(candidates.values, dtype=torch.bool)
     for _ in range(SUPPRESSION_ROUNDS):  # only what is left itself leaves others out
         is_left = ~(says_the_same & is_left[:, None]).any(2)
     scores = candidates.values.sigmoid() * is_left
-    best = scores.topk(min(max_targets, scores.shape[1]))
-    boxes = boxes.gather(1, best.indices[..., None].expand(-1, -1, 4))
-    missing = max_targets - boxes.shape[1]  # on a grid of few cells
-    return F.pad(boxes, (0, 0, 0, missing)), F.pad(best.values, (0, missing))
+    best = scores.topk(max_targets)
+    return boxes.gather(1, best.indices[..., None].expand(-1, -1, 4)), best.values
 
 
 def pairwise_iou(corners: torch.Tensor) -> torch.Tensor:

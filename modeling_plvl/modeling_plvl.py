@@ -382,7 +382,7 @@ class PLVLModel(PLVLPreTrainedModel):
         if text is None:
             text = self.get_text_features(input_ids, attention_mask).last_hidden_state
         about_each = expressions_about_each(image_embeddings.shape[0], text.shape[0])
-        if image_embeddings.shape[0] > 1 < about_each:  # one image alone is broadcast
+        if about_each > 1 and image_embeddings.shape[0] > 1:  # one image alone is broadcast
             image_embeddings = image_embeddings.repeat_interleave(about_each, 0)
         rows, columns = self.vision_encoder.grid_of_embeddings(image_embeddings)
 

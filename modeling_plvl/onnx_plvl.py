@@ -29,6 +29,13 @@ class NamedOutputs(nn.Module):
         return tuple(outputs[name] for name in self.names)
 
 
+def output_names(model: PLVLModel) -> tuple[str, ...]:
+    """Which answers, by their names in [`PLVLOutput`], a model of these tasks and targets gives."""
+    has_boxes, is_any = model.head.has_boxes, model.config.targets == "any"
+    names = BOX_OUTPUTS * has_boxes + SCORE_OUTPUTS * (has_boxes and is_any) + PRESENCE_OUTPUTS * is_any
+    return names + MASK_OUTPUTS * model.head.has_masks
+
+
 def export_onnx(model: PLVLModel, path, image_size: tuple[int, int] | None = None) -> tuple[str, ...]:
     """
     Writes a model as ONNX, in the operator set that the installed exporter prefers (extra `onnx` of this project). A
@@ -54,9 +61,7 @@ def export_onnx(model: PLVLModel, path, image_size: tuple[int, int] | None = Non
     """
     if model.dtype not in (torch.float32, torch.float16):
         raise ValueError(f"a model in {model.dtype} has operators that ONNX Runtime lacks: load it in torch.float32")
-    has_boxes, is_any = model.head.has_boxes, model.config.targets == "any"
-    names = BOX_OUTPUTS * has_boxes + SCORE_OUTPUTS * (has_boxes and is_any) + PRESENCE_OUTPUTS * is_any
-    names += MASK_OUTPUTS * model.head.has_masks
+    names = output_names(model)
     vision_config = model.config.vision_config
     height, width = image_size or 2 * (vision_config.image_size,)
     if any(side < 1 or side % vision_config.patch_size for side in (height, width)):

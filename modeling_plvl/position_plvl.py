@@ -5,6 +5,7 @@ attention.
 
 import torch
 import torch.nn.functional as F
+from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 
 def absolute_position_table(table: torch.Tensor, size: int, rows: int, columns: int) -> torch.Tensor:
@@ -18,7 +19,7 @@ def absolute_position_table(table: torch.Tensor, size: int, rows: int, columns: 
     Returns:
         `torch.Tensor` of shape `(1, rows * columns, hidden_size)`.
     """
-    if (rows, columns) == (size, size):
+    if is_known(rows == size) and is_known(columns == size):
         return table
     grid = table.transpose(1, 2).unflatten(-1, (size, size)).float()
     grid = F.interpolate(grid, size=(rows, columns), mode="bicubic", align_corners=False)
@@ -31,18 +32,26 @@ def relative_position_table(table: torch.Tensor, size: int) -> torch.Tensor:
     another length than 2 * size - 1 is resized linearly.
     """
     length = 2 * size - 1
-    if table.shape[0] != length:
+    if not is_known(table.shape[0] == length):
         resized = F.interpolate(table.T[None].float(), size=length, mode="linear", align_corners=False)
         table = resized[0].T.to(table.dtype)
     coordinates = torch.arange(size, device=table.device)
     return table[coordinates[:, None] - coordinates[None, :] + size - 1]
 
 
+def is_known(condition: bool) -> bool:
+    """
+    Whether something holds of a size. In a graph of any size it is not known: a table is resized there even to the
+    size that it has, which changes none of its values.
+    """
+    return statically_known_true(condition)
+
+
 def one_hot_positions(rows: int, columns: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """Row and column of each token as one-hot vectors, side by side: `(rows * columns, rows + columns)`."""
-    row = torch.eye(rows, dtype=dtype, device=device).repeat_interleave(columns, 0)
-    column = torch.eye(columns, dtype=dtype, device=device).repeat(rows, 1)
-    return torch.cat([row, column], dim=-1)
+    row = torch.eye(rows, dtype=dtype, device=device)[:, None].expand(-1, columns, -1)
+    column = torch.eye(columns, dtype=dtype, device=device).expand(rows, -1, -1)
+    return torch.cat([row, column], dim=-1).flatten(0, 1)
 
 
 def position_scores(query, row_table, column_table) -> tuple[torch.Tensor, torch.Tensor]:

@@ -159,9 +159,11 @@ class PLVLVisionLayer(PLVLGuidedLayer):
         size = self.window_size
         if not size:
             return self.attention(hidden_states, rows, columns)[0]
+        # Numbers of windows without a remainder, an operator that graphs of any size lack.
+        down, across = (rows + size - 1) // size, (columns + size - 1) // size
         grid = hidden_states.unflatten(1, (rows, columns))
-        padded = F.pad(grid, (0, 0, 0, -columns % size, 0, -rows % size))
-        windows = padded.unflatten(2, (-1, size)).unflatten(1, (-1, size)).transpose(2, 3)
+        padded = F.pad(grid, (0, 0, 0, across * size - columns, 0, down * size - rows))
+        windows = padded.unflatten(2, (across, size)).unflatten(1, (down, size)).transpose(2, 3)
         attended = self.attention(windows.flatten(3, 4).flatten(0, 2), size, size)[0]
         attended = attended.view_as(windows).transpose(2, 3).reshape_as(padded)
         return attended[:, :rows, :columns].flatten(1, 2)

@@ -8,7 +8,7 @@ plvl evaluate RECIPE
 plvl finetune --images DIR --labels FILE --output DIR
 plvl data get | check | show | prepare NAME
 plvl convert --from PROGRAM CHECKPOINT --output DIR
-plvl export --model MODEL
+plvl export MODEL --format FORMAT --output DIR
 plvl publish --model DIR --repo NAME
 """
 
@@ -19,7 +19,7 @@ from plvl.scripts import (
     data_sets,
     demo,
     evaluate_recipe,
-    export_onnx,
+    export,
     finetune,
     ground_images,
     predict,
@@ -39,7 +39,7 @@ COMMANDS = {
     "finetune": finetune,
     "data": data_sets,
     "convert": convert_checkpoint,
-    "export": export_onnx,
+    "export": export,
     "publish": publish,
 }
 

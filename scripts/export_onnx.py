@@ -1,6 +1,6 @@
 """Writes a PLVL model as an ONNX file.
 
-plvl export --model outputs/refcoco --output plvl.onnx
+python scripts/export_onnx.py --model outputs/refcoco --output plvl.onnx
 """
 
 import argparse
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser):
     )
 
 
-def run(arguments, program="plvl export"):
+def run(arguments, program="export_onnx"):
     try:
         outputs = export(arguments)
     except (ValueError, OSError) as error:

@@ -4,6 +4,7 @@
     train     its training step, against the plain network's
     data      rows a second through the training transform, against the plain way
     export    the network in ONNX, against PyTorch
+    deploy    kits of a trained model: sizes, answers and speed, against PyTorch
     report    writes docs/performance.md from what the others have written
 
 Each has its own options (`SUBJECT --help`); it prints tables and, but for the report, writes JSON.
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from plvl.scripts.program import ArgumentParser, run_as_program
 
-SUBJECTS = ("model", "train", "data", "export")
+SUBJECTS = ("model", "train", "data", "export", "deploy")
 
 
 def main(argv=None):

@@ -69,7 +69,7 @@ except AttributeError as error:
 def test_a_wheel_in_an_empty_folder_gives_every_room(tmp_path):
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
     source = tmp_path / "source"
-    rooms = ("plvl", "configuration", "modeling_plvl", "processing", "data", "training", "scripts")
+    rooms = ("plvl", "configuration", "modeling_plvl", "processing", "data", "training", "deploy", "scripts")
     source.mkdir()
     # Built from a copy, so that no build folder is left in the checkout.
     for name in (*rooms, "setup.cfg", "pyproject.toml", "README.md", "LICENSE"):

@@ -52,8 +52,9 @@ def test_a_command_that_there_is_not_is_an_error_of_usage(capsys):
 @pytest.mark.parametrize("spelling", ["--image-size", "--image_size"])
 def test_flags_may_be_written_with_hyphens(monkeypatch, spelling):
     given = []
-    monkeypatch.setattr("plvl.scripts.export_onnx.export", lambda arguments: given.append(arguments.image_size) or ())
-    main(["export", "--model", "m", spelling, "64", "96"])
+    written = {"graphs": {"expressions": {"outputs": ["pred_boxes"]}}}
+    monkeypatch.setattr("plvl.scripts.export.export", lambda arguments: given.append(arguments.image_size) or written)
+    main(["export", "m", "--format", "onnx", "--output", "kit", spelling, "64", "96"])
     assert given == [[64, 96]]
 
 
@@ -69,7 +70,7 @@ def test_a_switch_is_turned_off_with_either(monkeypatch):
     ("line", "message"),
     [
         ("convert --from plvl gone.pth --output out", "plvl convert: there is no file gone.pth"),
-        ("export --model gone!", "plvl export: --model gone!: there is no such folder"),
+        ("export photos --format onnx --output {file}", "plvl export: {file} is not an empty folder"),
         ("publish --model gone --repo lab/tiny", "plvl publish: gone is no folder"),
         ("data make --output {file}/in", "plvl data make: {file} is a file, and a folder is to be written"),
         (

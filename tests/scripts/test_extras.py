@@ -9,7 +9,7 @@ from plvl.scripts import extras
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("extra", ["demo", "onnx"])
+@pytest.mark.parametrize("extra", ["demo", "deploy", "onnx"])
 def test_what_an_extra_needs_is_installed_by_its_own_name(extra):
     setup = ConfigParser()
     setup.read(ROOT / "setup.cfg", encoding="utf-8")

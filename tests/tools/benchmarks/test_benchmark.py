@@ -9,7 +9,7 @@ import torch
 from torchvision.ops import box_convert, masks_to_boxes
 
 import benchmark
-from benchmarks import benchmark_export, benchmark_model, benchmark_train, measuring, plain_data
+from benchmarks import benchmark_deploy, benchmark_export, benchmark_model, benchmark_train, measuring, plain_data
 from benchmarks.box_agreement import box_agreement
 from benchmarks.performance_targets import TARGETS
 from plvl.data.collator import GroundingCollator
@@ -99,6 +99,19 @@ def test_a_missing_onnx_library_is_named(small_measurement, monkeypatch):
     monkeypatch.setattr(benchmark_export, "NEEDED", ("onnx_that_is_not_there",))
     with pytest.raises(SystemExit, match="onnx_that_is_not_there"):
         benchmark_export.measure(small_measurement)
+
+
+def test_kits_are_measured_beside_pytorch(any_model_folder, image, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(benchmark_deploy, "KITS", [("torch-export", "float32")])
+    image.save(tmp_path / "one.png")
+    examples = [{"image": "one.png", "expressions": ["the red square", "the man"]}]
+    (tmp_path / "examples.json").write_text(json.dumps(examples))
+    arguments = Namespace(model=str(any_model_folder), images=str(tmp_path), threads=None, turns=1)
+    numbers = benchmark_deploy.measure(arguments)
+    assert_measured(numbers["comparisons"])
+    [kit] = numbers["kits"]
+    assert kit["difference"] < 1e-4 and kit["box_iou"] > 0.9999 and kit["bytes"] > 10**5
+    assert "2 expressions about 1 images, 2 of them answered" in capsys.readouterr().out
 
 
 def test_the_boxes_of_the_trained_and_of_the_random_model_are_figures_of_their_own(small_measurement, monkeypatch):
