@@ -1,6 +1,6 @@
 """The network as two graphs: of images once, and of any number of expressions about them."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -186,7 +186,8 @@ def store_weights_in_eight_bits(model: PLVLModel):
     output, but for layers of fewer than `LEAST_WEIGHTS`; all arithmetic stays in float32. In place.
     """
     model.requires_grad_(False)  # whole numbers have no gradients
-    for layer in list(model.modules()):
+    layers: list[Any] = list(model.modules())
+    for layer in layers:
         is_stored = isinstance(layer, nn.Linear | nn.Conv2d | nn.Embedding)
         if is_stored and layer.weight.numel() >= LEAST_WEIGHTS:
             # Not as float numbers: the check that a parametrization keeps a weight's dtype is left out.

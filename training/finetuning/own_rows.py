@@ -1,6 +1,7 @@
 """One's own labels for fine-tuning: looked through before anything is trained, and divided by image."""
 
 import json
+import logging
 import random
 from collections import defaultdict
 from dataclasses import dataclass
@@ -8,10 +9,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from plvl.data.box_form import BoxForm
 from plvl.data.own_data import open_labels
 from plvl.data.row_streams import rows_of_shards
 from plvl.data.sample_validation import MAX_SKIPPED, SampleDefect, labelled_size, sanitize_sample
 from plvl.data.schema import Row, row_name
+
+logger = logging.getLogger(__name__)
 
 VALIDATION_SHARE = 0.2
 MOST_VALIDATION_IMAGES = 200
@@ -79,7 +83,7 @@ def read_own_rows(labels: Path, images: Path, one_object: bool, max_skipped: flo
         by_image[row["file_name"], labelled_size(row)].append(row)
     if not by_image:
         raise UnusableRowsError(f"{labels} has no expressions")
-    usable, defects = [], defaultdict(list)
+    usable, defects, form = [], defaultdict(list), BoxForm()
     for rows in tqdm(by_image.values(), "looking at images", unit="image", leave=False, disable=None):
         image = None
         for row in rows:
@@ -87,9 +91,12 @@ def read_own_rows(labels: Path, images: Path, one_object: bool, max_skipped: flo
                 if one_object and isinstance(row["boxes"], list) and len(row["boxes"]) != 1:
                     raise SampleDefect(NOT_ONE_OBJECT, f"{len(row['boxes'])} boxes, and the model answers with one")
                 image = sanitize_sample(row, image)["image"]
+                form.count(row["boxes"], *image.size)
                 usable.append(row)
             except SampleDefect as error:
                 defects[error.defect].append(f"{row_name(row)}: {str(error).partition(': ')[2]}")
+    if form.looks_like_corners:
+        logger.warning("%s: %s", labels, form.warning())
     there = [file for file in images.rglob("*") if file.suffix.lower() in _IMAGE_SUFFIXES]
     labelled = {str(images / name) for name, _ in by_image if name}
     own = OwnRows(usable, dict(defects), sum(str(file) not in labelled for file in there))

@@ -31,6 +31,18 @@ def test_all_rows_are_read_those_about_one_image_together(own, rewrite):
     assert all(set(row["image"]) == {"path", "bytes"} for row in rows)
 
 
+def test_boxes_that_look_like_corners_are_warned_of(own, rewrite, caplog):
+    read(own)
+    assert not caplog.records
+    for line in own.lines:
+        x, y, width, height = line["bbox"]
+        line["bbox"] = [x, y, x + width, y + height]
+    rewrite(own.lines)
+    read(own, max_skipped=1)
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert str(own.labels) in said and "Are they given as corners?" in said
+
+
 def test_a_missing_image_stops_and_is_named_with_what_is_there(own):
     (own.images / "2.png").rename(own.images / "two.png")
     said = complaint(own)
