@@ -143,6 +143,26 @@ class RandomMirror:
 
 
 @dataclass(frozen=True)
+class RandomWords:
+    """
+    Makes each word of an expression, with probability `share`, another of `words`, so that the rest has to do. What an
+    expression of one word says, and one that means nothing, stays: it would be true of something else.
+    """
+
+    words: tuple[str, ...]
+    share: float
+
+    def __call__(self, sample: GroundingSample) -> GroundingSample:
+        def changed(target: Target) -> Target:
+            said = target.text.split()
+            if len(said) < 2 or not target.boxes:
+                return target
+            return replace(target, text=" ".join(_choice(self.words) if _random() < self.share else w for w in said))
+
+        return replace(sample, targets=tuple(map(changed, sample.targets)))
+
+
+@dataclass(frozen=True)
 class Stretch:
     """
     Stretches image, boxes and mask to the network's size as evaluation does, bilinearly with corners aligned. The
@@ -159,7 +179,13 @@ class Stretch:
 
 
 def training_augmentation(
-    size: dict, crop: bool = True, scale: bool = True, color: bool = True, blur: bool = False
+    size: dict,
+    crop: bool = True,
+    scale: bool = True,
+    color: bool = True,
+    blur: bool = False,
+    words: tuple[str, ...] = (),
+    word_share: float = 0.0,
 ) -> v2.Compose:
     """
     The authors' training transform for a network of any image size.
@@ -170,6 +196,7 @@ def training_augmentation(
         scale (`bool`): whether the long side is drawn from seven sizes, or always the network's.
         color (`bool`): whether brightness, contrast and saturation change.
         blur (`bool`): whether every other image is blurred.
+        words (`tuple[str]`), word_share (`float`): what share of the words of an expression becomes others, and which.
 
     Returns:
         the steps one after the other, from [`GroundingSample`] to [`GroundingSample`]; `.transforms` lists them.
@@ -187,6 +214,7 @@ def training_augmentation(
             *([RandomColors()] if color else []),
             *([RandomBlur(tuple(sigma * enlargement for sigma in BLUR_SIGMAS))] if blur else []),
             RandomMirror(),
+            *([RandomWords(words, word_share)] if word_share else []),
             Stretch(size["height"], size["width"]),
         ]
     )

@@ -35,6 +35,11 @@ def build_word_vocabulary(expressions: Iterable[str], vocab_size: int = 8192) ->
     return BertTokenizer(vocab={entry: index for index, entry in enumerate(entries)}, do_lower_case=True)
 
 
+def plain_words(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
+    """The entries of a vocabulary that are three or more of the letters a to z, in the order of the alphabet."""
+    return tuple(sorted(word for word in tokenizer.get_vocab() if len(word) > 2 and word.isascii() and word.isalpha()))
+
+
 def cut_word_pieces(
     tokenizer: PreTrainedTokenizerBase, expressions: Iterable[str]
 ) -> tuple[PreTrainedTokenizerBase, list[int]]:

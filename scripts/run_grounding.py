@@ -12,6 +12,7 @@ from pathlib import Path
 import transformers
 
 from plvl.processing.augmentation import training_augmentation
+from plvl.processing.word_vocabulary import plain_words
 from plvl.scripts.carried_recipes import with_recipe_file
 from plvl.scripts.program import run_as_program, show_progress
 from plvl.training import PLVLTrainer, PLVLTrainingArguments
@@ -74,7 +75,7 @@ def run(model_args, data_args, training_args, data: RunData, check: Preflight):
         model=model,
         args=training_args,
         processing_class=processor,
-        augmentation=make_augmentation(data_args, processor.image_processor.size),
+        augmentation=make_augmentation(data_args, processor.image_processor.size, processor.tokenizer),
         train_dataset=data.train,
         eval_dataset=data.validation,
     )
@@ -90,11 +91,13 @@ def run(model_args, data_args, training_args, data: RunData, check: Preflight):
         evaluate(trainer, data.splits, data_args)
 
 
-def make_augmentation(data_args: DataArguments, size):
+def make_augmentation(data_args: DataArguments, size, tokenizer=None):
     if not data_args.augmentation:
         return None
+    given = data_args
+    words = plain_words(tokenizer) if given.aug_words else ()
     return training_augmentation(
-        size, data_args.aug_crop, data_args.aug_scale, data_args.aug_color, data_args.aug_blur
+        size, given.aug_crop, given.aug_scale, given.aug_color, given.aug_blur, words, given.aug_words
     )
 
 

@@ -133,6 +133,9 @@ class DataArguments:
     aug_scale: bool = field(default=True, metadata={"help": "Augmentation draws the size images are resized to."})
     aug_color: bool = field(default=True, metadata={"help": "Augmentation changes brightness, contrast, saturation."})
     aug_blur: bool = field(default=False, metadata={"help": "Augmentation blurs every other image."})
+    aug_words: float = field(
+        default=0.0, metadata={"help": "Share of the words of an expression that augmentation makes others."}
+    )
     shuffle_buffer_size: int = field(default=1000, metadata={"help": "Rows among which the next is drawn."})
     expressions_per_image: int = field(
         default=1,
@@ -149,8 +152,9 @@ class DataArguments:
             (self.dataset,) = self.dataset
         if isinstance(self.dataset, str) and self.dataset.startswith("{"):
             self.dataset = _from_json("dataset", self.dataset)
-        if not 0 <= self.max_skipped <= 1:
-            raise ValueError(f"max_skipped is a share from 0 to 1, got {self.max_skipped}")
+        for name in ("max_skipped", "aug_words"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is a share from 0 to 1, got {getattr(self, name)}")
 
     @property
     def source(self) -> dict:

@@ -22,7 +22,7 @@ ARGUMENTS = (
     "seed",
 )
 STARTING_POINTS = ("model_name_or_path", "vision_weights", "text_weights")
-AUGMENTATIONS = ("aug_crop", "aug_scale", "aug_color", "aug_blur")
+AUGMENTATIONS = ("aug_crop", "aug_scale", "aug_color", "aug_blur", "aug_words")
 PROGRAMS = ("plvl", "torch", "transformers")
 
 

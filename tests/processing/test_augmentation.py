@@ -18,6 +18,7 @@ from plvl.processing.augmentation import (
     RandomCrop,
     RandomLongSide,
     RandomMirror,
+    RandomWords,
     Stretch,
     training_augmentation,
 )
@@ -368,3 +369,30 @@ def test_where_no_object_is_meant_any_part_will_do():
     for channel, length in ((0, 120), (1, 48)):
         firsts, lasts = ({int(part[channel].flatten()[end]) for part in parts} for end in (0, -1))
         assert min(firsts) == 0 and max(lasts) == length - 1
+
+
+def test_a_share_of_the_words_becomes_others_and_boxes_and_image_stay():
+    torch.manual_seed(0)
+    text = " ".join(["board"] * 2000)
+    sample = make_sample(40, 30, (3, 4, 20, 11), (5, 5, 9, 25), text=text)
+    changed = RandomWords(("oak", "elm", "ash"), 0.2)(sample)
+    assert changed.image is sample.image
+    for before, after in zip(sample.targets, changed.targets, strict=True):
+        said = after.text.split()
+        assert len(said) == 2000 and set(said) == {"board", "oak", "elm", "ash"}
+        assert 300 < sum(word != "board" for word in said) < 500
+        assert (after.boxes, after.mask) == (before.boxes, before.mask)
+    assert changed.targets[0].text != changed.targets[1].text
+
+
+def test_what_one_word_says_and_what_means_nothing_stays():
+    always = RandomWords(("oak",), 1.0)
+    lone = make_sample(40, 30, (3, 4, 20, 11), text="board")
+    nothing = with_referents(make_sample(40, 30, (3, 4, 20, 11)), boxes=())
+    assert always(lone) == lone and always(nothing) == nothing
+    assert always(make_sample(40, 30, (3, 4, 20, 11), text="red board")).targets[0].text == "oak oak"
+
+
+def test_words_change_last_so_that_cropping_and_mirroring_read_what_was_said():
+    steps = training_augmentation(SQUARE, words=("oak",), word_share=0.1).transforms
+    assert [type(step).__name__ for step in steps][-3:] == ["RandomMirror", "RandomWords", "Stretch"]
