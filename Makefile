@@ -95,6 +95,7 @@ reproduce-photos: install
 		--several_rate 0.2 --num_workers 2
 	$(TINY_RUN) configuration/recipes/refshapes_any.yaml
 	$(TINY_RUN) configuration/recipes/photos_coarse.yaml
+	$(TINY_RUN) configuration/recipes/photos_fine.yaml
 	$(TINY_RUN) configuration/recipes/photos_small.yaml
 	$(TINY_RUN) configuration/recipes/evaluate_photos_small.yaml
 	$(BIN)/python tools/bundle_checkpoint.py photos --model $(PHOTOS_MODEL) --output $(PHOTOS_BUNDLE) --replace --half

@@ -138,19 +138,22 @@ def test_the_checkpoint_of_photographs_is_made_evaluated_and_bundled_where_its_r
     assert evaluated.dataset.keys() == roots.keys()
     assert all(evaluated.dataset[name][root] == place for name, both in roots.items() for root, place in both.items())
     any_shapes = parse(CONFIGURATION / "recipes/refshapes_any.yaml")
-    coarse, seen, coarse_training = parse(CONFIGURATION / "recipes/photos_coarse.yaml")
-    assert coarse.initial_model == any_shapes[2].output_dir and model.initial_model == coarse_training.output_dir
-    assert list(seen.dataset) == list(trained.dataset)
-    for name, said in seen.dataset.items():
-        assert said | {"weight": None} == trained.dataset[name] | {"weight": None}, name
+    coarse, seen_first, coarse_training = parse(CONFIGURATION / "recipes/photos_coarse.yaml")
+    fine, seen_then, fine_training = parse(CONFIGURATION / "recipes/photos_fine.yaml")
+    assert coarse.initial_model == any_shapes[2].output_dir and fine.initial_model == coarse_training.output_dir
+    assert model.model_name_or_path == fine_training.output_dir
+    for seen in (seen_first, seen_then):
+        assert list(seen.dataset) == list(trained.dataset)
+        for name, said in seen.dataset.items():
+            assert said | {"weight": None} == trained.dataset[name] | {"weight": None}, name
     # What the second part takes must fit: the blocks, decoder and text encoder are the same.
     changed = {"backbone_config", "image_size", "patch_size", "window_size"}
     vision = [
         {key: value for key, value in each.model_config["vision_config"].items() if key not in changed}
-        for each in (coarse, model)
+        for each in (coarse, fine)
     ]
     assert vision[0] == vision[1]
-    assert coarse.model_config | {"vision_config": None} == model.model_config | {"vision_config": None}
+    assert coarse.model_config | {"vision_config": None} == fine.model_config | {"vision_config": None}
     assert of_shapes == {"image_root": any_shapes[1].image_root, "label_root": any_shapes[1].label_root}
     makefile = (CONFIGURATION.parent / "Makefile").read_text(encoding="utf-8")
     assert f"ANY_DATA := {of_shapes['image_root'].removesuffix('/images')}\n" in makefile
