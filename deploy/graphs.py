@@ -187,7 +187,6 @@ def store_weights_in_eight_bits(model: PLVLModel):
     """
     model.requires_grad_(False)  # whole numbers have no gradients
     for layer in list(model.modules()):
-        is_stored = isinstance(layer, nn.Linear | nn.Conv2d | nn.Embedding)
-        if is_stored and layer.weight.numel() >= LEAST_WEIGHTS:
+        if isinstance(layer, nn.Linear | nn.Conv2d | nn.Embedding) and layer.weight.numel() >= LEAST_WEIGHTS:
             # Not as float numbers: the check that a parametrization keeps a weight's dtype is left out.
             parametrize.register_parametrization(layer, "weight", EightBits(), unsafe=True)
