@@ -151,6 +151,7 @@ def test_a_kit_has_no_paths_of_the_machine_that_wrote_it(make_kit, format):
     for file in make_kit(format, **ANY).iterdir():
         assert str(Path(torch.__file__).parent).encode() not in file.read_bytes(), file.name
         assert str(Path(__file__).parents[2]).encode() not in file.read_bytes(), file.name
+        assert file.suffix != ".onnx" or b"class_hierarchy" not in file.read_bytes()  # which modules a node came from
 
 
 def test_the_runner_needs_neither_pytorch_nor_transformers(folder, any_model, kit_processor, photo, tmp_path):
@@ -180,6 +181,23 @@ def test_an_image_that_is_not_there_is_told_in_a_line_and_without_one_the_usage(
     finished = run_without((), folder / "runner.py", "nowhere.png", "the red square")
     assert finished.stderr == "runner.py: [Errno 2] No such file or directory: 'nowhere.png'\n"
     assert "python runner.py IMAGE EXPRESSION" in run_without((), folder / "runner.py").stderr
+
+
+@pytest.mark.parametrize(("lower", "read"), [(True, "the red square"), (False, "The Red SQUARE")])
+def test_expressions_are_lower_cased_where_the_processor_does_it(folder, photo, lower, read):
+    class Recorder:
+        def __init__(self, tokenizer):
+            self.tokenizer, self.seen = tokenizer, []
+
+        def encode_batch(self, texts):
+            self.seen += texts
+            return self.tokenizer.encode_batch(texts)
+
+    kit = Grounder(folder)
+    kit.config["text"]["do_lower_case"] = lower
+    kit.tokenizer = Recorder(kit.tokenizer)
+    kit(photo, ["The Red SQUARE"])
+    assert kit.tokenizer.seen == [read]
 
 
 def test_the_configuration_says_how_images_texts_and_answers_are_read(folder):
@@ -230,6 +248,7 @@ def test_the_tokenizer_pads_to_the_models_length_where_its_padding_is_read(kit_p
     lengths = [len(each.ids) for each in kit_tokenizer(model, kit_processor).encode_batch(words[:1])]
     assert lengths == [5]
     model.config.mask_text_padding_in_vision = False
+    assert [len(each.ids) for each in kit_tokenizer(model, kit_processor).encode_batch(words[:1])] == [9]
     for each, ids in zip(
         kit_tokenizer(model, kit_processor).encode_batch(words),
         kit_processor(text=words, return_tensors="pt").input_ids.tolist(),
