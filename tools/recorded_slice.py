@@ -38,7 +38,7 @@ SAME_BOX = 2.0  # pixels that a number may differ by
 SAME_SCORE = 0.02
 ANSWERS_ELSEWHERE = 0.02
 # Answers that may be others may count for these.
-COUNTING = ("box_accuracy", "gres_giou", "grec_precision_plain_iou")
+COUNTING = ("box_accuracy", "box_miou", "gres_giou", "grec_precision_plain_iou")
 
 
 class SliceDiffersError(ValueError):
