@@ -60,7 +60,7 @@ def test_everything_is_told_at_once_with_the_next_step(tmp_path, no_hub):
     )
     assert time.time() - start < 10
     assert head == "the run cannot start:"
-    assert "refs(unc).p is missing" in data and f"make_refshapes.py --output {tmp_path / 'shapes'}`" in data
+    assert "refs(unc).p is missing" in data and f"plvl data make --output {tmp_path / 'shapes'}`" in data
     assert vision.startswith("vision_weights: there is no file checkpoints/nowhere.pkl")
     assert vision.endswith("/f325358525/model_final_435fa9.pkl")
     assert text.startswith("text_weights: there is no folder lab/bert, and the Hub does not give it (")
