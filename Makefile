@@ -22,7 +22,7 @@ MODEL ?= checkpoints/plvl-tiny-refshapes
 RANDOM_MODEL := $(BENCHMARKS)/reference_model
 
 .PHONY: help install demo reproduce-tiny reproduce-photos benchmark check-gpu test test-lowest test-transformers \
-	test-demo coverage docs fuzz mutants lint format clean
+	test-demo test-deploy coverage docs fuzz mutants lint format clean
 
 help:
 	@echo "make demo    install, teach the carried checkpoint of shapes a new one, say what that changed (minutes on 2 cores)"
@@ -36,6 +36,7 @@ help:
 	@echo "make docs    build the pages and the API reference into outputs/site"
 	@echo "make mutants break the product at random places and see which breaks no test notices (see CONTRIBUTING.md)"
 	@echo "make test-transformers  run Transformers' own tests of models, configurations and processors on PLVL"
+	@echo "make test-deploy  run the tests of what plvl export writes (minutes)"
 	@echo "make test-demo  run the page of plvl demo in Chromium (Debian: chromium and chromium-driver)"
 	@echo "make fuzz    read label files damaged in thousands of ways (minutes)"
 	@echo "make format  format the code and mend what ruff can mend"
@@ -144,12 +145,17 @@ ROOMS := configuration modeling_plvl processing data training scripts
 coverage: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ROOMS:%=--cov=%) --cov-report=term:skip-covered
 
+# What `plvl export` writes, answered by each runtime.
+test-deploy: install
+	$(ASCII) HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/deploy
+
 LOWEST := .venv-lowest
 test-lowest:
 	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
 	$(PYTHON) tests/lowest_versions.py > $(LOWEST)/constraints.txt
 	$(LOWEST)/bin/python -m pip install --quiet --editable '.[dev]' --constraint $(LOWEST)/constraints.txt
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest --numprocesses 2 --dist loadfile tests/deploy
 
 docs: $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet

@@ -26,7 +26,7 @@ from plvl.scripts import (
     publish,
     train_recipe,
 )
-from plvl.scripts.program import ArgumentParser
+from plvl.scripts.program import ArgumentParser, spell_out_what_cannot_be_shown
 
 # name: module with `add_arguments(parser)` and `run(arguments)`, whose docstring's first line says what it does, and
 # which imports PyTorch and Transformers when it is run: all of them are imported for the help.
@@ -45,6 +45,7 @@ COMMANDS = {
 
 
 def main(argv=None):
+    spell_out_what_cannot_be_shown()
     parser = ArgumentParser(prog="plvl", description="Finds what an expression means in an image.")
     parser.add_argument("--version", action="version", version=f"plvl {version('plvl')}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from plvl.scripts.answer_files import answer_paths, cut_out
 from plvl.scripts.image_inputs import drawing_paths, find_all_images, read_named_image, split_words
-from plvl.scripts.program import ArgumentParser
+from plvl.scripts.program import ArgumentParser, spell_out_what_cannot_be_shown
 
 DEFAULT_FILE, DEFAULT_FOLDER = "grounded.png", "grounded"
 THRESHOLDS = ("box_threshold", "presence_threshold")
@@ -81,10 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser):
 
 
 def run(arguments):
-    # What a terminal cannot show is spelt out; the other images still get their answers.
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+    spell_out_what_cannot_be_shown()
     try:
         failed = predict(arguments)
     except BrokenPipeError:

@@ -59,6 +59,13 @@ def unknown_arguments(unknown: list[str], flags) -> str:
     return f"unknown arguments: {' '.join(words)}"
 
 
+def spell_out_what_cannot_be_shown():
+    """Has characters that the terminal's encoding lacks written as \\u6708, where Python would end with an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def run_as_program(main, name: str | None = None):
     """
     Runs `main` and ends the program where that fails: an error in one line with exit code 1, an interruption (Ctrl-C)
@@ -67,6 +74,7 @@ def run_as_program(main, name: str | None = None):
     Args:
         name: what the line begins with, by default the program's file.
     """
+    spell_out_what_cannot_be_shown()
     try:
         main()
     except KeyboardInterrupt:

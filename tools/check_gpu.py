@@ -31,6 +31,7 @@ def main(argv=None) -> int:
         "--tiny", action="store_true", help="small networks and few steps, to see whether the check itself works"
     )
     arguments = parser.parse_args(argv)
+    sys.stdout.reconfigure(errors="backslashreplace")  # the page has a multiplication sign, and a terminal may not
     with tempfile.TemporaryDirectory(prefix="plvl-check-") as folder:
         # Spawned processes find the tree and the wheels by this.
         places = [str(ROOT), str(ROOT / "tools"), str(ROOT / "tests")]

@@ -18,6 +18,7 @@ def main(argv=None) -> int:
     parser.add_argument("file", type=Path)
     parser.add_argument("--tiny", action="store_true")
     arguments = parser.parse_args(argv)
+    sys.stdout.reconfigure(errors="backslashreplace")  # notes have a multiplication sign, and a terminal may not
     found = empty_findings()
     write_json(arguments.file, found)
     try:
