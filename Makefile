@@ -22,7 +22,7 @@ MODEL ?= checkpoints/plvl-tiny-refshapes
 RANDOM_MODEL := $(BENCHMARKS)/reference_model
 
 .PHONY: help install demo reproduce-tiny reproduce-photos benchmark check-gpu test test-lowest test-transformers \
-	test-demo test-deploy coverage docs fuzz mutants lint format clean
+	test-demo test-deploy test-processes coverage docs fuzz mutants lint format clean
 
 help:
 	@echo "make demo    install, teach the carried checkpoint of shapes a new one, say what that changed (minutes on 2 cores)"
@@ -36,6 +36,7 @@ help:
 	@echo "make docs    build the pages and the API reference into outputs/site"
 	@echo "make mutants break the product at random places and see which breaks no test notices (see CONTRIBUTING.md)"
 	@echo "make test-transformers  run Transformers' own tests of models, configurations and processors on PLVL"
+	@echo "make test-processes  run the tests of trainings of several processes, and of killed ones (minutes)"
 	@echo "make test-deploy  run the tests of what plvl export writes (minutes)"
 	@echo "make test-demo  run the page of plvl demo in Chromium (Debian: chromium and chromium-driver)"
 	@echo "make fuzz    read label files damaged in thousands of ways (minutes)"
@@ -139,7 +140,11 @@ lint: install
 ASCII := LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0
 
 test: lint
-	$(ASCII) OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(ASCII) OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not several_processes"
+
+# Trainings of two processes each, which have both cores to themselves.
+test-processes: install
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m several_processes
 
 ROOMS := configuration modeling_plvl processing data training scripts
 coverage: install

@@ -84,7 +84,8 @@ def test_a_switch_is_turned_off_with_either(monkeypatch):
         ("data show refcoco --dataset refcoco+ --root here", "plvl data show: name one data set, as refcoco"),
     ],
 )
-def test_an_error_is_one_line_that_begins_with_the_command(tmp_path, line, message):
+def test_an_error_is_one_line_that_begins_with_the_command(tmp_path, monkeypatch, line, message):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("mine")
     file = tmp_path / "file"
     assert ended(*line.format(file=file).split()) == message.format(file=file)

@@ -109,6 +109,7 @@ def test_missing_images_end_it_before_anything_is_trained(own, model_folder, tmp
     assert "Traceback" not in told and not (tmp_path / "out/training").exists()
 
 
+@pytest.mark.several_processes
 def test_a_command_that_was_killed_goes_on_when_it_is_given_again(own, model_folder, tmp_path):
     arguments = words(own, tmp_path / "out", model_folder, "--steps", 30, "--learning_rate", 0.01)
     run = program(arguments, start_new_session=True)

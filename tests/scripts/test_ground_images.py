@@ -152,6 +152,7 @@ def test_a_model_of_any_number_of_targets_says_how_many_there_are(any_model_fold
         ground(*arguments, "--box_threshold", 0.5)
 
 
+@pytest.mark.several_processes
 def test_a_killed_run_goes_on_in_two_processes_and_no_row_is_lost_or_there_twice(model_folder, images, tmp_path):
     output = tmp_path / "answers"
     arguments = [images, "--output", output, "--model", model_folder, "--shard_rows", 2, "--expressions", *ASKED[:2]]

@@ -136,6 +136,7 @@ def test_a_run_learns_all_of_them_and_keeps_its_best_models_by_their_metrics(pro
     assert {f"eval_{name}" for name in METRICS} <= set(evaluated)
 
 
+@pytest.mark.several_processes
 def test_two_processes_count_each_row_once(tmp_path):
     run_program("two_processes_of_any.py", tmp_path, processes=2)
     results = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))

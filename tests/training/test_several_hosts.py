@@ -14,6 +14,7 @@ import torch
 
 from small_runs import random_model
 
+pytestmark = pytest.mark.several_processes
 TESTS = Path(__file__).parents[1]
 # Between a host's death and the error: `ddp_timeout` of dying_host.py, and what ending takes on busy cores.
 SECONDS = 8 + 60

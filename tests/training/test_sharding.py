@@ -11,6 +11,7 @@ from plvl.training import PLVLTrainingArguments
 from plvl.training.sharding import complete_sharding
 from small_runs import random_model, run_program, shapes_trainer
 
+pytestmark = pytest.mark.several_processes
 # Of biases before a normalisation, and of keys, over which softmax is the same: their gradients are rounding alone.
 WITHOUT_GRADIENT = ("k_proj.bias", "running_mean", "trunk.0.bias", "0.0.bias", "mask.0.0.bias")
 

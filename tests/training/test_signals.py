@@ -34,6 +34,7 @@ def test_an_error_in_an_evaluation_ends_a_run_whose_data_workers_wait(refshapes,
     assert seconds < 10
 
 
+@pytest.mark.several_processes
 def test_an_error_in_a_data_worker_of_one_process_ends_both(refshapes, tmp_path):
     ended, seconds = failing_run(refshapes, tmp_path, "worker", processes=2)
     assert ended.returncode == 1

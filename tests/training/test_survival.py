@@ -50,6 +50,7 @@ def assert_same_weights(trainer, other):
         assert torch.equal(tensor, weights[name]), name
 
 
+@pytest.mark.several_processes
 def test_a_run_killed_in_mid_epoch_ends_as_one_never_killed(refshapes, whole, tmp_path):
     killed = interrupt(refshapes, tmp_path, "SIGKILL", 10)
     assert killed.returncode == -9
@@ -57,6 +58,7 @@ def test_a_run_killed_in_mid_epoch_ends_as_one_never_killed(refshapes, whole, tm
     assert_same_weights(resumable_run(refshapes, tmp_path), whole[1])
 
 
+@pytest.mark.several_processes
 def test_a_run_with_data_workers_goes_on_after_sigterm_where_it_was(refshapes, tmp_path):
     straight = resumable_run(refshapes, tmp_path / "straight", workers=2)
     stopped = interrupt(refshapes, tmp_path / "stopped", "SIGTERM", 5, workers=2)

@@ -11,6 +11,8 @@ from plvl.data.collator import GroundingCollator
 from plvl.modeling_plvl import PLVLModel
 from small_runs import random_model, run_program, shapes_processor, shapes_trainer
 
+pytestmark = pytest.mark.several_processes
+
 
 @pytest.fixture(scope="module")
 def results(refshapes, tmp_path_factory):
