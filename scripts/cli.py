@@ -26,7 +26,7 @@ from plvl.scripts import (
     publish,
     train_recipe,
 )
-from plvl.scripts.program import ArgumentParser, spell_out_what_cannot_be_shown
+from plvl.scripts.program import ArgumentParser, run_as_program
 
 # name: module with `add_arguments(parser)` and `run(arguments)`, whose docstring's first line says what it does, and
 # which imports PyTorch and Transformers when it is run: all of them are imported for the help.
@@ -45,7 +45,6 @@ COMMANDS = {
 
 
 def main(argv=None):
-    spell_out_what_cannot_be_shown()
     parser = ArgumentParser(prog="plvl", description="Finds what an expression means in an image.")
     parser.add_argument("--version", action="version", version=f"plvl {version('plvl')}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
@@ -56,7 +55,8 @@ def main(argv=None):
     if arguments.command is None:
         parser.print_help()
     else:
-        COMMANDS[arguments.command].run(arguments)
+        name = " ".join(["plvl", arguments.command, *filter(None, [getattr(arguments, "action", None)])])
+        run_as_program(lambda: COMMANDS[arguments.command].run(arguments), name)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ plvl convert --from vitdet model_final_435fa9.pkl --output start --text bert-bas
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 from plvl.scripts.atomic_directory import require_new_folder
@@ -21,15 +20,12 @@ INPUTS = {
 }
 
 
-def run(arguments, program="plvl convert"):
-    try:
-        _look_at(arguments)
-        # Not at the top: what is missing is told before Transformers is there.
-        from plvl.scripts.conversion import convert
+def run(arguments):
+    _look_at(arguments)
+    # Not at the top: what is missing is told before Transformers is there.
+    from plvl.scripts.conversion import convert
 
-        convert(arguments)
-    except (ValueError, OSError) as error:
-        sys.exit(f"{program}: {error}")
+    convert(arguments)
 
 
 def _look_at(arguments):
@@ -76,8 +72,9 @@ def add_arguments(parser: argparse.ArgumentParser):
 def main(argv=None):
     parser = ArgumentParser(description=__doc__.splitlines()[0])
     add_arguments(parser)
-    run(parser.parse_args(argv), program="convert_checkpoint")
+    arguments = parser.parse_args(argv)
+    run_as_program(lambda: run(arguments), "convert_checkpoint")
 
 
 if __name__ == "__main__":
-    run_as_program(main)
+    main()

@@ -15,7 +15,7 @@ from plvl.data.fetching.sources import DOWNLOADS, IMAGES, LABELS, SETS
 from plvl.scripts import make_refshapes, prepare_data, visualize_augmentation
 from plvl.scripts.data_arguments import add_place, add_split_by, place
 from plvl.scripts.output_place import require_writable_folder
-from plvl.scripts.program import ArgumentParser, show_progress
+from plvl.scripts.program import ArgumentParser, run_as_program, show_progress
 
 # name: module with `add_arguments(parser)` and `run(arguments)`, as those of plvl.scripts.cli.
 ACTIONS = {"show": visualize_augmentation, "prepare": prepare_data, "make": make_refshapes}
@@ -46,15 +46,10 @@ def run(arguments):
         return
     show_progress()
     try:
-        if arguments.action == "get":
-            is_whole = get(arguments)
-        else:
-            is_whole = check(arguments)
+        is_whole = get(arguments) if arguments.action == "get" else check(arguments)
     except KeyboardInterrupt:
-        sys.exit("plvl data: interrupted; the same command goes on from here")
-    except (ValueError, OSError) as error:
-        text = error.strerror if isinstance(error, OSError) and error.errno and not error.filename else error
-        sys.exit(f"plvl data: {text}")
+        print("\nwhat has come is kept: the same command goes on from here", file=sys.stderr)
+        raise
     if not is_whole:
         sys.exit(1)
 
@@ -112,7 +107,8 @@ def report(names, images, labels, splits=(), split_by=None) -> bool:
 def main(argv=None):
     parser = ArgumentParser(description=__doc__.splitlines()[0])
     add_arguments(parser)
-    run(parser.parse_args(argv))
+    arguments = parser.parse_args(argv)
+    run_as_program(lambda: run(arguments), "data_sets")
 
 
 if __name__ == "__main__":

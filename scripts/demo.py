@@ -9,11 +9,10 @@ import importlib.util
 import os
 import signal
 import socket
-import sys
 from tempfile import TemporaryDirectory
 
 from plvl.scripts.extras import pip_install
-from plvl.scripts.program import ArgumentParser
+from plvl.scripts.program import ArgumentParser, run_as_program
 
 
 def add_arguments(parser: argparse.ArgumentParser):
@@ -25,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser):
 
 def run(arguments):
     if importlib.util.find_spec("gradio") is None:
-        sys.exit(f"plvl demo: the page needs Gradio: {pip_install('demo')}")
+        raise ValueError(f"the page needs Gradio: {pip_install('demo')}")
     # Gradio reads both as it is imported. A folder of its own for what visitors bring goes when the page does.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     with TemporaryDirectory(prefix="plvl-demo-") as folder:
@@ -35,8 +34,6 @@ def run(arguments):
         except KeyboardInterrupt:
             # Gradio takes it while it waits; it may come before, too.
             return
-        except (ValueError, OSError) as error:
-            sys.exit(f"plvl demo: {error}")
 
 
 def serve(arguments):
@@ -100,7 +97,8 @@ def _why_not(host, port, error: OSError) -> str:
 def main(argv=None):
     parser = ArgumentParser(description=__doc__.splitlines()[0])
     add_arguments(parser)
-    run(parser.parse_args(argv))
+    arguments = parser.parse_args(argv)
+    run_as_program(lambda: run(arguments), "plvl demo")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ plvl export MODEL --format onnx|openvino|torch-export --output DIR [--int8 | --f
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 from plvl.scripts.atomic_directory import atomic_directory, require_new_folder
@@ -30,11 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser):
     )
 
 
-def run(arguments, program="plvl export"):
-    try:
-        written = export(arguments)
-    except (ValueError, OSError) as error:
-        sys.exit(f"{program}: {error}")
+def run(arguments):
+    written = export(arguments)
     names = ", ".join(written["graphs"]["expressions"]["outputs"])
     print(f"written: {arguments.output}, with the outputs {names}")
     print(f"try it: python {Path(arguments.output, 'runner.py')} IMAGE EXPRESSION")
@@ -62,8 +58,9 @@ def export(arguments) -> dict:
 def main(argv=None):
     parser = ArgumentParser(description=__doc__.splitlines()[0])
     add_arguments(parser)
-    run(parser.parse_args(argv))
+    arguments = parser.parse_args(argv)
+    run_as_program(lambda: run(arguments), "plvl export")
 
 
 if __name__ == "__main__":
-    run_as_program(main)
+    main()

@@ -5,7 +5,6 @@ python scripts/export_onnx.py --model outputs/refcoco --output plvl.onnx
 
 import argparse
 import importlib.util
-import sys
 from pathlib import Path
 
 from plvl.checkpoints import CARRIED_CHECKPOINTS
@@ -30,11 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser):
     )
 
 
-def run(arguments, program="export_onnx"):
-    try:
-        outputs = export(arguments)
-    except (ValueError, OSError) as error:
-        sys.exit(f"{program}: {error}")
+def run(arguments):
+    outputs = export(arguments)
     print(f"written: {arguments.output}, with the outputs {', '.join(outputs)}")
 
 
@@ -62,8 +58,9 @@ def export(arguments) -> tuple[str, ...]:
 def main(argv=None):
     parser = ArgumentParser(description=__doc__.splitlines()[0])
     add_arguments(parser)
-    run(parser.parse_args(argv), program="export_onnx")
+    arguments = parser.parse_args(argv)
+    run_as_program(lambda: run(arguments), "export_onnx")
 
 
 if __name__ == "__main__":
-    run_as_program(main)
+    main()

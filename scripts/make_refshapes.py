@@ -4,11 +4,10 @@ plvl data make --output outputs/refshapes --num_images 1200 --seed 0
 """
 
 import argparse
-import sys
 
 from plvl.data.refshapes import ALL_KINDS, KINDS, NEW_SHAPES, TYPO_RATE, write_refshapes
 from plvl.scripts.output_place import output_named, require_writable_folder
-from plvl.scripts.program import ArgumentParser
+from plvl.scripts.program import ArgumentParser, run_as_program
 
 
 def add_arguments(parser: argparse.ArgumentParser):
@@ -36,24 +35,21 @@ def add_arguments(parser: argparse.ArgumentParser):
     parser.add_argument("--num_workers", type=int, default=1, help="processes; the bytes stay the same (default: 1)")
 
 
-def run(arguments, program="plvl data make"):
-    try:
-        require_writable_folder(arguments.output)
-        with output_named(arguments.output):
-            summary = write_refshapes(
-                arguments.output,
-                num_images=arguments.num_images,
-                seed=arguments.seed,
-                typo_rate=arguments.typo_rate,
-                backgrounds=arguments.backgrounds,
-                new_shape=arguments.new_shape,
-                none_rate=arguments.none_rate,
-                several_rate=arguments.several_rate,
-                num_workers=arguments.num_workers,
-                show_progress=True,
-            )
-    except (ValueError, OSError) as error:
-        sys.exit(f"{program}: {error}")
+def run(arguments):
+    require_writable_folder(arguments.output)
+    with output_named(arguments.output):
+        summary = write_refshapes(
+            arguments.output,
+            num_images=arguments.num_images,
+            seed=arguments.seed,
+            typo_rate=arguments.typo_rate,
+            backgrounds=arguments.backgrounds,
+            new_shape=arguments.new_shape,
+            none_rate=arguments.none_rate,
+            several_rate=arguments.several_rate,
+            num_workers=arguments.num_workers,
+            show_progress=True,
+        )
     _print_summary(arguments.output, summary)
 
 
@@ -72,7 +68,8 @@ def _print_summary(output, summary):
 def main(argv=None):
     parser = ArgumentParser(description=__doc__.splitlines()[0])
     add_arguments(parser)
-    run(parser.parse_args(argv), program="make_refshapes")
+    arguments = parser.parse_args(argv)
+    run_as_program(lambda: run(arguments), "make_refshapes")
 
 
 if __name__ == "__main__":

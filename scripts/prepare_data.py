@@ -27,10 +27,6 @@ def add_arguments(parser: argparse.ArgumentParser):
 
 
 def run(arguments):
-    run_as_program(lambda: prepare(arguments), "plvl data prepare")
-
-
-def prepare(arguments):
     require_writable_folder(arguments.output)
     # Not at the top: --help and a misspelt flag need not wait for PyTorch.
     from plvl.data.detection import count_kinds
@@ -71,7 +67,7 @@ def prepare(arguments):
 def main(argv=None):
     parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
-    prepare(parser.parse_args(argv))
+    run(parser.parse_args(argv))
 
 
 if __name__ == "__main__":

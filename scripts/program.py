@@ -102,6 +102,8 @@ def error_text(error: Exception) -> str:
     was given are named. Of an error in a data worker, what that worker said.
     """
     kind, text = type(error).__name__, str(error)
+    if isinstance(error, OSError) and error.strerror and not error.filename:
+        text = error.strerror  # without the number of the system
     if caught := re.match(r"Caught (\w+) in DataLoader worker process", text):
         # torch puts the worker's traceback before the error.
         kind = caught[1]

@@ -4,7 +4,6 @@ plvl publish --model outputs/refcoco --repo lab/plvl-refcoco [--license apache-2
 """
 
 import argparse
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,7 +13,7 @@ from huggingface_hub.utils import validate_repo_id
 
 from plvl.scripts.atomic_directory import atomic_directory, record_files, require_own_folder
 from plvl.scripts.model_files import require_model_files
-from plvl.scripts.program import ArgumentParser, error_text, run_as_program
+from plvl.scripts.program import ArgumentParser, run_as_program
 
 
 def add_arguments(parser: argparse.ArgumentParser):
@@ -32,16 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser):
     parser.add_argument("--dry_run", metavar="FOLDER", help="write what would be sent into FOLDER, and send nothing")
 
 
-def run(arguments, program="plvl publish"):
-    try:
-        validate_repo_id(arguments.repo)
-        require_model_files(Path(arguments.model))
-        if arguments.dry_run:
-            try_out(arguments)
-        else:
-            publish(arguments)
-    except (ValueError, OSError, HTTPError) as error:
-        sys.exit(f"{program}: {error_text(error)}")
+def run(arguments):
+    validate_repo_id(arguments.repo)
+    require_model_files(Path(arguments.model))
+    if arguments.dry_run:
+        try_out(arguments)
+    else:
+        publish(arguments)
 
 
 def try_out(arguments):
@@ -115,8 +111,9 @@ def send(hub: HfApi, folder: Path, arguments) -> str:
 def main(argv=None):
     parser = ArgumentParser(description=__doc__.splitlines()[0])
     add_arguments(parser)
-    run(parser.parse_args(argv), program="publish")
+    arguments = parser.parse_args(argv)
+    run_as_program(lambda: run(arguments), "publish")
 
 
 if __name__ == "__main__":
-    run_as_program(main)
+    main()

@@ -6,7 +6,6 @@ plvl train [RECIPE] [--argument value ...]
 import argparse
 
 from plvl.scripts.carried_recipes import ACCELERATE, has_recipe, recipe_names
-from plvl.scripts.program import run_as_program
 
 EXAMPLE = "refcoco --image_root data/images --label_root data/labels"
 
@@ -49,16 +48,13 @@ def run_words(words: list[str], command: str):
     from plvl.scripts import run_grounding
     from plvl.training.signals import end_on_sigterm
 
-    def train_or_evaluate():
-        parsed = run_grounding.parse(words)
-        trains = parsed[2].do_train
-        if trains != (command == "train"):
-            other = "train" if trains else "evaluate"
-            raise ValueError(f"this says {'' if trains else 'not '}to train (do_train): plvl {other} does that")
-        run_grounding.check_and_run(*parsed)
-
     end_on_sigterm()
-    run_as_program(train_or_evaluate, f"plvl {command}")
+    parsed = run_grounding.parse(words)
+    trains = parsed[2].do_train
+    if trains != (command == "train"):
+        other = "train" if trains else "evaluate"
+        raise ValueError(f"this says {'' if trains else 'not '}to train (do_train): plvl {other} does that")
+    run_grounding.check_and_run(*parsed)
 
 
 def _in_lines(names: list[str], columns: int = 3) -> str:

@@ -31,10 +31,6 @@ def add_arguments(parser: argparse.ArgumentParser):
 
 
 def run(arguments):
-    run_as_program(lambda: show(arguments), "plvl data show")
-
-
-def show(arguments):
     if (arguments.name is None) == (arguments.dataset is None):
         raise ValueError("name one data set, as refcoco")
     require_writable_folder(Path(arguments.output).absolute().parent)
@@ -47,7 +43,7 @@ def show(arguments):
 def main(argv=None):
     parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
-    show(parser.parse_args(argv))
+    run(parser.parse_args(argv))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from plvl.scripts import run_grounding
+from plvl.scripts import make_refshapes, run_grounding
 from plvl.scripts.cli import COMMANDS, main
 
 HEAVY = ("torch", "transformers", "datasets", "timm")
@@ -60,7 +60,7 @@ def test_flags_may_be_written_with_hyphens(monkeypatch, spelling):
 
 def test_a_switch_is_turned_off_with_either(monkeypatch):
     given = []
-    monkeypatch.setattr("plvl.scripts.visualize_augmentation.show", given.append)
+    monkeypatch.setattr("plvl.scripts.visualize_augmentation.run", given.append)
     for word in ("--no_aug_crop", "--no-aug-crop", "--no-aug_crop"):
         main(["data", "show", "refcoco", word])
     assert [arguments.aug_crop for arguments in given] == [False] * 3
@@ -146,3 +146,20 @@ def test_help_of_train_has_the_recipes_and_how_to_run_more_processes(capsys):
     told = capsys.readouterr().out
     assert "quickstart" in told.split() and "refcoco+" in told.split()
     assert "/accelerate/4_gpus.yaml" in told and "-m plvl.scripts.run_grounding refcoco" in told
+
+
+@pytest.mark.parametrize(
+    ("failure", "code", "told"),
+    [
+        (RuntimeError("out of\n  memory"), "plvl data make: RuntimeError: out of memory (TRANSFORMERS_VERB", ""),
+        (KeyboardInterrupt(), 130, "plvl data make: interrupted\n"),
+    ],
+)
+def test_whatever_ends_a_command_is_one_line(monkeypatch, tmp_path, capsys, failure, code, told):
+    def fail(*args, **kwargs):
+        raise failure
+
+    monkeypatch.setattr(make_refshapes, "write_refshapes", fail)
+    end = ended("data", "make", "--output", str(tmp_path))
+    assert end == code if isinstance(code, int) else end.startswith(code)
+    assert capsys.readouterr().err == told

@@ -77,22 +77,24 @@ def test_without_a_network_the_message_has_each_address_and_what_to_do(server, r
     server.shutdown()
     server.server_close()
     message = ended("data get refcoco --root ROOT", root)
-    assert message.startswith("plvl data: refcoco.zip could not be fetched:\n- http")
+    assert message.startswith("plvl data get: refcoco.zip could not be fetched:\n- http")
     assert f"by hand: put it at {root}/downloads/refcoco.zip" in message and "jxu124/refcoco" in message
 
 
 def test_a_disk_without_room_is_one_line_without_a_number_of_the_system(server, root, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda place: shutil._ntuple_diskusage(0, 0, 1000))
     message = ended("data get refcoco --root ROOT", root)
-    assert message.startswith("plvl data: refcoco.zip, to be fetched and unpacked, needs ") and "\n" not in message
+    assert message.startswith("plvl data get: refcoco.zip, to be fetched and unpacked, needs ") and "\n" not in message
 
 
-def test_an_interruption_says_that_it_goes_on(server, root, monkeypatch):
+def test_an_interruption_says_that_it_goes_on(server, root, monkeypatch, capsys):
     def interrupt(*args):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("plvl.data.fetching.fetch_set.fetch_images", interrupt)
-    assert ended("data get refcoco --root ROOT", root) == "plvl data: interrupted; the same command goes on from here"
+    assert ended("data get refcoco --root ROOT", root) == 130
+    told = capsys.readouterr().err.strip().splitlines()
+    assert told[-2:] == ["what has come is kept: the same command goes on from here", "plvl data get: interrupted"]
 
 
 def test_a_run_that_was_killed_goes_on(server, root):
@@ -137,7 +139,7 @@ def test_check_of_several_tells_of_each_and_of_leaks(server, root, capsys):
 
 def test_a_root_and_its_folders_are_not_given_both(root):
     message = ended("data check refcoco --root ROOT --label_root there", root)
-    assert message == "plvl data: --root stands for --image_root and --label_root: give it, or them"
+    assert message == "plvl data check: --root stands for --image_root and --label_root: give it, or them"
 
 
 def test_check_without_a_folder_says_what_it_needs(root, capsys):
