@@ -18,5 +18,5 @@ def answer_in_words(answer: dict, presence_threshold: float) -> str:
     if number:
         return f"{number} found ({present:.2f} sure)" if "boxes" in answer else f"found ({present:.2f} sure)"
     if present >= presence_threshold:
-        return f"not found, though it seems to be there ({present:.2f} sure)"
+        return f"not placed, though maybe there (probability {present:.2f})"
     return f"not found ({1 - present:.2f} sure)"

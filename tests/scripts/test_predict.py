@@ -145,7 +145,7 @@ def test_what_is_not_found_is_told_with_how_sure_it_is(predict, image_file, any_
     predict(image_file, "the zebra", "--model", any_model_folder, "--box_threshold", "1")
     lines = capsys.readouterr().out.splitlines()
     assert lines[1] == '  "the zebra": not found (0.10 sure)'
-    assert lines[4] == '  "the zebra": not found, though it seems to be there (0.90 sure)'
+    assert lines[4] == '  "the zebra": not placed, though maybe there (probability 0.90)'
 
 
 def test_json_of_any_number_of_targets_has_presence_boxes_scores_and_the_mask(

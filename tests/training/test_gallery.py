@@ -142,7 +142,7 @@ def test_of_any_number_of_targets_right_is_every_object_and_nothing_else(any_mod
         "one: 1 found (0.97 sure)",
         "WRONG: both: 1 found (0.97 sure)",
         "WRONG: the zebra: 1 found (0.60 sure)",
-        "WRONG: one: not found, though it seems to be there (0.80 sure)",
+        "WRONG: one: not placed, though maybe there (probability 0.80)",
         "WRONG: one: 1 found (0.97 sure)",
         "WRONG: one: 2 found (0.97 sure)",
     ]
