@@ -172,6 +172,9 @@ def _read_coco(file, _time):
         check_entries(content[part], form, f"{file}, {part}")
     categories = index_by_id(content["categories"], f"{file}, categories", "name")
     index_by_id(content["annotations"], f"{file}, annotations", "text")
+    images = index_by_id(content["images"], f"{file}, images", "file_name")
+    # What is said of one of them would be read as about the other's pixels.
+    index_by_id(images.values(), f"{file}, images", "id", key="file_name")
     by_image = defaultdict(list)
     for annotation in content["annotations"]:
         image_id = annotation.get("image_id")
@@ -179,7 +182,7 @@ def _read_coco(file, _time):
             raise ValueError(f"{file}, annotation {annotation['id']}: image_id is {str(image_id)[:100]}, no number")
         by_image[image_id].append(annotation)
     return {
-        "images": index_by_id(content["images"], f"{file}, images", "file_name"),
+        "images": images,
         "categories": {number: category["name"] for number, category in categories.items()},
         "annotations_by_image": list(by_image.values()),
     }

@@ -306,6 +306,7 @@ def _read_instances(file: str, _time: int) -> InstancesIndex:
     if not content["categories"]:
         raise ValueError(f"{file}: 'categories' is empty, and expressions need the names of classes")
     images = index_by_id(content["images"], f"{file}, images", "file_name")
+    index_by_id(images.values(), f"{file}, images", "id", key="file_name")
     for image, side in product(images.values(), ("width", "height")):
         image_side(image[side], side, f"{file}, image {image['id']}")
     categories = {

@@ -168,6 +168,14 @@ def test_two_with_one_id_are_both_named_and_one_twice_is_one(roots, part):
         list(load_grounding_dataset("jsonl", "train", **roots))
 
 
+def test_two_images_of_one_file_are_named_by_their_ids(roots):
+    images = [{"id": number, "file_name": "a.jpg", "height": 30, "width": 40} for number in (3, 4)]
+    annotations = [{"id": 1, "image_id": 4, "bbox": [4, 6, 10, 20], "text": "one"}]
+    (roots["label_root"] / "train.json").write_text(json.dumps({"images": images, "annotations": annotations}))
+    with pytest.raises(ValueError, match=r"train\.json, images: two have the file_name a\.jpg: '3' and '4'"):
+        list(load_grounding_dataset("jsonl", "train", **roots))
+
+
 def test_lines_about_one_image_that_follow_one_another_are_read_together(roots, monkeypatch):
     images = ["a.jpg"] * 3 + ["inside/b.png"] * 4
     write_lines(roots, "train", [entry(str(number), image) for number, image in enumerate(images * 30)])

@@ -5,11 +5,14 @@ from pathlib import Path
 import psutil
 import torch
 
+from plvl.data.masks import NO_OBJECT
 from plvl.data.schema import Row
 from plvl.training.finetuning.memory import Memory
 from plvl.training.finetuning.own_rows import OwnRows, defect_lines
 from plvl.training.finetuning.plan import Plan, what_to_expect
 from plvl.training.finetuning.request import FineTuning
+
+NO_MASK = "           none has a mask: the model answers with masks, and these may get worse"
 
 
 def description(
@@ -46,7 +49,7 @@ def description(
         f"images     {sum(num_images):,}: {num_images[0]:,} to train on, {num_images[1]:,} for validation"
         + (f"; {own.num_unlabelled:,} more in {asked.images} have no label" if own.num_unlabelled else ""),
         f"rows       {sum(map(len, rows)):,}: {len(rows[0]):,} to train on, {len(rows[1]):,} for validation",
-        *_about_masks(rows, model.config),
+        *([NO_MASK] if masks_may_get_worse([*rows[0], *rows[1]], model.config.tasks) else []),
         *_about_characters(rows, processor),
         f"model      {called}: {trained:,} parameters trained of {total:,}, {what[asked.way]}"
         + (", averaged over the steps" if asked.averages else ""),
@@ -64,11 +67,9 @@ def description(
     return lines
 
 
-def _about_masks(rows, config) -> list[str]:
-    num_masks = sum(row["segmentation"] is not None for part in rows for row in part)
-    if "res" not in config.tasks or num_masks:
-        return []
-    return ["           none has a mask: the model answers with masks, and these may get worse"]
+def masks_may_get_worse(rows: list[Row], tasks: list[str]) -> bool:
+    """Whether a model of masks would learn from no mask of an object; of rows that mean nothing it is empty."""
+    return "res" in tasks and all(row["segmentation"] in (None, NO_OBJECT) for row in rows)
 
 
 def _about_characters(rows, processor) -> list[str]:

@@ -74,7 +74,8 @@ def read_own_rows(labels: Path, images: Path, one_object: bool, max_skipped: flo
     Raises:
         FileNotFoundError: there is no such folder.
         ValueError: the file cannot be read; the message names the place.
-        UnusableRowsError: there is no row, or more than `max_skipped` of them cannot be used.
+        UnusableRowsError: there is no row, or more than `max_skipped` of them cannot be used, or their boxes are
+            corners: half of them and more leave their images as sizes, and none does as corners.
     """
     source = open_labels("jsonl", labels.stem, labels.absolute(), images)
     by_image = defaultdict(list)
@@ -96,6 +97,8 @@ def read_own_rows(labels: Path, images: Path, one_object: bool, max_skipped: flo
             except SampleDefect as error:
                 defects[error.defect].append(f"{row_name(row)}: {str(error).partition(': ')[2]}")
     if form.looks_like_corners:
+        if form.leaving >= form.boxes / 2:
+            raise UnusableRowsError(f"{labels}: {form.warning()}: write x1, y1, x2 - x1, y2 - y1")
         logger.warning("%s: %s", labels, form.warning())
     there = [file for file in images.rglob("*") if file.suffix.lower() in _IMAGE_SUFFIXES]
     labelled = {str(images / name) for name, _ in by_image if name}

@@ -336,6 +336,7 @@ def test_missing_files_are_named(roots, many):
         ({"images": [an_image(7) | {"height": 10**400}]}, "image 7: height is '1000.*, which no image has"),
         ({"images": [an_image(7) | {"width": 0}]}, "image 7: width is '0', which no image has"),
         ({"images": [an_image(7), an_image(7, "x.jpg")]}, "two have the id 7: '00007.jpg' and 'x.jpg'"),
+        ({"images": [an_image(7), an_image(8, "00007.jpg")]}, "images: two have the file_name 00007.jpg: '7' and '8'"),
     ],
 )
 def test_what_is_wrong_in_a_label_file_is_named(roots, change, message):

@@ -31,13 +31,23 @@ def test_all_rows_are_read_those_about_one_image_together(own, rewrite):
     assert all(set(row["image"]) == {"path", "bytes"} for row in rows)
 
 
-def test_boxes_that_look_like_corners_are_warned_of(own, rewrite, caplog):
+def as_corners(box):
+    x, y, width, height = box
+    return [x, y, x + width, y + height]
+
+
+def test_boxes_that_are_corners_are_refused(own, rewrite):
     read(own)
-    assert not caplog.records
-    for line in own.lines:
-        x, y, width, height = line["bbox"]
-        line["bbox"] = [x, y, x + width, y + height]
-    rewrite(own.lines)
+    # Six of twelve leave their images.
+    rewrite([line | {"bbox": as_corners(line["bbox"])} for line in own.lines])
+    said = complaint(own, max_skipped=1)
+    assert said.startswith(f"{own.labels}: of 12 boxes 6 leave their image as x, y, width, height")
+    assert said.endswith("write x1, y1, x2 - x1, y2 - y1")
+
+
+def test_boxes_that_may_be_corners_are_warned_of(own, rewrite, caplog):
+    lines = [line | {"bbox": as_corners(line["bbox"])} for line in own.lines]
+    rewrite([lines[0] | {"bbox": [4, 6, 20, 19]}, lines[1] | {"bbox": [24, 12, 33, 27]}, *lines[2:]])
     read(own, max_skipped=1)
     (said,) = [record.getMessage() for record in caplog.records]
     assert str(own.labels) in said and "Are they given as corners?" in said
