@@ -13,8 +13,10 @@ from plvl.scripts.image_inputs import read_named_image
 from plvl.scripts.ordered_threads import in_threads
 from plvl.scripts.told_answers import AnswerTeller, Place, Told
 
-# Together they stay in a core's cache; more images at once were slower, and more expressions take more memory.
-EXPRESSIONS_AT_ONCE, ANSWERS_OF_SEVERAL_IMAGES = 16, 4
+EXPRESSIONS_AT_ONCE = 16
+# Of four images in two threads the C library gave memory back to the system and fetched it again, page by page: 15 ms
+# of each image's 70.
+ANSWERS_OF_SEVERAL_IMAGES = 2
 # Each thread holds its images, their masks and what the network makes of them.
 MOST_THREADS = 4
 

@@ -225,10 +225,11 @@ def test_thresholds_that_do_not_fit_are_refused_in_one_line(predict, image_file,
 def test_a_folder_of_images_gives_a_folder_of_drawings(predict, images, embedded, capsys):
     predict(images, *EXPRESSIONS)
     assert sorted(file.name for file in Path("grounded").iterdir()) == ["a.png", "b.png"]
-    assert embedded == [2]
+    assert embedded == [1, 1]
     predict(images, EXPRESSIONS[0], "--json")
     lines = capsys.readouterr().out.splitlines()[-2:]
     assert [Path(json.loads(line)["image"]).name for line in lines] == ["a.jpg", "b.PNG"]
+    assert embedded == [1, 1, 2]
 
 
 def test_the_expressions_are_encoded_once_for_all_images(predict, images, image, monkeypatch, capsys):
