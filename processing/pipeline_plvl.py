@@ -1,6 +1,7 @@
 """`pipeline("visual-grounding", model=...)`: from an image and expressions to boxes and masks, in one call."""
 
 from types import GeneratorType
+from typing import Any
 
 import torch
 from PIL import Image
@@ -206,7 +207,7 @@ class VisualGroundingPipeline(Pipeline):
             for result in self.processor.post_process_grounding(outputs, [answer["target_size"]], **thresholds)
         ]
         expressions = [text] if isinstance(text, str) else text
-        results = [_plain_answer(*pair) for pair in zip(expressions, found, strict=True)]
+        results = [plain_answer(*pair) for pair in zip(expressions, found, strict=True)]
         return results[0] if isinstance(text, str) else results
 
 
@@ -257,7 +258,9 @@ def _image_and_text(pair):
     return image, text
 
 
-def _plain_answer(expression, found):
+def plain_answer(expression: str, found: dict[str, Any]) -> dict[str, Any]:
+    """What `post_process_grounding` found (on the CPU) in the form of the pipeline's answers."""
+    result: dict[str, Any]
     if "present" in found:
         result = {"label": expression, "present": found["present"]}
     else:

@@ -10,13 +10,12 @@ import itertools
 import logging
 import os
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from plvl.scripts.image_inputs import can_open
+from plvl.scripts.ordered_threads import in_threads
 from plvl.scripts.output_place import require_writable_folder
 from plvl.scripts.program import ArgumentParser, run_as_program, show_progress
 
@@ -293,18 +292,6 @@ def plain_answer(found: dict[str, Any]) -> dict[str, Any]:
     if "mask" in found:
         answer["mask"] = encode_mask(found["mask"].cpu().numpy())
     return answer
-
-
-def in_threads(function: Callable, items: Iterable, num_threads: int) -> Iterator:
-    """Yields `function(item)` of each item in order, a few of them worked out ahead."""
-    with ThreadPoolExecutor(num_threads) as threads:
-        ahead: deque = deque()
-        for item in items:
-            ahead.append(threads.submit(function, item))
-            if len(ahead) > 2 * num_threads:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
 
 
 def main(argv=None):

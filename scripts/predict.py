@@ -6,20 +6,15 @@ plvl predict IMAGE [IMAGE ...] "EXPRESSION" ["EXPRESSION" ...] [--model MODEL] [
 """
 
 import argparse
-import json
 import sys
-from collections import deque
-from pathlib import Path
 
-from plvl.scripts.answer_files import answer_paths, cut_out
-from plvl.scripts.image_inputs import drawing_paths, find_all_images, read_named_image, split_words
-from plvl.scripts.program import ArgumentParser, spell_out_what_cannot_be_shown
+from plvl.scripts.answer_files import answer_paths
+from plvl.scripts.image_inputs import drawing_paths, find_all_images, split_words
+from plvl.scripts.program import ArgumentParser, imports_without_pauses, spell_out_what_cannot_be_shown
 
 DEFAULT_FILE, DEFAULT_FOLDER = "grounded.png", "grounded"
 THRESHOLDS = ("box_threshold", "presence_threshold")
-EXPRESSIONS_AT_ONCE = 16
 LEFT_OUT_NAMED = 5
-LEFT_OUT = "left out, not sure enough"
 
 
 def add_arguments(parser: argparse.ArgumentParser):
@@ -110,42 +105,40 @@ def predict(arguments) -> list[str]:
         more = f" and {len(left_out) - LEFT_OUT_NAMED} more" if len(left_out) > LEFT_OUT_NAMED else ""
         print(f"plvl predict: left out: {', '.join(left_out[:LEFT_OUT_NAMED])}{more}", file=sys.stderr)
     # Not at the top: --help and what is wrong with the arguments need not wait for Transformers.
-    from plvl.processing.pipeline_plvl import VisualGroundingPipeline
-    from plvl.scripts.model_loading import chosen_folder, load_chosen_model
+    with imports_without_pauses():
+        from plvl.scripts.many_images import ImageAnswerer, told_in_order
+        from plvl.scripts.model_loading import chosen_folder, load_chosen_model
+        from plvl.scripts.told_answers import AnswerTeller, Place
 
     model, processor = load_chosen_model(chosen_folder(arguments.model), arguments.device)
     given, least = _thresholds_of(model.config, given)
     if files and "res" not in model.config.tasks:
         raise ValueError(f"{_options(files)}: this model answers with boxes alone, and has no masks")
-    pipe = VisualGroundingPipeline(model=model, processor=processor, device=model.device)
-    presence_threshold = given.get("presence_threshold", processor.presence_threshold)
-
-    failed: list[str] = []
-    read: deque[tuple] = deque()
-
-    def readable_images():
-        for place, (source, drawing) in enumerate(zip(sources, drawings, strict=True)):
-            try:
-                image = read_named_image(source)
-            except ValueError as error:
-                if not several:
-                    raise
-                failed.append(str(source))
-                if arguments.json:
-                    print(json.dumps({"image": str(source), "error": str(error)}), flush=True)
-                print(f"plvl predict: {error}", file=sys.stderr)
-                continue
-            read.append((source, image, drawing, {option: paths[place] for option, paths in files.items()}))
-            yield image
-
-    # One call about all images, in which the expressions are encoded once.
-    for answers in pipe(readable_images(), expressions, expressions_at_once=EXPRESSIONS_AT_ONCE, **given):
-        source, image, drawing, answer_files = read.popleft()
-        if least is not None:
-            answers = [answer if answer["score"] >= least else _left_out(answer) for answer in answers]
-        _report(source, image, answers, drawing, presence_threshold, as_json=arguments.json)
-        _write_files(image, answers, answer_files, as_json=arguments.json)
+    answerer = ImageAnswerer(model, processor, expressions, given)
+    teller = AnswerTeller(arguments.json, least, given.get("presence_threshold", processor.presence_threshold))
+    places = [
+        Place(source, drawing, {option: paths[number] for option, paths in files.items()})
+        for number, (source, drawing) in enumerate(zip(sources, drawings, strict=True))
+    ]
+    failed = []
+    with _progress_bar(len(places), several) as progress:
+        for place, (out, err, is_used) in told_in_order(places, answerer, teller, several):
+            with progress.external_write_mode():
+                for line in out:
+                    print(line, flush=True)
+                for line in err:
+                    print(line, file=sys.stderr)
+            progress.update()
+            if not is_used:
+                failed.append(str(place.source))
     return failed
+
+
+def _progress_bar(num_images: int, several: bool):
+    """On stderr, where that is a terminal and there are several images."""
+    from tqdm import tqdm
+
+    return tqdm(total=num_images, unit="image", leave=False, disable=None if several else True)
 
 
 def _thresholds(arguments) -> dict[str, float]:
@@ -173,83 +166,6 @@ def _thresholds_of(config, given: dict[str, float]) -> tuple[dict[str, float], f
 
 def _options(names) -> str:
     return " and ".join(f"--{name}" for name in names)
-
-
-def _left_out(answer: dict) -> dict:
-    return {"label": answer["label"], "score": answer["score"], "left_out": True}
-
-
-def _report(source, image, answers, drawing: Path | None, presence_threshold: float, as_json: bool):
-    from plvl.processing.answer_drawing import draw_answers, drawable_answer
-
-    if as_json:
-        print(json.dumps(_record(source, image, answers)), flush=True)
-    else:
-        print(f"{source}: {image.width} x {image.height} pixels")
-        for answer in answers:
-            print("  " + _line(answer, image, presence_threshold), flush=True)
-    if drawing:
-        drawing.parent.mkdir(parents=True, exist_ok=True)
-        drawable = [
-            answer | {"said": LEFT_OUT} if "left_out" in answer else drawable_answer(answer, presence_threshold)
-            for answer in answers
-        ]
-        draw_answers(image, drawable).save(drawing)
-        print(f"drawn: {drawing}", file=sys.stderr if as_json else sys.stdout)
-
-
-def _write_files(image, answers, files: dict[str, list[Path]], as_json: bool):
-    """Masks and cut-outs; where nothing is found there is none, of an earlier call neither."""
-    for option, paths in files.items():
-        for answer, path in zip(answers, paths, strict=True):
-            mask = answer.get("mask")
-            if mask is None or not mask.getbbox():
-                path.unlink(missing_ok=True)
-                continue
-            path.parent.mkdir(parents=True, exist_ok=True)
-            (mask if option == "masks" else cut_out(image, mask)).save(path)
-            print(f"written: {path}", file=sys.stderr if as_json else sys.stdout)
-
-
-def _record(source, image, answers) -> dict:
-    import numpy as np
-
-    from plvl.data.masks import encode_mask
-
-    described = []
-    for answer in answers:
-        entry = {"expression": answer["label"]}
-        entry |= {name: answer[name] for name in ("score", "present", "left_out") if name in answer}
-        if "box" in answer:
-            entry["box"] = list(answer["box"].values())
-        if "boxes" in answer:
-            entry["boxes"] = [list(box.values()) for box in answer["boxes"]]
-            entry["scores"] = answer["scores"]
-        if "mask" in answer:
-            entry["mask"] = encode_mask(np.array(answer["mask"]) > 0)
-        described.append(entry)
-    return {"image": str(source), "width": image.width, "height": image.height, "answers": described}
-
-
-def _line(answer, image, presence_threshold) -> str:
-    from plvl.processing.answer_words import answer_in_words
-
-    parts = []
-    if "left_out" in answer:
-        parts.append(f"{LEFT_OUT} (confidence {answer['score']:.2f})")
-    elif "present" in answer:
-        parts.append(answer_in_words(answer, presence_threshold))
-    elif answer["score"] is not None:
-        parts.append(f"confidence {answer['score']:.2f}")
-    boxes = answer.get("boxes", [answer["box"]] if "box" in answer else [])
-    if boxes:
-        places = (f"x {box['xmin']} to {box['xmax']}, y {box['ymin']} to {box['ymax']}" for box in boxes)
-        parts.append(f"{'box' if len(boxes) == 1 else 'boxes'}: {'; '.join(places)}")
-    # That the mask of what is not found is empty has been said.
-    if "mask" in answer and (boxes or "present" not in answer or answer["mask"].getbbox()):
-        share = answer["mask"].histogram()[255] / (image.width * image.height)
-        parts.append(f"mask: {share:.1%} of the image")
-    return f'"{answer["label"]}": {"; ".join(parts)}'
 
 
 def main(argv=None):

@@ -2,10 +2,13 @@
 
 import argparse
 import difflib
+import gc
 import logging
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 EXIT_AFTER_SIGINT = 130
@@ -64,6 +67,20 @@ def spell_out_what_cannot_be_shown():
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def imports_without_pauses() -> Iterator[None]:
+    """
+    Around the imports of PyTorch and Transformers: they make a million objects that stay, through which Python
+    would look again and again, and in every later collection, for what may go.
+    """
+    gc.disable()
+    try:
+        yield
+        gc.freeze()
+    finally:
+        gc.enable()
 
 
 def run_as_program(main, name: str | None = None):

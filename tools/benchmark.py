@@ -4,6 +4,7 @@
     train     its training step, against the plain network's
     data      rows a second through the training transform, against the plain way
     export    the network in ONNX, against PyTorch
+    folder    plvl predict over a folder of images, against one image after another
     deploy    kits of a trained model: sizes, answers and speed, against PyTorch
     report    writes docs/performance.md from what the others have written
 
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from plvl.scripts.program import ArgumentParser, run_as_program
 
-SUBJECTS = ("model", "train", "data", "export", "deploy")
+SUBJECTS = ("model", "train", "data", "export", "folder", "deploy")
 
 
 def main(argv=None):

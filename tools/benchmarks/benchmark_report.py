@@ -12,7 +12,13 @@ from benchmarks.measuring import machine_line
 from benchmarks.performance_targets import TARGETS, target_row
 from gpu_check.results import page as page_of_check
 
-HEADINGS = {"model": "Inference", "train": "Training", "data": "Data", "export": "ONNX"}
+HEADINGS = {
+    "model": "Inference",
+    "train": "Training",
+    "data": "Data",
+    "export": "ONNX",
+    "folder": "A folder of images",
+}
 DEVICES = {"cpu": "On a CPU", "cuda": "On a GPU"}
 
 INTRODUCTION = """\
