@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser):
 
 
 def run(arguments):
-    run_as_program(lambda: finetune(arguments))
+    run_as_program(lambda: finetune(arguments), "plvl finetune")
 
 
 def finetune(arguments):

@@ -10,7 +10,7 @@ import sys
 
 from plvl.scripts.answer_files import answer_paths
 from plvl.scripts.image_inputs import drawing_paths, find_all_images, split_words
-from plvl.scripts.program import ArgumentParser, imports_without_pauses, spell_out_what_cannot_be_shown
+from plvl.scripts.program import ArgumentParser, imports_without_pauses, run_as_program
 
 DEFAULT_FILE, DEFAULT_FOLDER = "grounded.png", "grounded"
 THRESHOLDS = ("box_threshold", "presence_threshold")
@@ -76,15 +76,12 @@ def add_arguments(parser: argparse.ArgumentParser):
 
 
 def run(arguments):
-    spell_out_what_cannot_be_shown()
     try:
         failed = predict(arguments)
     except BrokenPipeError:
         # Whoever read the answers has enough, as `head` has. Nothing is left to be flushed at the end.
         sys.stdout = None
         sys.exit(0)
-    except (ValueError, OSError) as error:
-        sys.exit(f"plvl predict: {error}")
     if failed:
         sys.exit(f"plvl predict: {len(failed)} of the images could not be used: {', '.join(failed)}")
 
@@ -171,7 +168,8 @@ def _options(names) -> str:
 def main(argv=None):
     parser = ArgumentParser(description=__doc__.splitlines()[0])
     add_arguments(parser)
-    run(parser.parse_args(argv))
+    arguments = parser.parse_args(argv)
+    run_as_program(lambda: run(arguments), "plvl predict")
 
 
 if __name__ == "__main__":
