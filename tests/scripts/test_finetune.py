@@ -105,7 +105,8 @@ def test_missing_images_end_it_before_anything_is_trained(own, model_folder, tmp
     run = program(words(own, tmp_path / "out", model_folder))
     _, told = run.communicate(timeout=300)
     assert run.returncode == 1
-    assert "plvl finetune: 1 of the 10 expressions of " in told and "\n- image missing: 1, such as jsonl labels" in told
+    assert "plvl finetune: 1 of the 10 expressions of " in told
+    assert "\n- image missing: 1, such as jsonl labels" in told
     assert "Traceback" not in told and not (tmp_path / "out/training").exists()
 
 
