@@ -130,11 +130,12 @@ class AnswerShards:
             lock.release()
 
     def write(self, number: int, answers: Iterable[dict[str, Any]]) -> None:
-        """Writes a shard; it has its name when all of it is on disk.
+        r"""Writes a shard; it has its name when all of it is on disk.
 
         Args:
             number: the shard's.
-            answers: rows of `ANSWER_SCHEMA`; what one lacks is null. They are not held: a few hundred at once.
+            answers: rows of `ANSWER_SCHEMA`; what one lacks is null. They are not held: a few hundred at once. Half
+                characters, of a file's name that is no UTF-8 or of JSON, are spelt out, as \udce9.
 
         Raises:
             AnswersNotWrittenError: the disk is full, say.
@@ -150,7 +151,7 @@ class AnswerShards:
                             counts["rows"] += answer["row"] != last_row
                             counts["errors"] += answer.get("error") is not None
                             last_row = answer["row"]
-                        writer.write_table(pyarrow.Table.from_pylist(group, schema=ANSWER_SCHEMA))
+                        writer.write_table(_table(group))
                     writer.add_key_value_metadata({_COUNTS: json.dumps(counts)})
                 file.flush()
                 os.fsync(file.fileno())
@@ -199,3 +200,14 @@ class AnswerShards:
             self._write_manifest(manifest | totals | {"complete": True})
         shutil.rmtree(self._unfinished, ignore_errors=True)
         return totals
+
+
+def _table(answers: list[dict[str, Any]]) -> pyarrow.Table:
+    return pyarrow.Table.from_pylist(
+        [{name: _spelt_out(value) for name, value in answer.items()} for answer in answers], schema=ANSWER_SCHEMA
+    )
+
+
+def _spelt_out(value):
+    """Half characters are no text that Parquet holds."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value

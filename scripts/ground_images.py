@@ -252,9 +252,7 @@ class Asker:
                 if error is None:
                     yield answer | {"width": width, "height": height} | next(answers)
                 else:
-                    # Half characters, as JSON may spell them, are no text that Parquet holds.
-                    spelt = expression and expression.encode("utf-8", "backslashreplace").decode()
-                    yield answer | {"expression": spelt, "width": width, "height": height, "error": error}
+                    yield answer | {"width": width, "height": height, "error": error}
 
     def _ground(self, embeddings, pairs: list[tuple[int, str]], read: list[Prepared]) -> list[dict[str, Any]]:
         places = [place for place, _ in pairs]

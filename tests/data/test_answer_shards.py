@@ -31,6 +31,15 @@ def test_a_shard_has_its_answers_and_the_folder_reads_as_one_table(tmp_path):
     assert found[0]["scores"] == [0.5] and found[0]["boxes"] is None
 
 
+def test_half_characters_of_any_text_are_spelt_out(tmp_path):
+    shards = open_shards(tmp_path, 1)
+    row = {"file_name": "caf\udce9.png", "expression": "half \ud83d", "error": "/data/caf\udce9.png: no image of 月"}
+    shards.write(0, answers(0, **row))
+    [found] = parquet.read_table(tmp_path).to_pylist()
+    assert found["file_name"] == r"caf\udce9.png" and found["expression"] == r"half \ud83d"
+    assert found["error"] == r"/data/caf\udce9.png: no image of 月"
+
+
 def test_the_manifest_says_in_the_end_how_many_answers_there_are(tmp_path):
     shards = open_shards(tmp_path)
     shards.write(0, answers(0, 0, 1))

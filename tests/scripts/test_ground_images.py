@@ -1,6 +1,7 @@
 """Grounding in any number of images: each row answered once, by any number of processes, however often they end."""
 
 import json
+import os
 import signal
 from contextlib import nullcontext
 from io import BytesIO
@@ -89,6 +90,16 @@ def test_an_image_that_cannot_be_read_is_an_answer_that_says_why(model_folder, i
     assert [(answer["row"], answer["expression"]) for answer in bad] == [(3, expression) for expression in ASKED[:2]]
     assert all("image unreadable" in answer["error"] and answer["boxes"] is None for answer in bad)
     assert "22 answers about 11 rows in 1 shards; 2 of them say why there is none" in capsys.readouterr().out
+
+
+def test_a_broken_image_whose_name_is_no_utf8_is_an_answer_too(model_folder, images, tmp_path):
+    for name, content in ((b"caf\xe9.png", b"no image"), (b"caf\xea.png", encoded(2))):
+        (images / os.fsdecode(name)).write_bytes(content)
+    ground(images, "--output", tmp_path / "answers", "--model", model_folder, "--expressions", ASKED[0], "no \udce9")
+    *_, bad, bad_twice, good, good_image = answers_in(tmp_path / "answers")
+    assert bad["file_name"] == bad_twice["file_name"] == r"caf\udce9.png" and r"caf\udce9.png" in bad["error"]
+    assert good["file_name"] == r"caf\udcea.png" and good["error"] is None
+    assert (good_image["expression"], good_image["error"]) == (r"no \udce9", "expression is no text")
 
 
 def write_rows(file, rows):
