@@ -60,6 +60,7 @@ def ground(arguments):
     given = {name: getattr(arguments, name) for name in THRESHOLDS if getattr(arguments, name) is not None}
     show_progress()
     expressions = asked_expressions(arguments)
+    require_other_folder(arguments)
     require_writable_folder(arguments.output)
     # Not at the top: --help and what is wrong with the arguments need not wait for Transformers.
     from plvl.data.answer_shards import AnswerShards
@@ -93,6 +94,13 @@ def ground(arguments):
             f"{arguments.output}: {totals['answers']} answers about {totals['rows']} rows in {shards.num_shards} "
             f"shards; {totals['errors']} of them say why there is none"
         )
+
+
+def require_other_folder(arguments):
+    """Raises ValueError where the answers would lie among the images, which would be a Parquet set from then on."""
+    images, output = Path(arguments.images), Path(arguments.output)
+    if images.exists() and output.exists() and images.samefile(output):
+        raise ValueError(f"--output {output} is the folder of the images: name another, which may lie in it")
 
 
 def asked_expressions(arguments) -> list[str] | None:

@@ -222,6 +222,19 @@ def test_what_cannot_be_asked_is_refused(model_folder, images, tmp_path, argumen
         ground(*arguments, "--output", tmp_path / "answers", "--model", model_folder)
 
 
+@pytest.mark.parametrize("as_given", [Path, lambda folder: folder / ".." / folder.name, lambda folder: "linked"])
+def test_answers_do_not_lie_among_the_images(model_folder, images, tmp_path, as_given, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("linked").symlink_to(images)
+    arguments = ("--model", model_folder, "--expressions", ASKED[0])
+    with pytest.raises(SystemExit, match="is the folder of the images: name another"):
+        ground(images, "--output", as_given(images), *arguments)
+    assert len(list(images.iterdir())) == 11
+    for _ in range(2):
+        ground(images, "--output", images / "answers", *arguments)
+    assert len(answers_in(images / "answers")) == 11
+
+
 def test_another_model_or_other_images_are_not_gone_on_with(model_folder, any_model_folder, images, tmp_path):
     arguments = ("--output", tmp_path / "answers", "--expressions", ASKED[0])
     ground(images, *arguments, "--model", model_folder)
