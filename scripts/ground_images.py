@@ -23,6 +23,7 @@ from plvl.scripts.program import ArgumentParser, run_as_program, show_progress
 # Under the name that it has where it is imported: as a program it is called __main__.
 logger = logging.getLogger("plvl.scripts.ground_images")
 
+SECONDS_BETWEEN_LOOKS = 2.0  # at shards that others have claimed
 THRESHOLDS = ("box_threshold", "presence_threshold")
 
 
@@ -84,12 +85,9 @@ def ground(arguments):
         if given and model.config.targets == "one":
             raise ValueError(f"{' and '.join(given)}: this model has one target, and no threshold")
         asker = Asker(model, processor, expressions, arguments.batch_size, arguments.num_workers, given)
-        answer_parts(source, shards, missing, asker)
-    num_rows = sum(part.num_rows for part in source.parts)
-    totals = shards.complete(num_rows)
-    if totals is None:
-        print(f"{arguments.output}: nothing is left to take, other processes are at work on their last shards")
-    else:
+        answer_parts(source, shards, asker)
+    totals = shards.complete(sum(part.num_rows for part in source.parts))
+    if int(os.environ.get("RANK", 0)) == 0:
         print(
             f"{arguments.output}: {totals['answers']} answers about {totals['rows']} rows in {shards.num_shards} "
             f"shards; {totals['errors']} of them say why there is none"
@@ -150,20 +148,27 @@ def use_own_device():
         torch.accelerator.set_device_index(int(os.environ.get("LOCAL_RANK", 0)))
 
 
-def answer_parts(source, shards, missing: list[int], asker: "Asker"):
-    """Each process begins with its own share of the missing shards, and then helps with those of the others."""
+def answer_parts(source, shards, asker: "Asker"):
+    """Each process begins with its own share of the missing shards, helps with those of the others, and ends when none
+    is missing: one whose process has died is free again."""
     rank, processes = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    order = [number for turn in range(processes) for number in missing[(rank + turn) % processes :: processes]]
-    start, num_rows = time.monotonic(), 0
-    for number in order:
-        with shards.claim(number) as is_mine:
-            if not is_mine:
-                continue
-            part = source.parts[number]
-            shards.write(number, asker.answers(source.rows(part)))
-            num_rows += part.num_rows
-            speed = num_rows / (time.monotonic() - start)
-            logger.info("%s; this process: %.1f rows/s", shards.file(number).name, speed)
+    start, num_rows, is_waiting = time.monotonic(), 0, False
+    while missing := shards.missing():
+        num_rows_before = num_rows
+        for number in (each for turn in range(processes) for each in missing[(rank + turn) % processes :: processes]):
+            with shards.claim(number) as is_mine:
+                if not is_mine:
+                    continue
+                part = source.parts[number]
+                shards.write(number, asker.answers(source.rows(part)))
+                num_rows += part.num_rows
+                speed = num_rows / (time.monotonic() - start)
+                logger.info("%s; this process: %.1f rows/s", shards.file(number).name, speed)
+        if num_rows == num_rows_before and shards.missing():
+            if not is_waiting:
+                is_waiting = True
+                logger.info("waiting for the shards that other processes are at work on, to take them if one dies")
+            time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
 class Question(NamedTuple):
