@@ -130,13 +130,17 @@ def open_source(arguments, expressions):
 
 
 def model_digest(folder: Path) -> str:
-    """Of the files that decide about answers, wherever the folder lies."""
+    """Of the files that decide about answers, wherever the folder lies; of additions to a model also that model's."""
     from plvl.data.source_files import content_digest
-    from plvl.scripts.model_files import require_model_files, weight_files
+    from plvl.scripts.model_files import is_adapter, require_model_files, weight_files
+    from plvl.scripts.model_loading import base_folder
 
     require_model_files(folder)
     names = ("config.json", "processor_config.json", "preprocessor_config.json", "tokenizer.json", "vocab.txt")
     files = [folder / name for name in (*names, "tokenizer_config.json") if (folder / name).is_file()]
+    if is_adapter(folder):
+        base = base_folder(folder)
+        files += [*weight_files(base), base / "config.json"]
     return content_digest(weight_files(folder) + files)
 
 
