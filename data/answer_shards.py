@@ -6,7 +6,8 @@
 
 Arrow and `datasets` read the folder as one table: they leave out what begins with an underscore.
 A shard's name says which part of the input it is about, so whoever writes it, and however often, no row is lost or
-there twice. Claims only keep processes from doing the same work; the system drops them when a process ends.
+there twice. Claims only keep processes from doing the same work; the system drops them when a process ends, so that
+one that waits for what another has claimed gets it if the other dies.
 """
 
 import json
@@ -43,6 +44,7 @@ ANSWER_SCHEMA = pyarrow.schema(
 # Answers that are made into a row group together.
 _GROUP_ROWS = 500
 _COUNTS = b"plvl"
+_TOTALS = ("rows", "answers", "errors")
 
 
 class AnswersNotWrittenError(OSError):
@@ -73,6 +75,8 @@ class AnswerShards:
         with FileLock(self.folder / LOCK):
             if self._manifest.is_file():
                 self._refuse_another(asked)
+                if self.missing():
+                    self._note_incomplete()
             elif any(self.folder.glob("*.parquet")):
                 raise ValueError(f"{folder} has Parquet files of something else (no {MANIFEST}): name another folder")
             else:
@@ -103,6 +107,13 @@ class AnswerShards:
         written.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
         os.replace(written, self._manifest)
 
+    def _note_incomplete(self) -> None:
+        """Of a folder that was complete once, say. The caller has the lock."""
+        manifest = self._read_manifest()
+        if manifest.get("complete"):
+            kept = {name: value for name, value in manifest.items() if name not in _TOTALS}
+            self._write_manifest(kept | {"complete": False})
+
     def file(self, number: int) -> Path:
         return self.folder / f"answers-{number:05d}-of-{self.num_shards:05d}.parquet"
 
@@ -130,11 +141,12 @@ class AnswerShards:
             lock.release()
 
     def write(self, number: int, answers: Iterable[dict[str, Any]]) -> None:
-        """Writes a shard; it has its name when all of it is on disk.
+        r"""Writes a shard; it has its name when all of it is on disk.
 
         Args:
             number: the shard's.
-            answers: rows of `ANSWER_SCHEMA`; what one lacks is null. They are not held: a few hundred at once.
+            answers: rows of `ANSWER_SCHEMA`; what one lacks is null. They are not held: a few hundred at once. Half
+                characters, of a file's name that is no UTF-8 or of JSON, are spelt out, as \udce9.
 
         Raises:
             AnswersNotWrittenError: the disk is full, say.
@@ -150,7 +162,7 @@ class AnswerShards:
                             counts["rows"] += answer["row"] != last_row
                             counts["errors"] += answer.get("error") is not None
                             last_row = answer["row"]
-                        writer.write_table(pyarrow.Table.from_pylist(group, schema=ANSWER_SCHEMA))
+                        writer.write_table(_table(group))
                     writer.add_key_value_metadata({_COUNTS: json.dumps(counts)})
                 file.flush()
                 os.fsync(file.fileno())
@@ -166,21 +178,35 @@ class AnswerShards:
         finally:
             written.unlink(missing_ok=True)
 
-    def complete(self, num_rows: int) -> dict[str, int] | None:
-        """Looks whether all shards are there, and if so notes it in the manifest.
+    def complete(self, num_rows: int) -> dict[str, int]:
+        """Looks whether all shards are there and whole, and notes in the manifest that they are, or are not.
 
         Args:
             num_rows: rows of the input, which the shards must be about.
 
         Returns:
-            {"rows", "answers", "errors"} of all shards, or None where some are missing.
+            {"rows", "answers", "errors"} of all shards.
 
         Raises:
-            ValueError: a shard is damaged, or they are about another number of rows.
+            ValueError: a shard is missing or damaged, or they are about another number of rows.
         """
-        if self.missing():
-            return None
-        totals = {"rows": 0, "answers": 0, "errors": 0}
+        with FileLock(self.folder / LOCK):
+            try:
+                totals = self._totals(num_rows)
+            except ValueError:
+                self._note_incomplete()
+                raise
+            self._write_manifest(self._read_manifest() | totals | {"complete": True})
+        shutil.rmtree(self._unfinished, ignore_errors=True)
+        return totals
+
+    def _totals(self, num_rows: int) -> dict[str, int]:
+        if missing := self.missing():
+            raise ValueError(
+                f"{self.folder}: {len(missing)} of {self.num_shards} shards are missing, "
+                f"{self.file(missing[0]).name} among them: start the same command again"
+            )
+        totals = dict.fromkeys(_TOTALS, 0)
         for number in range(self.num_shards):
             try:
                 metadata = parquet.read_metadata(self.file(number))
@@ -194,8 +220,15 @@ class AnswerShards:
             totals["errors"] += counts["errors"]
         if totals["rows"] != num_rows:
             raise ValueError(f"{self.folder} has answers about {totals['rows']} rows, and the input has {num_rows}")
-        with FileLock(self.folder / LOCK):
-            manifest = self._read_manifest()
-            self._write_manifest(manifest | totals | {"complete": True})
-        shutil.rmtree(self._unfinished, ignore_errors=True)
         return totals
+
+
+def _table(answers: list[dict[str, Any]]) -> pyarrow.Table:
+    return pyarrow.Table.from_pylist(
+        [{name: _spelt_out(value) for name, value in answer.items()} for answer in answers], schema=ANSWER_SCHEMA
+    )
+
+
+def _spelt_out(value):
+    """Half characters are no text that Parquet holds."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value

@@ -4,9 +4,9 @@ import os
 import re
 from io import BytesIO
 
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
-from plvl.processing.image_input import eight_bit, has_orientation, is_wide, lies_on_its_side, upright
+from plvl.processing.image_input import as_stored, eight_bit, is_wide, upright
 
 # COCO_train2014_000000581857.jpg, with REFER's _16 behind it, too; since 2017 000000581857.jpg.
 _COCO_NAME = re.compile(r"COCO_(?:train|val|test)20\d\d_(\d{12})|(?:^|[/\\])(\d{12})\.\w+$")
@@ -62,14 +62,21 @@ def open_image(source: dict, height: int | None = None, width: int | None = None
 
 
 def needs_conversion(source: dict, image: Image.Image) -> bool:
-    """Whether a plain reader (the Image feature of datasets) would give something else than `image`.
+    """Whether a plain reader (the Image feature of datasets) would give something else than `image`, or fail.
 
     Args:
         source, image: argument and result of `open_image`.
     """
     with Image.open(source["path"] if source.get("bytes") is None else BytesIO(source["bytes"])) as stored:
-        turned_size = stored.size[::-1] if lies_on_its_side(stored) else stored.size
-        return is_wide(stored) or turned_size != image.size
+        if is_wide(stored):
+            return True
+        try:
+            is_turned = stored.getexif().get(ExifTags.Base.Orientation, 1) != 1
+            plain = ImageOps.exif_transpose(stored) if is_turned else stored
+        # Of damaged EXIF, of each kind with an exception of its own.
+        except Exception:
+            return True
+        return plain.size != image.size
 
 
 def coco_number(file_name: str | None) -> int | None:
@@ -88,8 +95,6 @@ def _refuse_bomb(image, path):
 
 
 def _upright(image, height, width):
-    if not has_orientation(image):
-        return image
     turned = upright(image)
     labels_speak_of_stored = (width, height) == image.size != turned.size
-    return image if labels_speak_of_stored else turned
+    return as_stored(image) if labels_speak_of_stored else turned

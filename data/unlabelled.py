@@ -59,9 +59,8 @@ class ImageFolder:
 
     def rows(self, part: Part) -> Iterator[UnlabelledRow]:
         for number, name in enumerate(self._names[part.first_row : part.first_row + part.num_rows], part.first_row):
-            path = self.folder / os.fsdecode(name.as_py())
-            file_name = name.as_py().decode("utf-8", "backslashreplace")
-            yield UnlabelledRow(number, {"path": str(path), "bytes": None}, file_name, None)
+            file_name = os.fsdecode(name.as_py())
+            yield UnlabelledRow(number, {"path": str(self.folder / file_name), "bytes": None}, file_name, None)
 
 
 class ParquetImages:

@@ -5,20 +5,19 @@ Reads the files beside it; needs numpy, pillow, tokenizers and what runs the gra
 
 import json
 import sys
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 from tokenizers import Tokenizer
 
 
 def open_graph(path, options):
     """A function from arrays by name to a list of arrays."""
     if path.suffix == ".onnx":
-        options = {"providers": ["CPUExecutionProvider"]} | options
-        return partial(import_module("onnxruntime").InferenceSession(path, **options).run, None)
+        net = import_module("onnxruntime").InferenceSession(path, **{"providers": ["CPUExecutionProvider"]} | options)
+        return lambda arrays: net.run(None, arrays)
     if path.suffix == ".xml":  # in 32 bits: by itself OpenVINO takes 16 where a CPU has them
         options = {"device_name": "CPU", "config": {"INFERENCE_PRECISION_HINT": "f32"}} | options
         compiled = import_module("openvino").compile_model(path, **options)
@@ -60,7 +59,8 @@ class Grounder:
 
     def __call__(self, image, expressions):
         """Of each expression score and box (x1, y1, x2, y2 in pixels), or present, found, scores, boxes; and mask."""
-        image = ImageOps.exif_transpose(image).convert("RGB")
+        turn = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}.get(image.getexif().get(0x0112))  # EXIF's orientation
+        image = (image if turn is None else image.transpose(Image.Transpose(turn))).convert("RGB")
         lower = self.config["text"]["do_lower_case"]
         tokens = self.tokenizer.encode_batch([each.lower() if lower else each for each in expressions])
         inputs = {"image_embeddings": self.embed(image), "image_index": np.zeros(len(tokens), np.int64)}

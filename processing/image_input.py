@@ -4,15 +4,15 @@ The loaders, the processor, the pipeline and `plvl predict` all read through her
 HEIC is read where `pillow-heif` is installed, AVIF where Pillow has it.
 """
 
+import base64
 import os
 from importlib import import_module
 from importlib.util import find_spec
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from transformers.image_utils import load_image
 
 from plvl.processing.image_url import MOST_SECONDS, is_url, read_url
@@ -22,6 +22,17 @@ if find_spec("pillow_heif"):
     import_module("pillow_heif").register_heif_opener()
 
 _ORIENTATION = 0x0112  # the EXIF tag
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# Where Pillow looks for the orientation.
+_NOTES = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")
 _WIDE_INTEGERS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 
@@ -54,23 +65,38 @@ def read_image(image, timeout: float | None = None):
     if is_url(name):
         content, kind = read_url(name, MOST_SECONDS if timeout is None else timeout)
         return eight_bit(upright(_decoded(BytesIO(content), f"{name} ({kind}, {len(content)} bytes)")))
-    if isinstance(image, os.PathLike) or Path(name).is_file():
+    if isinstance(image, os.PathLike) or os.path.isfile(name):
         return eight_bit(upright(_decoded(name, name)))
-    return load_image(name)  # base64, or an error that lists what a string may be
-
-
-def has_orientation(image: Image.Image) -> bool:
-    return image.getexif().get(_ORIENTATION, 1) != 1
-
-
-def lies_on_its_side(image: Image.Image) -> bool:
-    """Whether the EXIF orientation swaps height and width."""
-    return image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
+    file = _in_base64(name)
+    if file is None:
+        return load_image(name)  # for its error, which lists what a string may be
+    return eight_bit(upright(_decoded(file, "the image in base64")))
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Turned by its EXIF orientation, if it has one."""
-    return ImageOps.exif_transpose(image) if has_orientation(image) else image
+    """Turned by its EXIF orientation, if it has one that can be read. What was turned has no EXIF any more."""
+    turn = _turn(image)
+    # Not by ImageOps.exif_transpose: it writes the other tags anew, and fails where one of them is damaged.
+    return image if turn is None else _without_notes(image.transpose(turn))
+
+
+def as_stored(image: Image.Image) -> Image.Image:
+    """Not turned, and by nobody who is given it: a copy without EXIF where that has an orientation."""
+    return image if _turn(image) is None else _without_notes(image.copy())
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    try:
+        return _TURNS.get(image.getexif().get(_ORIENTATION))
+    # Each kind of damaged EXIF fails with an exception of its own, and the pixels may be whole.
+    except Exception:
+        return None
+
+
+def _without_notes(image: Image.Image) -> Image.Image:
+    for name in _NOTES:
+        image.info.pop(name, None)
+    return image
 
 
 def is_wide(image: Image.Image) -> bool:
@@ -98,6 +124,17 @@ def _upper_half(image):
         image = image.to(torch.int32)
         return (image.clamp(0, 65535) >> 8).to(torch.uint8)
     return (image.astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8)
+
+
+def _in_base64(text: str) -> BytesIO | None:
+    """The file that a text stands for, if it is one of an image."""
+    try:
+        file = BytesIO(base64.decodebytes(text.rpartition(",")[2].encode()))
+        Image.open(file)
+    except (ValueError, OSError, Image.DecompressionBombError):
+        return None
+    file.seek(0)
+    return file
 
 
 def _decoded(file, name: str) -> Image.Image:

@@ -22,6 +22,7 @@ from plvl.scripts.program import ArgumentParser, run_as_program, show_progress
 # Under the name that it has where it is imported: as a program it is called __main__.
 logger = logging.getLogger("plvl.scripts.ground_images")
 
+SECONDS_BETWEEN_LOOKS = 2.0  # at shards that others have claimed
 THRESHOLDS = ("box_threshold", "presence_threshold")
 
 
@@ -59,6 +60,7 @@ def ground(arguments):
     given = {name: getattr(arguments, name) for name in THRESHOLDS if getattr(arguments, name) is not None}
     show_progress()
     expressions = asked_expressions(arguments)
+    require_other_folder(arguments)
     require_writable_folder(arguments.output)
     # Not at the top: --help and what is wrong with the arguments need not wait for Transformers.
     from plvl.data.answer_shards import AnswerShards
@@ -82,16 +84,20 @@ def ground(arguments):
         if given and model.config.targets == "one":
             raise ValueError(f"{' and '.join(given)}: this model has one target, and no threshold")
         asker = Asker(model, processor, expressions, arguments.batch_size, arguments.num_workers, given)
-        answer_parts(source, shards, missing, asker)
-    num_rows = sum(part.num_rows for part in source.parts)
-    totals = shards.complete(num_rows)
-    if totals is None:
-        print(f"{arguments.output}: nothing is left to take, other processes are at work on their last shards")
-    else:
+        answer_parts(source, shards, asker)
+    totals = shards.complete(sum(part.num_rows for part in source.parts))
+    if int(os.environ.get("RANK", 0)) == 0:
         print(
             f"{arguments.output}: {totals['answers']} answers about {totals['rows']} rows in {shards.num_shards} "
             f"shards; {totals['errors']} of them say why there is none"
         )
+
+
+def require_other_folder(arguments):
+    """Raises ValueError where the answers would lie among the images, which would be a Parquet set from then on."""
+    images, output = Path(arguments.images), Path(arguments.output)
+    if images.exists() and output.exists() and images.samefile(output):
+        raise ValueError(f"--output {output} is the folder of the images: name another, which may lie in it")
 
 
 def asked_expressions(arguments) -> list[str] | None:
@@ -123,13 +129,17 @@ def open_source(arguments, expressions):
 
 
 def model_digest(folder: Path) -> str:
-    """Of the files that decide about answers, wherever the folder lies."""
+    """Of the files that decide about answers, wherever the folder lies; of additions to a model also that model's."""
     from plvl.data.source_files import content_digest
-    from plvl.scripts.model_files import require_model_files, weight_files
+    from plvl.scripts.model_files import is_adapter, require_model_files, weight_files
+    from plvl.scripts.model_loading import base_folder
 
     require_model_files(folder)
     names = ("config.json", "processor_config.json", "preprocessor_config.json", "tokenizer.json", "vocab.txt")
     files = [folder / name for name in (*names, "tokenizer_config.json") if (folder / name).is_file()]
+    if is_adapter(folder):
+        base = base_folder(folder)
+        files += [*weight_files(base), base / "config.json"]
     return content_digest(weight_files(folder) + files)
 
 
@@ -141,20 +151,27 @@ def use_own_device():
         torch.accelerator.set_device_index(int(os.environ.get("LOCAL_RANK", 0)))
 
 
-def answer_parts(source, shards, missing: list[int], asker: "Asker"):
-    """Each process begins with its own share of the missing shards, and then helps with those of the others."""
+def answer_parts(source, shards, asker: "Asker"):
+    """Each process begins with its own share of the missing shards, helps with those of the others, and ends when none
+    is missing: one whose process has died is free again."""
     rank, processes = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    order = [number for turn in range(processes) for number in missing[(rank + turn) % processes :: processes]]
-    start, num_rows = time.monotonic(), 0
-    for number in order:
-        with shards.claim(number) as is_mine:
-            if not is_mine:
-                continue
-            part = source.parts[number]
-            shards.write(number, asker.answers(source.rows(part)))
-            num_rows += part.num_rows
-            speed = num_rows / (time.monotonic() - start)
-            logger.info("%s; this process: %.1f rows/s", shards.file(number).name, speed)
+    start, num_rows, is_waiting = time.monotonic(), 0, False
+    while missing := shards.missing():
+        num_rows_before = num_rows
+        for number in (each for turn in range(processes) for each in missing[(rank + turn) % processes :: processes]):
+            with shards.claim(number) as is_mine:
+                if not is_mine:
+                    continue
+                part = source.parts[number]
+                shards.write(number, asker.answers(source.rows(part)))
+                num_rows += part.num_rows
+                speed = num_rows / (time.monotonic() - start)
+                logger.info("%s; this process: %.1f rows/s", shards.file(number).name, speed)
+        if num_rows == num_rows_before and shards.missing():
+            if not is_waiting:
+                is_waiting = True
+                logger.info("waiting for the shards that other processes are at work on, to take them if one dies")
+            time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
 class Question(NamedTuple):
@@ -251,9 +268,7 @@ class Asker:
                 if error is None:
                     yield answer | {"width": width, "height": height} | next(answers)
                 else:
-                    # Half characters, as JSON may spell them, are no text that Parquet holds.
-                    spelt = expression and expression.encode("utf-8", "backslashreplace").decode()
-                    yield answer | {"expression": spelt, "width": width, "height": height, "error": error}
+                    yield answer | {"width": width, "height": height, "error": error}
 
     def _ground(self, embeddings, pairs: list[tuple[int, str]], read: list[Prepared]) -> list[dict[str, Any]]:
         places = [place for place, _ in pairs]

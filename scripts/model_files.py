@@ -40,8 +40,30 @@ def _network_files(folder: Path) -> dict[str, tuple[str, ...]]:
     return ADAPTER_FILES if is_adapter(folder) else NETWORK_FILES
 
 
+def base_model(folder: Path) -> str:
+    """
+    The model that the additions in a folder belong to: a folder, or a name on the Hub.
+
+    Raises:
+        ValueError: the folder's adapter_config.json names none.
+    """
+    file = folder / "adapter_config.json"
+    try:
+        base = json.loads(file.read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (ValueError, TypeError, KeyError):
+        base = None
+    if not isinstance(base, str) or not base:
+        raise ValueError(f"{file} names no model that its additions belong to (base_model_name_or_path)")
+    return base
+
+
 def weight_files(folder: Path) -> list[Path]:
-    """The files that a whole model's weights are read from, with their index where there are several."""
+    """
+    The files that a model's weights are read from, with their index where there are several; or its additions, with
+    what says how they are added, to weights that are elsewhere (`base_model`).
+    """
+    if is_adapter(folder):
+        return [folder / "adapter_config.json", folder / "adapter_model.safetensors"]
     if (folder / "model.safetensors").is_file():
         return [folder / "model.safetensors"]
     index = folder / "model.safetensors.index.json"

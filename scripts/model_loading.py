@@ -1,7 +1,6 @@
 """A trained model, its processor and its configuration from a folder or the Hub: whole, or an error that says what is
 wrong. Commands use the model that was named, or one of the checkpoints that the project carries."""
 
-import json
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,7 +18,7 @@ from plvl.modeling_plvl import PLVLModel
 from plvl.modeling_plvl.model_card_plvl import read_metrics
 from plvl.processing import PLVLProcessor
 from plvl.scripts.extras import pip_install
-from plvl.scripts.model_files import is_adapter, require_model_files, require_network_files
+from plvl.scripts.model_files import base_model, is_adapter, require_model_files, require_network_files
 
 MODEL_FILES = ["*.json", "*.safetensors", "*.txt", "examples/*"]
 
@@ -164,7 +163,7 @@ def require_base_model(folder: Path):
     Raises ValueError where the network is not there that the additions in a folder belong to, or not the package that
     adds them.
     """
-    base = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
+    base = base_model(folder)
     if find_spec("peft") is None:
         raise ValueError(f"{folder} has additions to {base}, which are loaded with peft: {pip_install('finetune')}")
     if Path(base).is_absolute():
@@ -174,6 +173,17 @@ def require_base_model(folder: Path):
             )
         require_network_files(Path(base))
         load_plvl_config(base)  # for its errors
+
+
+def base_folder(folder: Path) -> Path:
+    """
+    The folder of the network that the additions in a folder belong to.
+
+    Raises:
+        ValueError: as `require_base_model`, or the Hub does not give it.
+    """
+    require_base_model(folder)
+    return chosen_folder(base_model(folder))
 
 
 def load_plvl_config(folder_or_file) -> PLVLConfig:

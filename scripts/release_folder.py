@@ -8,7 +8,7 @@ from pathlib import Path
 
 from plvl.modeling_plvl.model_card_plvl import SETTINGS
 from plvl.scripts.demo_page.examples import read_examples
-from plvl.scripts.model_files import weight_files
+from plvl.scripts.model_files import base_model, is_adapter, weight_files
 from plvl.scripts.model_loading import load_whole
 from plvl.scripts.release_card import draw_example, kept_card, new_card, released_card, shown_files
 
@@ -66,11 +66,16 @@ def build_release_folder(
         the files in `output`, sorted.
 
     Raises:
-        ValueError: a part is missing, is no PLVL model, or cannot be loaded whole; examples/ is not as the demo reads
-            it; or `license` or `datasets` are given and the folder has a README.md that somebody wrote. The message
-            names folder and part.
+        ValueError: a part is missing or elsewhere (additions to another model), is no PLVL model, or cannot be loaded
+            whole; examples/ is not as the demo reads it; or `license` or `datasets` are given and the folder has a
+            README.md that somebody wrote. The message names folder and part.
     """
     model_folder, output = Path(model_folder), Path(output)
+    if is_adapter(model_folder):
+        raise ValueError(
+            f"{model_folder} has additions to the model {base_model(model_folder)}, and a whole model is published: "
+            "merge the two first, which docs/own_data.md shows, or fine-tune without --keep_adapter"
+        )
     card = kept_card(model_folder)
     given = [name for name, value in (("license", license), ("datasets", datasets)) if value]
     if card is not None and given:

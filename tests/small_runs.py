@@ -22,6 +22,8 @@ from plvl.processing.word_vocabulary import build_word_vocabulary
 from plvl.training import PLVLTrainer, PLVLTrainingArguments
 from plvl.training.checkpoints import last_good_checkpoint
 
+HERE = Path(__file__).parent
+
 
 def shapes_processor(roots) -> PLVLProcessor:
     rows = load_grounding_dataset("refshapes", "train", **roots).remove_columns("image")
@@ -148,12 +150,20 @@ def run_program(
         # Port 0: one that is free.
         launcher += ["-m", "accelerate.commands.launch", "--config_file", str(file), "--main_process_port=0"]
         launcher += [f"--num_processes={processes}"]
-    here = Path(__file__).parent
-    # This checkout's rooms, whichever is installed.
-    paths = os.pathsep.join(map(str, (here, here.parent)))
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths, "HF_HUB_OFFLINE": "1"}
-    command = [*launcher, str(here / program), *map(str, arguments)]
-    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    command = [*launcher, str(HERE / program), *map(str, arguments)]
+    finished = subprocess.run(command, env=_environment(), capture_output=True, text=True, timeout=600)
     if check and finished.returncode:
         raise AssertionError(f"{program} ended with {finished.returncode}:\n{finished.stderr[-6000:]}")
     return finished
+
+
+def start_program(program: str, *arguments) -> subprocess.Popen:
+    """Starts a program that stands beside this file; its stdout is to be read line by line."""
+    command = [sys.executable, str(HERE / program), *map(str, arguments)]
+    return subprocess.Popen(command, env=_environment(), stdout=subprocess.PIPE, text=True)
+
+
+def _environment() -> dict[str, str]:
+    # This checkout's rooms, whichever is installed.
+    paths = os.pathsep.join(map(str, (HERE, HERE.parent)))
+    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths, "HF_HUB_OFFLINE": "1"}

@@ -2,8 +2,10 @@
 
 import copy
 import dataclasses
+import json
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 
@@ -42,6 +44,7 @@ from plvl.training.recipe import ModelArguments, nearest
 logger = logging.getLogger(__name__)
 
 TOKENIZER_FILES = ("tokenizer*", "vocab*", "*.model")
+ADAPTER = "adapter_config.json"
 OF_TRAINING = "training"  # of text_vocabulary: the expressions that are trained on
 NOTHING_TO_EVALUATE = "model_name_or_path must name the model to evaluate: a new one has learned nothing"
 NO_MODEL = (
@@ -177,9 +180,13 @@ def check_model(arguments: ModelArguments, is_trained: bool) -> Iterator[str]:
     if arguments.model_name_or_path:
         if arguments.vision_weights or arguments.text_weights:
             yield "vision_weights and text_weights are for a new model, and model_name_or_path names one"
-        yield from _unreachable(
-            "model_name_or_path", arguments.model_name_or_path, "the folder of a model that was trained"
-        )
+        folder = Path(arguments.model_name_or_path)
+        if (folder / ADAPTER).is_file() and not (folder / "config.json").is_file():
+            yield from _useless_adapter(folder, is_trained)
+        else:
+            yield from _unreachable(
+                "model_name_or_path", arguments.model_name_or_path, "the folder of a model that was trained"
+            )
         return
     if not is_trained:
         yield NOTHING_TO_EVALUATE
@@ -209,6 +216,23 @@ def check_model(arguments: ModelArguments, is_trained: bool) -> Iterator[str]:
                 new_backbone(copy.deepcopy(config.vision_config.backbone_config))
     except (ValueError, TypeError, StrictDataclassError) as error:
         yield str(error)
+
+
+def _useless_adapter(folder: Path, is_trained: bool) -> Iterator[str]:
+    """Additions to a model that is elsewhere (`plvl finetune --keep_adapter`) can be evaluated where that is."""
+    has_additions = f"model_name_or_path: {folder} has additions to a model"
+    if is_trained:
+        yield f"{has_additions}, and no model that can be trained: name that which they belong to, or merge the two"
+        return
+    if find_spec("peft") is None:
+        yield f"{has_additions}, which are loaded with peft: pip install peft"
+    try:
+        base = Path(json.loads((folder / ADAPTER).read_text(encoding="utf-8"))["base_model_name_or_path"])
+    except (ValueError, TypeError, KeyError):
+        yield f"model_name_or_path: {folder / ADAPTER} names no base_model_name_or_path"
+        return
+    if base.is_absolute() and not (base / "config.json").is_file():
+        yield f"{has_additions} that is not there: {base}, which its {ADAPTER} names"
 
 
 def _unreachable_vision_weights(arguments: ModelArguments) -> Iterator[str]:

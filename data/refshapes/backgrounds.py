@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
+
+from plvl.processing.image_input import upright
 
 # Muted, so that no shape's colour is lost in one.
 COLOURS = (
@@ -103,7 +105,7 @@ def _photograph(path, width, height, rng):
     """A random part of it, of the aspect asked for and not less than half of what fits."""
     with Image.open(path) as opened:
         opened.draft("RGB", (2 * width, 2 * height))
-        image = ImageOps.exif_transpose(opened).convert("RGB")
+        image = upright(opened).convert("RGB")
     scale = min(image.width / width, image.height / height) * rng.uniform(0.5, 1.0)
     x, y = rng.uniform(0, image.width - scale * width), rng.uniform(0, image.height - scale * height)
     part = (x, y, x + scale * width, y + scale * height)

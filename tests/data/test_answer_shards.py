@@ -31,17 +31,46 @@ def test_a_shard_has_its_answers_and_the_folder_reads_as_one_table(tmp_path):
     assert found[0]["scores"] == [0.5] and found[0]["boxes"] is None
 
 
+def test_half_characters_of_any_text_are_spelt_out(tmp_path):
+    shards = open_shards(tmp_path, 1)
+    row = {"file_name": "caf\udce9.png", "expression": "half \ud83d", "error": "/data/caf\udce9.png: no image of 月"}
+    shards.write(0, answers(0, **row))
+    [found] = parquet.read_table(tmp_path).to_pylist()
+    assert found["file_name"] == r"caf\udce9.png" and found["expression"] == r"half \ud83d"
+    assert found["error"] == r"/data/caf\udce9.png: no image of 月"
+
+
 def test_the_manifest_says_in_the_end_how_many_answers_there_are(tmp_path):
     shards = open_shards(tmp_path)
     shards.write(0, answers(0, 0, 1))
     shards.write(1, answers(2))
-    assert shards.complete(4) is None
+    with pytest.raises(ValueError, match="1 of 3 shards are missing, answers-00002-of-00003.parquet among"):
+        shards.complete(4)
     assert not json.loads((tmp_path / "_manifest.json").read_text())["complete"]
     shards.write(2, answers(3, error="image missing"))
     assert shards.complete(4) == {"rows": 4, "answers": 5, "errors": 1}
     manifest = json.loads((tmp_path / "_manifest.json").read_text())
     assert manifest["complete"] and manifest["answers"] == 5 and manifest["model_name"] == "mine"
     assert not (tmp_path / "_unfinished").exists()
+
+
+@pytest.mark.parametrize("at", ["opening", "end"])
+def test_the_manifest_of_a_folder_that_lost_a_shard_says_so(at, tmp_path):
+    shards = open_shards(tmp_path, 2)
+    shards.write(0, answers(0))
+    shards.write(1, answers(1))
+    shards.complete(2)
+    shards.file(1).unlink()
+    if at == "opening":
+        shards = open_shards(tmp_path, 2)
+    else:
+        with pytest.raises(ValueError, match="1 of 2 shards are missing"):
+            shards.complete(2)
+    manifest = json.loads((tmp_path / "_manifest.json").read_text())
+    assert manifest["complete"] is False and "answers" not in manifest and manifest["model_name"] == "mine"
+    open_shards(tmp_path, 2).write(1, answers(1))
+    assert shards.complete(2)["answers"] == 2
+    assert json.loads((tmp_path / "_manifest.json").read_text())["complete"] is True
 
 
 def test_shards_about_another_number_of_rows_are_no_end(tmp_path):

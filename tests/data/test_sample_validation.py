@@ -7,12 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch.utils.data import DataLoader
 
+from odd_exif import odd_exif
 from plvl.data import load_grounding_dataset, refer
 from plvl.data.image_files import open_image
 from plvl.data.row_streams import checked_stream, unopened_stream
 from plvl.data.sample_validation import SKIPPED, SampleDefect, SampleValidator, TooManySkippedError, sanitize_sample
+from plvl.processing.image_input import read_image
 
 
 @pytest.fixture
@@ -185,7 +188,8 @@ def test_an_image_with_an_exif_rotation_is_turned_upright(tmp_path):
 def test_an_image_labelled_as_it_is_stored_is_not_turned(tmp_path):
     path = tmp_path / "image.jpg"
     rotated_jpeg(path)
-    assert open_image({"path": str(path), "bytes": None}, height=30, width=40).size == (40, 30)
+    image = open_image({"path": str(path), "bytes": None}, height=30, width=40)
+    assert image.size == read_image(image).size == (40, 30), "turned by who is given it"
 
 
 @pytest.mark.parametrize("streaming", [True, False])
@@ -198,6 +202,18 @@ def test_streamed_and_cached_images_are_sanitized_alike(refer_set, streaming):
     assert [row["image"].size for row in rows] == [(40, 30)] * 4
     assert [row["image"].mode for row in rows] == ["RGB"] * 4
     assert rows[-1]["image"].getpixel((0, 0)) == (200, 200, 200)
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_an_image_whose_exif_is_damaged_is_a_row_as_any(refer_set, streaming):
+    first, second = sorted(refer_set.image_folder.iterdir())[4:]
+    turned, notes = Image.new("RGB", (30, 40), "red"), PngInfo()
+    turned.save(first, exif=odd_exif(6))
+    notes.add_text("Raw profile type exif", "\nexif\n 10\nno numbers")
+    Image.new("RGB", (40, 30), "blue").save(second, format="PNG", pnginfo=notes)
+    rows = list(load_grounding_dataset("refcoco", "val", streaming=streaming, **refer_set.roots))
+    assert [row["image"].size for row in rows] == [(40, 30)] * 4
+    assert rows[0]["image"].getpixel((9, 9))[0] > 200 and rows[-1]["image"].getpixel((9, 9)) == (0, 0, 255)
 
 
 def many_rows(refer_set, count, empty):

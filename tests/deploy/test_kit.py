@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from conftest import EXPRESSIONS
+from odd_exif import odd_exif
 from plvl.deploy import runner
 from plvl.deploy.kit import kit_tokenizer, write_kit
 from plvl.deploy.runner import Grounder
@@ -82,9 +83,9 @@ def test_the_runner_answers_as_the_model(make_kit, kit_processor, photo, format,
     expected = answers_of(model, kit_processor, photo)
     kit = Grounder(make_kit(format, **changes))
     assert_same_answers(kit(photo, EXPRESSIONS), expected)
-    # The same image lying on its side, with the orientation in EXIF.
+    # The same image lying on its side, with the orientation in EXIF that cannot be written anew.
     turned = photo.transpose(Image.Transpose.ROTATE_90)
-    turned.getexif()[0x0112] = 6
+    turned.info["exif"] = odd_exif(6)
     assert_same_answers(kit(turned, EXPRESSIONS), expected)
 
 
@@ -163,6 +164,15 @@ def test_the_runner_needs_neither_pytorch_nor_transformers(folder, any_model, ki
         assert line["present"] == pytest.approx(other["present"], abs=1e-4)
         np.testing.assert_allclose(line["boxes"], other["boxes"].tolist(), atol=0.02)
         assert line["mask"] == f"{other['mask'].float().mean():.1%} of it"
+
+
+def test_the_runner_turns_images_as_pillow(folder, photo):
+    kit, seen = Grounder(folder), []
+    kit.embed = lambda image, embed=kit.embed: seen.append(image) or embed(image)
+    for orientation in range(10):
+        photo.getexif()[0x0112] = orientation
+        kit(photo, EXPRESSIONS[:1])
+        assert np.array_equal(np.asarray(seen.pop()), np.asarray(ImageOps.exif_transpose(photo)))
 
 
 def test_the_runner_has_fewer_than_a_hundred_lines():

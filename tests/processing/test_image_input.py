@@ -1,5 +1,7 @@
 """A file gives one image, whoever reads it."""
 
+import base64
+import struct
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,9 +12,11 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 from transformers import pipeline
 
+from odd_exif import odd_exif
 from plvl.data.image_files import open_image
 from plvl.processing import image_input
 from plvl.processing.image_input import read_image
@@ -77,6 +81,62 @@ def test_arrays_and_tensors_of_any_depth_are_the_image(processor, scale, make):
     given = processor(images=make(scale(pixels())), return_tensors="pt")["pixel_values"]
     # Of bytes, resizing gives bytes.
     torch.testing.assert_close(given, wanted, atol=0.02, rtol=0)
+
+
+def text_of(file):
+    return base64.b64encode(file.read_bytes()).decode()
+
+
+@pytest.mark.parametrize("orientation", range(10))
+@pytest.mark.parametrize("format", ["png", "jpeg"])
+def test_damaged_exif_changes_nothing_but_that_it_is_left_out(orientation, format, tmp_path):
+    file, sound = tmp_path / "odd.file", tmp_path / f"sound.{format}"
+    Image.fromarray(pixels()).save(file, format, exif=odd_exif(orientation))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(pixels()).save(sound, format, exif=exif)
+    if 2 <= orientation <= 8:
+        with pytest.raises(struct.error):
+            ImageOps.exif_transpose(Image.open(file))
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(sound)))
+    ways = {
+        "loader": open_image({"path": str(file)}),
+        "bytes": open_image({"path": None, "bytes": file.read_bytes()}),
+        "path": read_image(file),
+        "PIL": read_image(Image.open(file)),
+        "base64": read_image(text_of(file)),
+        "data": read_image(f"data:image/{format};base64,{text_of(file)}"),
+    }
+    for way, image in ways.items():
+        assert np.array_equal(np.asarray(image), expected), way
+        assert np.array_equal(np.asarray(read_image(image)), expected), f"{way}: turned once more"
+
+
+def test_an_orientation_that_cannot_be_read_is_none(tmp_path):
+    notes = PngInfo()
+    notes.add_text("Raw profile type exif", "\nexif\n 10\nno numbers")
+    Image.fromarray(pixels()).save(tmp_path / "image.png", pnginfo=notes)
+    with pytest.raises(ValueError, match="non-hexadecimal"):
+        Image.open(tmp_path / "image.png").getexif()
+    for image in (read_image(tmp_path / "image.png"), open_image({"path": str(tmp_path / "image.png")})):
+        assert np.array_equal(np.asarray(image), pixels())
+
+
+def test_xmp_turns_an_image_as_exif_does_and_once(tmp_path):
+    Image.fromarray(pixels()).save(tmp_path / "image.jpg", xmp=b'<x tiff:Orientation="6">', quality=95)
+    image = read_image(tmp_path / "image.jpg")
+    assert image.size == read_image(image).size == SHAPE
+
+
+def test_text_is_an_image_by_what_it_says_in_base64_or_an_error_that_lists_what_it_may_be(tmp_path):
+    Image.fromarray(GREY.astype(np.uint16) * 257).save(tmp_path / "image.png")
+    assert np.array_equal(np.asarray(read_image(text_of(tmp_path / "image.png"))), GREY)
+    for text in ("nowhere.png", "data:image/png;base64,aGVsbG8=", "\udcff"):
+        with pytest.raises(ValueError, match="Must be a valid URL starting with .* or a base64 encoded string"):
+            read_image(text)
+    (tmp_path / "half.png").write_bytes((tmp_path / "image.png").read_bytes()[:-300])
+    with pytest.raises(ValueError, match="the image in base64 cannot be read: "):
+        read_image(text_of(tmp_path / "half.png"))
 
 
 def test_no_images_are_an_error_and_not_the_end_of_an_iteration(processor):

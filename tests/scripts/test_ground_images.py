@@ -1,10 +1,12 @@
 """Grounding in any number of images: each row answered once, by any number of processes, however often they end."""
 
 import json
+import os
 import signal
 from contextlib import nullcontext
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow
@@ -18,7 +20,7 @@ from transformers import AutoModel, AutoProcessor
 from plvl.data import image_files
 from plvl.modeling_plvl import PLVLModel
 from plvl.scripts import ground_images
-from small_runs import run_program
+from small_runs import run_program, start_program
 
 PROGRAM = Path(ground_images.__file__).resolve()
 ASKED = ["the red square", "the man in the red shirt", "the blue circle on the left"]
@@ -91,6 +93,16 @@ def test_an_image_that_cannot_be_read_is_an_answer_that_says_why(model_folder, i
     assert "22 answers about 11 rows in 1 shards; 2 of them say why there is none" in capsys.readouterr().out
 
 
+def test_a_broken_image_whose_name_is_no_utf8_is_an_answer_too(model_folder, images, tmp_path):
+    for name, content in ((b"caf\xe9.png", b"no image"), (b"caf\xea.png", encoded(2))):
+        (images / os.fsdecode(name)).write_bytes(content)
+    ground(images, "--output", tmp_path / "answers", "--model", model_folder, "--expressions", ASKED[0], "no \udce9")
+    *_, bad, bad_twice, good, good_image = answers_in(tmp_path / "answers")
+    assert bad["file_name"] == bad_twice["file_name"] == r"caf\udce9.png" and r"caf\udce9.png" in bad["error"]
+    assert good["file_name"] == r"caf\udcea.png" and good["error"] is None
+    assert (good_image["expression"], good_image["error"]) == (r"no \udce9", "expression is no text")
+
+
 def write_rows(file, rows):
     schema = pyarrow.schema(
         [
@@ -161,7 +173,7 @@ def test_a_killed_run_goes_on_in_two_processes_and_no_row_is_lost_or_there_twice
     there = {file: file.stat().st_mtime_ns for file in output.glob("*.parquet")}
     assert len(there) == 2
     finished = run_program(PROGRAM, *arguments, processes=2)
-    assert "22 answers about 11 rows in 6 shards; 2 of them say why" in finished.stdout
+    assert finished.stdout.count("22 answers about 11 rows in 6 shards; 2 of them say why") == 1
     answers = answers_in(output)
     assert [(each["row"], each["expression"]) for each in answers] == [
         (row, expression) for row in range(11) for expression in ASKED[:2]
@@ -177,23 +189,86 @@ def test_a_killed_run_goes_on_in_two_processes_and_no_row_is_lost_or_there_twice
     assert [each["mask"] for each in answers] == [each["mask"] for each in answers_in(alone)]
 
 
+class TakenShards:
+    """Shards that others have, until they are there or free: `looks` says of each look what is missing and free."""
+
+    def __init__(self, *looks):
+        self.looks, self.asked, self.written = list(looks), [], []
+
+    def missing(self):
+        return [number for number in self.looks[0][0] if number not in self.written]
+
+    def claim(self, number):
+        self.asked.append(number)
+        return nullcontext(number in self.looks[0][1])
+
+    def write(self, number, answers):
+        self.written.append(number)
+
+    def file(self, number):
+        return Path(f"{number}.parquet")
+
+    def look_again(self, seconds):
+        self.looks.pop(0)
+
+
 def test_processes_begin_with_shards_of_their_own_and_help_with_the_others(monkeypatch):
-    class Shards:
-        def __init__(self):
-            self.asked = []
-
-        def claim(self, number):
-            self.asked.append(number)
-            return nullcontext(False)
-
     monkeypatch.setenv("WORLD_SIZE", "2")
     orders = []
     for rank in "01":
         monkeypatch.setenv("RANK", rank)
-        shards = Shards()
-        ground_images.answer_parts(None, shards, [0, 1, 4, 5, 6], None)
+        shards = TakenShards(([0, 1, 4, 5, 6], []), ([], []))
+        monkeypatch.setattr(ground_images.time, "sleep", shards.look_again)
+        ground_images.answer_parts(None, shards, None)
         orders.append(shards.asked)
     assert orders == [[0, 4, 6, 1, 5], [1, 5, 0, 4, 6]]
+
+
+def test_a_process_waits_for_what_others_have_and_takes_what_becomes_free(monkeypatch, caplog):
+    source = SimpleNamespace(parts=[SimpleNamespace(num_rows=3)] * 9, rows=lambda part: [])
+    shards = TakenShards(([2, 5, 7], []), ([2, 5, 7], []), ([5, 7], [5]), ([5, 7], []), ([5], []))
+    monkeypatch.setattr(ground_images.time, "sleep", shards.look_again)
+    with caplog.at_level("INFO", "plvl"):
+        ground_images.answer_parts(source, shards, SimpleNamespace(answers=lambda rows: rows))
+    assert shards.written == [5] and len(shards.looks) == 1
+    assert caplog.text.count("waiting for the shards that other processes are at work on") == 1
+
+
+def test_the_shard_of_a_process_that_dies_is_taken_by_one_that_waits(model_folder, images, tmp_path, monkeypatch):
+    output = tmp_path / "answers"
+    arguments = [images, "--output", output, "--model", model_folder, "--shard_rows", 6, "--expressions", ASKED[0]]
+    holder = start_program("holding_shard.py", output / "_unfinished" / "00001.lock")
+    assert holder.stdout.readline() == "held\n"
+    looks = []
+
+    def kill_at_the_second_look(seconds):
+        looks.append([file.name for file in output.glob("*.parquet")])
+        if len(looks) == 2:
+            holder.kill()
+            holder.wait()
+
+    monkeypatch.setattr(ground_images.time, "sleep", kill_at_the_second_look)
+    try:
+        ground(*arguments)
+    finally:
+        holder.kill()
+    assert looks == [["answers-00000-of-00002.parquet"]] * 2
+    assert [answer["row"] for answer in answers_in(output)] == list(range(11))
+
+
+def test_a_shard_that_was_removed_is_written_again(model_folder, images, tmp_path, monkeypatch):
+    output = tmp_path / "answers"
+    arguments = [images, "--output", output, "--model", model_folder, "--shard_rows", 6, "--expressions", ASKED[0]]
+    ground(*arguments)
+    damaged = output / "answers-00001-of-00002.parquet"
+    damaged.write_bytes(b"PAR1")
+    with pytest.raises(SystemExit, match="00001-of-00002.parquet is damaged .* remove it and start the same command"):
+        ground(*arguments)
+    assert not json.loads((output / "_manifest.json").read_text())["complete"]
+    damaged.unlink()
+    ground(*arguments)
+    assert [answer["row"] for answer in answers_in(output)] == list(range(11))
+    assert json.loads((output / "_manifest.json").read_text())["complete"]
 
 
 @pytest.mark.parametrize(
@@ -210,6 +285,19 @@ def test_what_cannot_be_asked_is_refused(model_folder, images, tmp_path, argumen
     arguments = [images if argument == "FOLDER" else argument for argument in arguments]
     with pytest.raises(SystemExit, match=message):
         ground(*arguments, "--output", tmp_path / "answers", "--model", model_folder)
+
+
+@pytest.mark.parametrize("as_given", [Path, lambda folder: folder / ".." / folder.name, lambda folder: "linked"])
+def test_answers_do_not_lie_among_the_images(model_folder, images, tmp_path, as_given, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("linked").symlink_to(images)
+    arguments = ("--model", model_folder, "--expressions", ASKED[0])
+    with pytest.raises(SystemExit, match="is the folder of the images: name another"):
+        ground(images, "--output", as_given(images), *arguments)
+    assert len(list(images.iterdir())) == 11
+    for _ in range(2):
+        ground(images, "--output", images / "answers", *arguments)
+    assert len(answers_in(images / "answers")) == 11
 
 
 def test_another_model_or_other_images_are_not_gone_on_with(model_folder, any_model_folder, images, tmp_path):

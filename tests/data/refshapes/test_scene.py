@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from odd_exif import odd_exif
 from plvl.data.refshapes.backgrounds import (
     KNOWN,
     NEW,
@@ -172,10 +173,7 @@ def test_colours_and_backgrounds_are_well_apart(scenes):
 def a_photograph(path, size=(200, 150), orientation=None):
     gradient = np.linspace(0, 255, size[0], dtype=np.uint8)
     image = Image.fromarray(np.broadcast_to(gradient[None, :, None], (size[1], size[0], 3)).copy())
-    exif = Image.Exif()
-    if orientation:
-        exif[0x0112] = orientation
-    image.save(path, exif=exif)
+    image.save(path, exif=odd_exif(orientation or 1))
 
 
 def test_photographs_stand_behind_half_of_the_images_and_every_fifth_is_for_test_b_alone():
