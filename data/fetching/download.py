@@ -17,7 +17,7 @@ from pathlib import Path
 import requests
 from tqdm.auto import tqdm
 
-from plvl.data.fetching.disk import require_room, room_running_out
+from plvl.data.fetching.disk import on_one_disk, require_room, room_running_out
 
 SECONDS = (10, 60)  # to connect, and without a byte
 # Of attempts in a row that bring nothing: where something has come before, and where nothing has.
@@ -41,8 +41,13 @@ class _InterruptedError(Exception):
     """An attempt that failed on its way: the next may not."""
 
 
-def fetch_file(addresses: Sequence[str], file: Path) -> None:
+def fetch_file(addresses: Sequence[str], file: Path, goes_to: Path | None = None) -> None:
     """Have `file`, which may be there already, from a run before or brought by hand.
+
+    Args:
+        addresses: where it may be had, the first that gives it.
+        file: which is to be there.
+        goes_to: the folder that it is unpacked or moved to afterwards; its disk, too, is asked for room.
 
     Raises:
         FetchError: no address gives it, or what is there is not of its kind.
@@ -56,7 +61,7 @@ def fetch_file(addresses: Sequence[str], file: Path) -> None:
     tried = []
     for address in addresses:
         try:
-            _fetch_from(address, file)
+            _fetch_from(address, file, goes_to or file.parent)
             return
         except RefusedError as error:
             tried.append(f"- {address}: {error}")
@@ -86,12 +91,12 @@ def what_is_wrong(file: Path, suffix: str) -> str | None:
     return None
 
 
-def _fetch_from(address, file):
+def _fetch_from(address, file, goes_to):
     part, note = _part_of(file), _note_of(file)
     furthest, failures = _size_of(part), 0
     while True:
         try:
-            length = _receive(address, part, note, file.name)
+            length = _receive(address, part, note, file.name, goes_to)
             if length is not None and _size_of(part) != length:
                 raise _InterruptedError(f"the connection ended after {_size_of(part)} of {length} bytes")
             break
@@ -109,7 +114,7 @@ def _fetch_from(address, file):
     note.unlink(missing_ok=True)
 
 
-def _receive(address, part, note, name):
+def _receive(address, part, note, name, goes_to):
     """Receives what is missing of a part, or all of it; gives the length of the whole, None where it is not said."""
     before = _read_note(note)
     have = _size_of(part) if before.get("address") == address and before.get("length") else 0
@@ -140,9 +145,7 @@ def _receive(address, part, note, name):
             if response.headers.get("Content-Type", "").startswith("text/html"):
                 raise RefusedError(f"what it gives is {_web_page(next(response.iter_content(4096), b''))}")
         _note_what_comes(note, address, response, length)
-        # As much again when it is unpacked, at least.
-        needed = ((length or 0) - have) + (length or 0) * name.endswith(".zip")
-        require_room(part.parent, needed, f"{name}, to be fetched{' and unpacked' * name.endswith('.zip')},")
+        _require_room(part, length or 0, have, name, goes_to)
         with (
             room_running_out(part.parent, name),
             part.open("ab" if have else "wb") as opened,
@@ -152,6 +155,16 @@ def _receive(address, part, note, name):
                 opened.write(block)
                 progress.update(len(block))
     return length
+
+
+def _require_room(part, length, have, name, goes_to):
+    is_zip = name.endswith(".zip")
+    if not on_one_disk(goes_to, part.parent):
+        require_room(part.parent, length - have, f"{name}, to be fetched,")
+        require_room(goes_to, length, f"{name}, to be {'unpacked' if is_zip else 'copied'},")
+        return
+    # As much again when it is unpacked, at least.
+    require_room(part.parent, length - have + length * is_zip, f"{name}, to be fetched{' and unpacked' * is_zip},")
 
 
 def _web_page(start: bytes) -> str:

@@ -21,7 +21,7 @@ from plvl.data.fetching.sources import (
     FetchableSet,
     Source,
 )
-from plvl.data.fetching.unpacking import IMAGE_SUFFIXES, unpack_images, unpack_labels
+from plvl.data.fetching.unpacking import IMAGE_SUFFIXES, move_file, unpack_images, unpack_labels
 from plvl.data.source_files import check_split
 
 logger = logging.getLogger(__name__)
@@ -80,12 +80,11 @@ def _have_label_files(source: Source, root: Path) -> None:
     folder = root / source.folder
     if not source.holds:
         if not (folder / source.file).is_file():
-            fetch_file(source.addresses, root / DOWNLOADS / source.file)
-            folder.mkdir(parents=True, exist_ok=True)
-            (root / DOWNLOADS / source.file).replace(folder / source.file)
+            fetch_file(source.addresses, root / DOWNLOADS / source.file, folder)
+            move_file(root / DOWNLOADS / source.file, folder)
     elif not all((folder / one).exists() for one in source.holds):
         archive = root / DOWNLOADS / source.file
-        fetch_file(source.addresses, archive)
+        fetch_file(source.addresses, archive, folder)
         unpack_labels(archive, source.holds, folder)
         archive.unlink()
 
@@ -106,7 +105,7 @@ def _have_images(name, sources, root, splits, split_by):
             logger.info("the images of %s are there", source.file)
             continue
         archive = root / DOWNLOADS / source.file
-        fetch_file(source.addresses, archive)
+        fetch_file(source.addresses, archive, folder)
         unpack_images(archive, folder)
         archive.unlink()
 
@@ -141,7 +140,7 @@ def _comes_one_by_one(number: int, root: Path) -> bool:
         COCO_ZIP_IMAGES,
         in_words(COCO_ZIP_BYTES),
     )
-    require_room(root, size, f"{number} images of COCO")
+    require_room(root / COCO_FOLDER, size, f"{number} images of COCO")
     return True
 
 

@@ -252,6 +252,36 @@ def test_a_disk_without_room_is_told_before_anything_is_written(server, tmp_path
     assert len(server.asked) == 1, "a mirror would not make room"
 
 
+def test_each_disk_is_asked_for_what_comes_to_it(server, tmp_path, other_disk, free):
+    def fetch_zip():
+        fetch_file([f"{server.url}/{FIRST}"], tmp_path / "downloads/a.zip", other_disk / "images")
+
+    free(len(ZIP) - 1, other_disk, 10**9)
+    with pytest.raises(OSError, match=r"a\.zip, to be fetched, needs 8\.2 kB, and the disk of .*downloads has"):
+        fetch_zip()
+    free(10**9, other_disk, len(ZIP) - 1)
+    with pytest.raises(OSError, match=r"a\.zip, to be unpacked, needs 8\.2 kB, and the disk of .*other disk has"):
+        fetch_zip()
+    free(len(ZIP), other_disk, len(ZIP))
+    fetch_zip()
+
+
+def test_a_folder_that_is_to_come_is_on_the_disk_of_the_one_above_it(tmp_path):
+    assert disk.on_one_disk(tmp_path / "labels/refcoco", tmp_path / "images")
+    (tmp_path / "images").symlink_to("/dev")
+    assert not disk.on_one_disk(tmp_path / "labels/refcoco", tmp_path / "images/mscoco/images")
+
+
+def test_a_file_that_will_be_copied_to_another_disk_needs_room_there_and_one_that_is_moved_does_not(
+    server, tmp_path, other_disk, free
+):
+    free(10**9, other_disk, 100)
+    with pytest.raises(OSError, match=r"a\.txt, to be copied, needs "):
+        fetch_file([f"{server.url}/{FIRST}"], tmp_path / "downloads/a.txt", other_disk / "labels")
+    free(len(ZIP))
+    fetch_file([f"{server.url}/{FIRST}"], tmp_path / "downloads/a.txt", tmp_path / "labels")
+
+
 def test_what_is_left_of_a_download_is_what_the_disk_is_asked_for(server, fetch, tmp_path, monkeypatch):
     interrupted(server, tmp_path, 4000)
     needed = len(ZIP) - 4000 + len(ZIP)

@@ -182,6 +182,36 @@ def test_refclef_has_a_zip_of_images_of_its_own(server, root):
     assert server.asked == []
 
 
+def test_a_set_is_fetched_into_folders_on_another_disk(server, root, other_disk, monkeypatch):
+    monkeypatch.setattr(module, "COCO_ZIP_IMAGES", 7)
+    labels = refer_labels()
+    base = "huggingface.co/datasets/FudanCVL/gRefCOCO/resolve/main"
+    server.files[f"{base}/instances.json"] = labels["instances.json"]
+    server.files[f"{base}/grefs(unc).json"] = b"[]"
+    server.files[TRAIN_ZIP] = zip_of({f"train2014/{coco_name(number)}": jpeg(number) for number in SPLITS})
+    root.mkdir()
+    for name in ("images/mscoco/images/train2014", "labels/grefcoco", "labels/refcoco"):
+        (other_disk / name).mkdir(parents=True)
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).symlink_to(other_disk / name)
+    fetch_set("grefcoco", root, labels_only=True)
+    assert (other_disk / "labels/grefcoco/grefs(unc).json").read_bytes() == b"[]"
+    fetch_set("refcoco", root)
+    assert texts(root, "refcoco", "val")[0] == "board 3 0" and len(images_in(root)) == 7
+    assert sorted(path.name for path in (root / "downloads").iterdir()) == [".lock"]
+
+
+def test_single_images_need_room_on_the_disk_that_they_go_to(server, root, other_disk, free):
+    fetch_set("refcoco", root, labels_only=True)
+    (root / "images").symlink_to(other_disk)
+    free(10**12, other_disk, 900_000)
+    with pytest.raises(OSError, match=r"6 images of COCO needs 978\.5 kB, and the disk of .*other disk has 900\.0 kB"):
+        fetch_set("refcoco", root)
+    free(900_000, other_disk, 10**12)
+    fetch_set("refcoco", root)
+    assert len(images_in(root)) == 6
+
+
 def test_flickr_is_labels_and_a_word_about_the_images(server, root, caplog):
     base = "raw.githubusercontent.com/BryanPlummer/flickr30k_entities/master"
     xml = (
