@@ -48,8 +48,8 @@ def unpack_labels(archive: Path, holds: tuple[str, ...], folder: Path) -> None:
                 os.replace(path, folder / path.name)
 
 
-def unpack_images(archive: Path, folder: Path) -> None:
-    """All images of a zip go to `folder`, whatever folders of the zip they are in.
+def unpack_images(archive: Path, folder: Path) -> list[str]:
+    """All images of a zip go to `folder`, whatever folders of the zip they are in; gives their names.
 
     Raises:
         ArchiveError: two images have one name, there is none, it is damaged, or a part of it would lie elsewhere.
@@ -74,6 +74,7 @@ def unpack_images(archive: Path, folder: Path) -> None:
         else:
             for name in images:
                 os.replace(unpacked / name, folder / name)
+    return list(images)
 
 
 def move_file(file: Path, folder: Path) -> None:

@@ -74,7 +74,8 @@ def test_a_zip_without_what_is_asked_for_leaves_nothing(make_zip, tmp_path, entr
 def test_images_come_to_lie_in_one_folder_by_their_names(make_zip, tmp_path):
     entries = {"train2014/COCO_1.jpg": "1", "more/00/2.JPG": "2", "more/01/3.png": "3", "more/list.txt": "no image"}
     archive = make_zip(entries | {"__MACOSX/train2014/COCO_1.jpg": "x"})
-    unpack_images(archive, tmp_path / "images/train2014")
+    names = unpack_images(archive, tmp_path / "images/train2014")
+    assert names == ["COCO_1.jpg", "2.JPG", "3.png"]
     assert files_below(tmp_path / "images") == {
         "train2014/COCO_1.jpg": "1",
         "train2014/2.JPG": "2",
