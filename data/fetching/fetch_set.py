@@ -93,7 +93,7 @@ def _have_label_files(source: Source, root: Path) -> None:
 
 
 def _have_images(name, sources, root, splits, split_by):
-    missing: dict[str, tuple[int, int]] = {}
+    missing = {}
     if name in refer.IMAGE_FOLDERS:
         missing = _missing_of_refer(name, root, splits, split_by)
         if not missing:

@@ -187,6 +187,22 @@ def test_a_set_of_the_hub_is_checked_where_it_lies(monkeypatch, roots):
     assert val.warnings[1] == "there is no split train, test, testB of jxu124/refcoco"
 
 
+def test_splits_of_the_hub_are_compared_by_whatever_name_they_are_asked_for(monkeypatch, roots):
+    known = {"train": 9, "validation": 4, "test": 3, "testB": 2}
+    monkeypatch.setitem(KNOWN_EXPRESSIONS, ("jxu124/refcoco", None), known)
+    with local_data_hub(monkeypatch) as hub:
+        hub.repositories["jxu124/refcoco"] = {
+            f"data/{split}-00000-of-00001.parquet": parquet_of([reference(number, ["it", "that"], split)])
+            for split, number in (("validation", 1), ("test", 2), ("testB", 3))
+        }
+        val, test_a, test_b = check_set("jxu124/refcoco", roots["image_root"], None, ["val", "testA", "testB"])
+    assert val.warnings == ["2 expressions, and 4 are known: as many as testB has. Is it the file of another split?"]
+    assert test_a.warnings == [
+        "2 expressions, and 3 are known: as many as testB has. Is it the file of another split?"
+    ]
+    assert test_b.warnings == [] and (val.split, test_a.split) == ("val", "testA")
+
+
 def test_what_is_known_adds_up_to_the_sets_sizes():
     totals = {name: sum(counts.values()) for (name, _), counts in KNOWN_EXPRESSIONS.items()}
     assert totals["refcoco"] == totals["unc"] == totals["jxu124/refcoco"] == 142_210
