@@ -149,7 +149,7 @@ def _files_of(name: str) -> dict[str, list[str]]:
 
 def split_called(split: str, splits: Collection[str]) -> str:
     """The one of `splits` that is meant, which may be called otherwise there; `split` where there is none."""
-    other = _OTHER_NAMES.get(split)
+    other = _OTHER_NAMES.get(split, split)
     if split in splits or other not in splits or (split == "testA" and "testB" not in splits):
         return split
     return other

@@ -176,11 +176,12 @@ def test_the_authors_labels_are_checked_too(roots, monkeypatch):
     ]
 
 
-def test_a_set_of_the_hub_is_checked_where_it_lies(monkeypatch, roots):
+@pytest.mark.parametrize("split", ["validation", "val"])
+def test_a_set_of_the_hub_is_checked_where_it_lies(monkeypatch, roots, split):
     """Image 9 is not on disk."""
     rows = [reference(number, ["it", "that"], "validation") for number in (1, 2, 9)]
     with local_data_hub(monkeypatch) as hub:
-        hub.repositories["jxu124/refcoco"] = {"data/validation-00000-of-00001.parquet": parquet_of(rows)}
+        hub.repositories["jxu124/refcoco"] = {f"data/{split}-00000-of-00001.parquet": parquet_of(rows)}
         [val] = check_set("jxu124/refcoco", roots["image_root"], None)
     assert val.problems[0].startswith("1 of 3 images are missing, of which 2 expressions speak")
     assert val.warnings[0] == "6 expressions, and 10834 are known"
