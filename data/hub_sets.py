@@ -15,7 +15,7 @@ Nothing is kept: each pass reads the files anew, at the commit that the Hub had 
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -31,7 +31,7 @@ from pyarrow import compute, parquet
 
 from plvl.data.image_files import coco_number
 from plvl.data.row_streams import MAX_SHARDS, RowSource
-from plvl.data.schema import Row, labelled_row
+from plvl.data.schema import Row, as_number, labelled_row
 from plvl.data.source_files import HUB_NAME, check_entries, check_entry, check_split, existing_folder, parse_json
 
 _SPLIT_FILE = re.compile(r"(?:data/)?([^/]+)-\d{5}-of-\d{5}[^/]*\.parquet")
@@ -48,6 +48,7 @@ _REFERENCE = {
 }
 _SENTENCE = {"sent": str, "sent_id": Integral}
 _OBJECT = {"image": dict, "answer": list, "bbox": list, "file_name": str}
+_IMAGE = {"bytes": bytes | None}
 _ROWS_AT_ONCE = 100
 _SECONDS = 10  # that the Hub may take to say what files there are
 # A polygon reaches to the sides of its object's box, which is rounded.
@@ -91,7 +92,7 @@ def open_split(
         ValueError: an unknown split; files of neither form; two images of one name; no image_root where it is needed.
     """
     splits = _files_of(name)
-    there = _split_called(split, splits)
+    there = split_called(split, splits)
     check_split(there, splits, f"{name} on the Hub")
     files = [_index_of(url) for url in splits[there]]
     is_inside = files[0].form is _OBJECT
@@ -146,8 +147,9 @@ def _files_of(name: str) -> dict[str, list[str]]:
     return dict(splits)
 
 
-def _split_called(split, splits):
-    other = _OTHER_NAMES.get(split)
+def split_called(split: str, splits: Collection[str]) -> str:
+    """The one of `splits` that is meant, which may be called otherwise there; `split` where there is none."""
+    other = _OTHER_NAMES.get(split, split)
     if split in splits or other not in splits or (split == "testA" and "testB" not in splits):
         return split
     return other
@@ -273,6 +275,7 @@ def _object_in(text, where):
 
 def _rows_of_object(entry, number, name, split, where, _image_folder):
     check_entry(entry, _OBJECT, where)
+    check_entry(entry["image"], _IMAGE, f"{where}, image")
     image = coco_number(entry["file_name"])
     for place, text in enumerate(entry["answer"]):
         row = labelled_row(
@@ -296,10 +299,12 @@ def _rows_of_object(entry, number, name, split, where, _image_folder):
 
 def _polygon_of(entry):
     """There is room for one polygon: where it does not fill the box, the object has others and the mask is unknown."""
-    corners = entry.get("segmentation") or []
-    if entry.get("iscrowd") or len(corners) < 6 or len(corners) % 2:
+    given = entry.get("segmentation")
+    corners = [as_number(side) for side in given] if isinstance(given, list) else []
+    box = [as_number(side) for side in entry["bbox"]]
+    if entry.get("iscrowd") or len(corners) < 6 or len(corners) % 2 or len(box) != 4 or None in corners + box:
         return None
-    x, y, width, height = entry["bbox"]
+    x, y, width, height = box
     sides = min(corners[::2]), min(corners[1::2]), max(corners[::2]), max(corners[1::2])
     off = [abs(a - b) for a, b in zip(sides, (x, y, x + width, y + height), strict=True)]
     return [corners] if max(off) <= _MOST_PIXELS_OFF else None

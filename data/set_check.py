@@ -149,14 +149,15 @@ def _such_as(rows):
 
 
 def _compare(checks: list[SplitCheck], known: dict[str, int], may_lack: bool) -> None:
+    there = {hub_sets.split_called(check.split, known) for check in checks}
     for check in checks:
-        expected = known.get(check.split)
+        expected = known.get(hub_sets.split_called(check.split, known))
         if expected in (None, check.expressions):
             continue
         like = [split for split, number in known.items() if number == check.expressions]
         also = f": as many as {like[0]} has. Is it the file of another split?" if like else ""
         check.warnings.append(f"{check.expressions} expressions, and {expected} are known{also}")
-    lacking = [split for split in known if split not in {check.split for check in checks}]
+    lacking = [split for split in known if split not in there]
     if checks and lacking and not may_lack:
         checks[-1].warnings.append(f"there is no split {', '.join(lacking)} of {checks[-1].name}")
 

@@ -7,8 +7,30 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+def nearest_folder(folder: Path) -> Path:
+    """`folder`, or what is there of the folders above it, without links: `folder` is to lie on its disk.
+
+    Raises:
+        FileNotFoundError: one of them is a link to what is not there, as to a disk that is not mounted.
+    """
+    while not folder.exists():
+        if folder.is_symlink():
+            raise FileNotFoundError(
+                f"{folder} is a link to {folder.readlink()}, which is not there: mount its disk or make that folder, "
+                "or remove the link"
+            )
+        folder = folder.parent
+    return folder.resolve()
+
+
+def on_one_disk(folder: Path, other: Path) -> bool:
+    """Whether two folders, which need not be there yet, are or will be on the same disk."""
+    return nearest_folder(folder).stat().st_dev == nearest_folder(other).stat().st_dev
+
+
 def require_room(folder: Path, size: float, what: str) -> None:
-    """Raise OSError (ENOSPC) unless `size` bytes fit on the disk of `folder`, for `what`."""
+    """Raise OSError (ENOSPC) unless `size` bytes fit on the disk of `folder`, for `what`; it need not be there yet."""
+    folder = nearest_folder(folder)
     free = shutil.disk_usage(folder).free
     if size > free:
         raise OSError(

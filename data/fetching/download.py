@@ -17,7 +17,7 @@ from pathlib import Path
 import requests
 from tqdm.auto import tqdm
 
-from plvl.data.fetching.disk import require_room, room_running_out
+from plvl.data.fetching.disk import on_one_disk, require_room, room_running_out
 
 SECONDS = (10, 60)  # to connect, and without a byte
 # Of attempts in a row that bring nothing: where something has come before, and where nothing has.
@@ -41,8 +41,13 @@ class _InterruptedError(Exception):
     """An attempt that failed on its way: the next may not."""
 
 
-def fetch_file(addresses: Sequence[str], file: Path) -> None:
+def fetch_file(addresses: Sequence[str], file: Path, goes_to: Path | None = None) -> None:
     """Have `file`, which may be there already, from a run before or brought by hand.
+
+    Args:
+        addresses: where it may be had, the first that gives it; one of which a part is there comes before the others.
+        file: which is to be there.
+        goes_to: the folder that it is unpacked or moved to afterwards; its disk, too, is asked for room.
 
     Raises:
         FetchError: no address gives it, or what is there is not of its kind.
@@ -53,10 +58,12 @@ def fetch_file(addresses: Sequence[str], file: Path) -> None:
             raise FetchError(f"{file} {wrong}: remove it, or put the right one in its place")
         return
     file.parent.mkdir(parents=True, exist_ok=True)
+    # What has come is gone on with: for an address of other bytes it would be thrown away.
+    begun = _read_note(_note_of(file)).get("address") if _part_of(file).exists() else None
     tried = []
-    for address in addresses:
+    for address in sorted(addresses, key=lambda address: address != begun):
         try:
-            _fetch_from(address, file)
+            _fetch_from(address, file, goes_to or file.parent)
             return
         except RefusedError as error:
             tried.append(f"- {address}: {error}")
@@ -86,18 +93,22 @@ def what_is_wrong(file: Path, suffix: str) -> str | None:
     return None
 
 
-def _fetch_from(address, file):
+def _fetch_from(address, file, goes_to):
     part, note = _part_of(file), _note_of(file)
-    furthest, failures = _size_of(part), 0
+    found = furthest = _usable_size(address, part, note)
+    failures = 0
     while True:
         try:
-            length = _receive(address, part, note, file.name)
+            length = _receive(address, part, note, file.name, goes_to)
             if length is not None and _size_of(part) != length:
                 raise _InterruptedError(f"the connection ended after {_size_of(part)} of {length} bytes")
             break
         except (_InterruptedError, requests.RequestException) as error:
-            failures = 1 if _size_of(part) > furthest else failures + 1
-            furthest = max(furthest, _size_of(part))
+            size = _usable_size(address, part, note)
+            if size < found:  # by an earlier run, of what the server has no more
+                found = furthest = 0
+            failures = 1 if size > furthest else failures + 1
+            furthest = max(furthest, size)
             if failures >= (ATTEMPTS if furthest else ATTEMPTS_AT_FIRST):
                 raise RefusedError(in_short(error)) from error
             time.sleep(FIRST_PAUSE * 2 ** (failures - 1))
@@ -109,10 +120,10 @@ def _fetch_from(address, file):
     note.unlink(missing_ok=True)
 
 
-def _receive(address, part, note, name):
+def _receive(address, part, note, name, goes_to):
     """Receives what is missing of a part, or all of it; gives the length of the whole, None where it is not said."""
     before = _read_note(note)
-    have = _size_of(part) if before.get("address") == address and before.get("length") else 0
+    have = _usable_size(address, part, note)
     if have and have == before["length"]:
         return have
     headers = dict(HEADERS)
@@ -139,19 +150,30 @@ def _receive(address, part, note, name):
             have = 0
             if response.headers.get("Content-Type", "").startswith("text/html"):
                 raise RefusedError(f"what it gives is {_web_page(next(response.iter_content(4096), b''))}")
+        _require_room(part, length or 0, name, goes_to)
+        if not have:
+            part.unlink(missing_ok=True)  # before the note says that it is of this address
         _note_what_comes(note, address, response, length)
-        # As much again when it is unpacked, at least.
-        needed = ((length or 0) - have) + (length or 0) * name.endswith(".zip")
-        require_room(part.parent, needed, f"{name}, to be fetched{' and unpacked' * name.endswith('.zip')},")
         with (
             room_running_out(part.parent, name),
-            part.open("ab" if have else "wb") as opened,
+            part.open("ab") as opened,
             tqdm(total=length, initial=have, unit="B", unit_scale=True, desc=name) as progress,
         ):
             for block in response.iter_content(BLOCK):
                 opened.write(block)
                 progress.update(len(block))
     return length
+
+
+def _require_room(part, length, name, goes_to):
+    is_zip = name.endswith(".zip")
+    left = max(length - _size_of(part), 0)  # what a part has that is begun again will be free
+    if not on_one_disk(goes_to, part.parent):
+        require_room(part.parent, left, f"{name}, to be fetched,")
+        require_room(goes_to, length, f"{name}, to be {'unpacked' if is_zip else 'copied'},")
+        return
+    # As much again when it is unpacked, at least.
+    require_room(part.parent, left + length * is_zip, f"{name}, to be fetched{' and unpacked' * is_zip},")
 
 
 def _web_page(start: bytes) -> str:
@@ -177,6 +199,12 @@ def _read_note(note):
         return json.loads(note.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return {}
+
+
+def _usable_size(address, part, note):
+    """What has come of a file from this address; a part of which the length was not said cannot be gone on with."""
+    before = _read_note(note)
+    return _size_of(part) if before.get("address") == address and before.get("length") else 0
 
 
 def _part_of(file):

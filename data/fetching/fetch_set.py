@@ -1,5 +1,6 @@
 """A published set into the layout of docs/data.md, below one root: labels, images, and downloads on their way."""
 
+import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,10 +22,12 @@ from plvl.data.fetching.sources import (
     FetchableSet,
     Source,
 )
-from plvl.data.fetching.unpacking import IMAGE_SUFFIXES, unpack_images, unpack_labels
+from plvl.data.fetching.unpacking import IMAGE_SUFFIXES, move_file, unpack_images, unpack_labels
 from plvl.data.source_files import check_split
 
 logger = logging.getLogger(__name__)
+
+_NAMED = 3
 
 
 def fetch_set(
@@ -80,17 +83,17 @@ def _have_label_files(source: Source, root: Path) -> None:
     folder = root / source.folder
     if not source.holds:
         if not (folder / source.file).is_file():
-            fetch_file(source.addresses, root / DOWNLOADS / source.file)
-            folder.mkdir(parents=True, exist_ok=True)
-            (root / DOWNLOADS / source.file).replace(folder / source.file)
+            fetch_file(source.addresses, root / DOWNLOADS / source.file, folder)
+            move_file(root / DOWNLOADS / source.file, folder)
     elif not all((folder / one).exists() for one in source.holds):
         archive = root / DOWNLOADS / source.file
-        fetch_file(source.addresses, archive)
+        fetch_file(source.addresses, archive, folder)
         unpack_labels(archive, source.holds, folder)
         archive.unlink()
 
 
 def _have_images(name, sources, root, splits, split_by):
+    missing = {}
     if name in refer.IMAGE_FOLDERS:
         missing = _missing_of_refer(name, root, splits, split_by)
         if not missing:
@@ -101,14 +104,18 @@ def _have_images(name, sources, root, splits, split_by):
             fetch_images(missing, root / COCO_FOLDER)
             return
     for source in sources:
-        folder = root / source.folder
-        if _is_there(source, name, root):
+        folder, archive = root / source.folder, root / DOWNLOADS / source.file
+        # A zip that lies there may be another one, with what the first did not have.
+        if _is_there(source, name, root) and not (missing and archive.is_file()):
             logger.info("the images of %s are there", source.file)
             continue
-        archive = root / DOWNLOADS / source.file
-        fetch_file(source.addresses, archive)
-        unpack_images(archive, folder)
+        fetch_file(source.addresses, archive, folder)
+        names = unpack_images(archive, folder)
+        _note_of_unpacked(source, root).write_text(json.dumps(names), encoding="utf-8")
         archive.unlink()
+    if lacking := [image for image in missing if not (root / sources[0].folder / image).is_file()]:
+        some = ", ".join(lacking[:_NAMED])
+        logger.warning("%d images of %s are not in %s, such as %s", len(lacking), name, sources[0].file, some)
 
 
 def _missing_of_refer(
@@ -141,16 +148,27 @@ def _comes_one_by_one(number: int, root: Path) -> bool:
         COCO_ZIP_IMAGES,
         in_words(COCO_ZIP_BYTES),
     )
-    require_room(root, size, f"{number} images of COCO")
+    require_room(root / COCO_FOLDER, size, f"{number} images of COCO")
     return True
 
 
+def _note_of_unpacked(source: Source, root: Path) -> Path:
+    """The file that has, as JSON, the names of the images that were in a zip, once it has been unpacked."""
+    return root / DOWNLOADS / f"{source.file}.unpacked.json"
+
+
 def _is_there(source: Source, name: str, root: Path) -> bool:
-    folder = root / source.folder
-    if name == "visual_genome":
-        # A folder of a whole zip takes its name at once; one's own may have all images in one.
-        return folder.is_dir() or _has_all_of_genome(root)
+    """Whether all that a zip of images has is there, as far as that can be known without the zip."""
+    folder, note = root / source.folder, _note_of_unpacked(source, root)
+    if note.is_file():
+        names = json.loads(note.read_text(encoding="utf-8"))
+        if all((folder / image).is_file() for image in names):
+            return True
     images = [file for file in folder.glob("*") if file.suffix.lower() in IMAGE_SUFFIXES]
+    if name == "visual_genome":
+        # Images that were brought by hand may all be in one folder, or as they come from their zips.
+        by_hand = images and not note.is_file() and not (root / DOWNLOADS / source.file).is_file()
+        return bool(by_hand) or _has_all_of_genome(root)
     return source.folder == COCO_FOLDER and len(images) >= COCO_ZIP_IMAGES
 
 

@@ -1,5 +1,9 @@
-"""A zip into the layout: looked through first, unpacked into a folder beside, and moved when all of it is there."""
+"""A zip into the layout: looked through first, unpacked beside its place, and moved when all of it is there.
 
+Folders of the layout may be links to other disks: what is to be moved is written on the disk of its place.
+"""
+
+import errno
 import os
 import shutil
 import stat
@@ -12,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from tqdm.auto import tqdm
 
-from plvl.data.fetching.disk import require_room, room_running_out
+from plvl.data.fetching.disk import nearest_folder, require_room, room_running_out
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 _BLOCK = 1 << 20
@@ -44,8 +48,8 @@ def unpack_labels(archive: Path, holds: tuple[str, ...], folder: Path) -> None:
                 os.replace(path, folder / path.name)
 
 
-def unpack_images(archive: Path, folder: Path) -> None:
-    """All images of a zip go to `folder`, whatever folders of the zip they are in.
+def unpack_images(archive: Path, folder: Path) -> list[str]:
+    """All images of a zip go to `folder`, whatever folders of the zip they are in; gives their names.
 
     Raises:
         ArchiveError: two images have one name, there is none, it is damaged, or a part of it would lie elsewhere.
@@ -66,10 +70,29 @@ def unpack_images(archive: Path, folder: Path) -> None:
     with _unpacked(archive, folder, images) as unpacked:
         if not folder.exists():
             folder.parent.mkdir(parents=True, exist_ok=True)
-            unpacked.rename(folder)
+            unpacked.rename(folder)  # at once, so that a folder of images is one of a whole zip
         else:
             for name in images:
                 os.replace(unpacked / name, folder / name)
+    return list(images)
+
+
+def move_file(file: Path, folder: Path) -> None:
+    """Brings a file into a folder, where it appears when it is whole, on this disk or another."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        os.replace(file, folder / file.name)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        part = folder / f".{file.name}.part"
+        try:
+            with room_running_out(folder, f"copying {file.name}"):
+                shutil.copyfile(file, part)
+            os.replace(part, folder / file.name)
+        finally:
+            part.unlink(missing_ok=True)
+        file.unlink()
 
 
 def members_of(archive: Path) -> list[zipfile.ZipInfo]:
@@ -99,15 +122,17 @@ def members_of(archive: Path) -> list[zipfile.ZipInfo]:
 
 @contextmanager
 def _unpacked(archive: Path, folder: Path, members: dict[str, zipfile.ZipInfo]) -> Iterator[Path]:
-    """A folder on the disk of `archive` with {path in it: member}; what is left of it is gone when the block ends."""
+    """A folder on the disk of `folder` with {path in it: member}; what is left of it is gone when the block ends."""
     size = sum(member.file_size for member in members.values())
-    require_room(archive.parent, size, f"{archive.name}, to be unpacked,")
-    with tempfile.TemporaryDirectory(dir=archive.parent, prefix=f".{archive.name}-") as beside:
+    # In `folder` itself where it is there: it may be where a disk is mounted, and what is beside it on another.
+    place = nearest_folder(folder)
+    require_room(place, size, f"{archive.name}, to be unpacked,")
+    with tempfile.TemporaryDirectory(dir=place, prefix=f".{archive.name}-") as beside:
         unpacked = Path(beside) / "unpacked"
         unpacked.mkdir()
         try:
             with (
-                room_running_out(archive.parent, f"unpacking {archive.name}"),
+                room_running_out(place, f"unpacking {archive.name}"),
                 zipfile.ZipFile(archive) as opened,
                 tqdm(total=size, unit="B", unit_scale=True, desc=f"unpacking {archive.name}") as progress,
             ):

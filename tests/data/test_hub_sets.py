@@ -168,6 +168,40 @@ def test_what_is_no_whole_polygon_is_an_unknown_mask(hub, changes, why):
     assert known["segmentation"] and unknown["segmentation"] is None, why
 
 
+@pytest.mark.parametrize("box", [[4.0, 6.0, 10.0], [4.0, 6.0, 10.0, 20.0, 1.0], [4.0, 6.0, None, 20.0], []])
+def test_a_box_that_is_not_four_numbers_costs_its_row_alone(hub, box):
+    rows = [object_with_image(1, ["it"]), object_with_image(2, ["that"], bbox=box)]
+    hub.repositories[INSIDE] = {"data/val-00000-of-00001.parquet": parquet_of(rows)}
+    assert texts(load_grounding_dataset(INSIDE, "val", max_skipped=0.5)) == Counter(["it"])
+
+
+def test_numbers_that_are_text_are_read(hub):
+    changes = {name: list(map(str, object_with_image(1, [])[name])) for name in ("bbox", "segmentation")}
+    hub.repositories[INSIDE] = {
+        "data/val-00000-of-00001.parquet": parquet_of([object_with_image(1, ["it"], **changes)])
+    }
+    [row] = load_grounding_dataset(INSIDE, "val")
+    assert row["boxes"] == [[4, 6, 10, 20]]
+    assert decode_segmentation(row["segmentation"], 30, 40).sum() == 200
+
+
+@pytest.mark.parametrize("segmentation", [[[4.0, 6.0, 14.0, 6.0]] * 6, "4 6 14 6 14 26", {"counts": [1], "size": [2]}])
+def test_a_mask_of_another_form_is_unknown(hub, segmentation):
+    hub.repositories[INSIDE] = {
+        "data/val-00000-of-00001.parquet": parquet_of([object_with_image(1, ["it"], segmentation=segmentation)])
+    }
+    [row] = load_grounding_dataset(INSIDE, "val")
+    assert row["segmentation"] is None
+
+
+def test_a_column_of_images_without_bytes_is_named_with_its_row(hub):
+    hub.repositories[INSIDE] = {
+        "data/val-00000-of-00001.parquet": parquet_of([object_with_image(1, ["it"], image={"path": "1.jpg"})])
+    }
+    with pytest.raises(ValueError, match=r"val-00000-of-00001\.parquet, row 0, image: 'bytes' is missing"):
+        list(load_grounding_dataset(INSIDE, "val"))
+
+
 def test_training_on_several_holds_back_the_images_of_their_other_splits(hub, image_root, caplog):
     """Image 2 is in testB, too."""
     other = [reference(n, [f"that {n}"]) for n in (1, 6, 8)]

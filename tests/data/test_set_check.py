@@ -176,15 +176,32 @@ def test_the_authors_labels_are_checked_too(roots, monkeypatch):
     ]
 
 
-def test_a_set_of_the_hub_is_checked_where_it_lies(monkeypatch, roots):
+@pytest.mark.parametrize("split", ["validation", "val"])
+def test_a_set_of_the_hub_is_checked_where_it_lies(monkeypatch, roots, split):
     """Image 9 is not on disk."""
     rows = [reference(number, ["it", "that"], "validation") for number in (1, 2, 9)]
     with local_data_hub(monkeypatch) as hub:
-        hub.repositories["jxu124/refcoco"] = {"data/validation-00000-of-00001.parquet": parquet_of(rows)}
+        hub.repositories["jxu124/refcoco"] = {f"data/{split}-00000-of-00001.parquet": parquet_of(rows)}
         [val] = check_set("jxu124/refcoco", roots["image_root"], None)
     assert val.problems[0].startswith("1 of 3 images are missing, of which 2 expressions speak")
     assert val.warnings[0] == "6 expressions, and 10834 are known"
     assert val.warnings[1] == "there is no split train, test, testB of jxu124/refcoco"
+
+
+def test_splits_of_the_hub_are_compared_by_whatever_name_they_are_asked_for(monkeypatch, roots):
+    known = {"train": 9, "validation": 4, "test": 3, "testB": 2}
+    monkeypatch.setitem(KNOWN_EXPRESSIONS, ("jxu124/refcoco", None), known)
+    with local_data_hub(monkeypatch) as hub:
+        hub.repositories["jxu124/refcoco"] = {
+            f"data/{split}-00000-of-00001.parquet": parquet_of([reference(number, ["it", "that"], split)])
+            for split, number in (("validation", 1), ("test", 2), ("testB", 3))
+        }
+        val, test_a, test_b = check_set("jxu124/refcoco", roots["image_root"], None, ["val", "testA", "testB"])
+    assert val.warnings == ["2 expressions, and 4 are known: as many as testB has. Is it the file of another split?"]
+    assert test_a.warnings == [
+        "2 expressions, and 3 are known: as many as testB has. Is it the file of another split?"
+    ]
+    assert test_b.warnings == [] and (val.split, test_a.split) == ("val", "testA")
 
 
 def test_what_is_known_adds_up_to_the_sets_sizes():

@@ -3,11 +3,10 @@
 from pathlib import Path
 
 import psutil
-import torch
 
 from plvl.data.masks import NO_OBJECT
 from plvl.data.schema import Row
-from plvl.training.finetuning.memory import Memory
+from plvl.training.finetuning.memory import Fit
 from plvl.training.finetuning.own_rows import OwnRows, defect_lines
 from plvl.training.finetuning.plan import Plan, what_to_expect
 from plvl.training.finetuning.request import FineTuning
@@ -22,8 +21,7 @@ def description(
     model,
     processor,
     plan: Plan,
-    memory: Memory,
-    batch_size: int,
+    fit: Fit,
     device: str,
 ) -> list[str]:
     """
@@ -32,18 +30,19 @@ def description(
     Args:
         rows: to train on, and for validation.
         model, processor: a [`PLVLModel`], with gradients where it is trained, and its [`PLVLProcessor`].
-        batch_size: expressions that go through the network at once.
+        fit ([`Fit`]): what it takes of memory.
         device: "cpu" or "cuda".
     """
     num_images = [len({row["file_name"] for row in part}) for part in rows]
     trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
     total = sum(each.numel() for each in model.parameters())
     what = {"full": "all of it", "lora": f"additions of rank {asked.rank} (LoRA)", "frozen": "decoder and head"}
-    passes = plan.batch_size // batch_size
-    at_once = f", {batch_size} at a time" if passes > 1 else ""
-    free = psutil.virtual_memory().available if device == "cpu" else torch.cuda.mem_get_info()[0]
-    process = psutil.Process().memory_info().rss if device == "cpu" else 0
-    expected = memory.expected(batch_size // plan.expressions_per_image) + process
+    at_once = f", {fit.batch_size} at a time" if fit.batch_size < plan.batch_size else ""
+    to_come = fit.memory.beside_weights(fit.batch_size // plan.expressions_per_image)
+    if device == "cpu":
+        expected = psutil.Process().memory_info().rss + to_come  # the weights are in what the process has
+    else:
+        expected = to_come = fit.memory.weights + to_come
     called = Path(asked.base).name if Path(asked.base).exists() else asked.base
     lines = [
         f"images     {sum(num_images):,}: {num_images[0]:,} to train on, {num_images[1]:,} for validation"
@@ -56,11 +55,11 @@ def description(
         f"steps      {plan.num_steps:,} of {plan.batch_size} rows{at_once}, each row about {plan.epochs:.0f} times; "
         f"an evaluation after every {plan.eval_steps:,}",
         f"memory     about {expected / 2**30:.1f} GiB of the {'processor' if device == 'cpu' else 'GPU'}'s, of which "
-        f"{free / 2**30:.1f} are free",
+        f"{fit.free / 2**30:.1f} are free",
     ]
     if own.defects:
         lines.append(f"left out   {own.num_defective:,} rows: {'; '.join(defect_lines(own.defects))}")
-    if expected - process > free:
+    if to_come > fit.free and not fit.tried:
         lines.append("           that may not be enough: --gradient_checkpointing or --lora take less")
     if few := what_to_expect(sum(num_images), rows[1]):
         lines.append(few)

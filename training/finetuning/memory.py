@@ -1,14 +1,15 @@
 """What a fine-tuning takes of memory, and how many expressions go through the network at once."""
 
+import gc
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import chain
 
-import psutil
 import torch
 from accelerate.utils import find_executable_batch_size
 
+from plvl.training.finetuning.free_memory import free_memory
 from plvl.training.resumable_batches import seeded
 
 # Of what is free on a CPU, which may be taken: nothing tells before it is too late.
@@ -21,19 +22,39 @@ class Memory:
     In bytes.
 
     Attributes:
-        model: weights, and their averages where there are any.
+        weights: of the model, which have their place before anything is trained.
+        averages: of the weights, where there are any.
         training: gradients and the two numbers that AdamW keeps of each weight.
         first_group, each_group: what the forward pass keeps of the expressions about one image, and about each more.
     """
 
-    model: int
+    weights: int
+    averages: int
     training: int
     first_group: int
     each_group: int
 
-    def expected(self, num_groups: int) -> int:
-        """With the expressions about so many images in a batch."""
-        return self.model + self.training + self.first_group + (num_groups - 1) * self.each_group
+    def beside_weights(self, num_groups: int) -> int:
+        """What is taken when it is trained, with the expressions about so many images in a batch."""
+        return self.averages + self.training + self.first_group + (num_groups - 1) * self.each_group
+
+
+@dataclass(frozen=True)
+class Fit:
+    """
+    How a step fits a device.
+
+    Attributes:
+        memory ([`Memory`]): what is expected.
+        batch_size: expressions that go through the network at once.
+        free: bytes of the device's memory that were free: on a CPU beside the weights, on a GPU with their place.
+        tried: whether a step of this size has been computed there.
+    """
+
+    memory: Memory
+    batch_size: int
+    free: int
+    tried: bool = False
 
 
 def measure_memory(model, group: dict, averages: bool, autocast: AbstractContextManager) -> Memory:
@@ -48,7 +69,7 @@ def measure_memory(model, group: dict, averages: bool, autocast: AbstractContext
     trained = sum(each.nbytes for each in model.parameters() if each.requires_grad)
     with autocast:
         one, two = (kept_bytes(model, repeated(group, times)) for times in (1, 2))
-    return Memory(weights * (1 + averages), 3 * trained, one, max(two - one, 0))
+    return Memory(weights, weights * averages, 3 * trained, one, max(two - one, 0))
 
 
 def keep_less(model):
@@ -98,9 +119,9 @@ def batch_sizes(total: int, per_image: int) -> list[int]:
 
 
 def batch_size_for_cpu(sizes: list[int], per_image: int, memory: Memory) -> int:
-    """The first of `sizes` that free memory has room for, or the last."""
-    free = SHARE_OF_FREE * psutil.virtual_memory().available
-    return next((size for size in sizes if memory.expected(size // per_image) <= free), sizes[-1])
+    """The first of `sizes` that free memory has room for, beside the weights, or the last."""
+    free = SHARE_OF_FREE * free_memory()
+    return next((size for size in sizes if memory.beside_weights(size // per_image) <= free), sizes[-1])
 
 
 def batch_size_by_trial(sizes: list[int], try_step: Callable[[int], None]) -> int:
@@ -121,15 +142,22 @@ def batch_size_by_trial(sizes: list[int], try_step: Callable[[int], None]) -> in
         try_step(batch_size)
         return batch_size
 
-    return find()
+    found = find()
+    # What the trial took would otherwise stay with this process, in parts of the trial's sizes.
+    gc.collect()
+    torch.cuda.empty_cache()
+    return found
 
 
-def trial_step(model, group: dict, per_image: int, autocast: AbstractContextManager) -> Callable[[int], None]:
-    """For [`batch_size_by_trial`]: forward and backward, beside as much memory as the optimizer takes."""
+def trial_step(
+    model, group: dict, per_image: int, averages: bool, autocast: AbstractContextManager
+) -> Callable[[int], None]:
+    """For [`batch_size_by_trial`]: forward and backward, beside as much memory as optimizer and averages take."""
 
     def try_step(batch_size):
         trained = [each for each in model.parameters() if each.requires_grad]
-        beside = [torch.empty_like(each) for each in trained for _ in range(2)]
+        averaged = chain(model.parameters(), model.buffers()) if averages else ()
+        beside = [torch.empty_like(each) for each in chain(trained, trained, averaged)]
         try:
             with seeded(0), autocast:
                 loss = model.train()(**repeated(group, batch_size // per_image)).loss

@@ -20,9 +20,10 @@ from plvl.training.checkpoints import agreed_checkpoint
 from plvl.training.evaluation import targets_at_most
 from plvl.training.finetuning.description import description
 from plvl.training.finetuning.fine_tuner import FineTuner
+from plvl.training.finetuning.free_memory import free_memory
 from plvl.training.finetuning.low_rank import add_low_rank
 from plvl.training.finetuning.memory import (
-    Memory,
+    Fit,
     batch_size_by_trial,
     batch_size_for_cpu,
     batch_sizes,
@@ -69,11 +70,11 @@ def fine_tune(asked: FineTuning, say: Callable[[str], None] = print) -> FineTune
     choose_what_is_trained(model, asked)
     plan = make_plan(rows[0], model.config, asked.way, asked.num_steps, asked.learning_rate)
     checkpoint = agreed_checkpoint(asked.output / TRAINING)
-    memory, batch_size = _fit(asked, plan, model, processor, rows[0], device, checkpoint)
-    for line in description(asked, own, rows, model, processor, plan, memory, batch_size, device):
+    fit = _fit(asked, plan, model, processor, rows[0], device, checkpoint)
+    for line in description(asked, own, rows, model, processor, plan, fit, device):
         say(line)
     report_cut_expressions(processor, (row["text"] for row in rows[0]))
-    trainer = _trainer(asked, plan, model, processor, batch_size, device, checkpoint, say)
+    trainer = _trainer(asked, plan, model, processor, fit.batch_size, device, checkpoint, say)
     if checkpoint:
         say(f"the run goes on from {checkpoint}")
     trainer.train(resume_from_checkpoint=checkpoint)
@@ -102,27 +103,27 @@ def _multiplies_in_bfloat16(device: str) -> bool:
     return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
 
 
-def _fit(asked, plan: Plan, model, processor, rows, device: str, checkpoint: str | None) -> tuple[Memory, int]:
-    """What is expected of memory, and how many expressions go through the network at once."""
+def _fit(asked, plan: Plan, model, processor, rows, device: str, checkpoint: str | None) -> Fit:
     per_image = plan.expressions_per_image
     first = [sanitize_sample(row) for row in rows[:per_image]]
     group = GroundingCollator(processor, None, per_image, max_targets=targets_at_most(model.config))(first)
     precision = {"dtype": torch.bfloat16, "enabled": _multiplies_in_bfloat16(device)}
     memory = measure_memory(model, group, asked.averages, torch.autocast("cpu", **precision))
+    free = free_memory() if device == "cpu" else torch.cuda.mem_get_info()[0]
     sizes = batch_sizes(plan.batch_size, per_image)
     if checkpoint:
         # Its place in the rows is one in batches of its size.
         state = TrainerState.load_from_json(str(Path(checkpoint, TRAINER_STATE_NAME)))
-        return memory, state.train_batch_size or sizes[0]
+        return Fit(memory, state.train_batch_size or sizes[0], free)
     if device == "cpu":
-        return memory, batch_size_for_cpu(sizes, per_image, memory)
+        return Fit(memory, batch_size_for_cpu(sizes, per_image, memory), free)
     model.to(device)
     on_device = {
         name: {key: each.to(device) for key, each in value.items()} if isinstance(value, dict) else value.to(device)
         for name, value in group.items()
     }
-    step = trial_step(model, on_device, per_image, torch.autocast(device, **precision))
-    return memory, batch_size_by_trial(sizes, step)
+    step = trial_step(model, on_device, per_image, asked.averages, torch.autocast(device, **precision))
+    return Fit(memory, batch_size_by_trial(sizes, step), free, tried=True)
 
 
 def _trainer(asked, plan: Plan, model, processor, batch_size, device: str, checkpoint, say) -> FineTuner:

@@ -1,6 +1,7 @@
 """A file is there whole or not at all, whatever servers do."""
 
 import errno
+import hashlib
 import io
 import json
 import shutil
@@ -162,6 +163,68 @@ def test_a_part_from_another_address_begins_again(server, fetch, tmp_path):
     assert server.asked == [(SECOND, None)]
 
 
+def test_what_came_from_a_mirror_is_gone_on_with_although_the_first_address_is_there_again(server, fetch, tmp_path):
+    server.breaks = {FIRST: [404] * 9, SECOND: [cut_after(6000)] + [cut_after(0)] * 50}
+    with pytest.raises(FetchError):
+        fetch()
+    server.breaks.clear()
+    server.asked.clear()
+    assert fetch() == ZIP
+    assert server.asked == [(SECOND, "bytes=6000-")]
+
+
+def test_where_a_mirror_that_began_is_gone_the_first_address_begins_again(server, fetch, tmp_path):
+    server.breaks = {FIRST: [404] * 9, SECOND: [cut_after(6000)] + [cut_after(0)] * 50}
+    with pytest.raises(FetchError):
+        fetch()
+    server.breaks = {SECOND: [404] * 9}
+    server.asked.clear()
+    assert fetch() == ZIP
+    assert server.asked == [(SECOND, "bytes=6000-"), (FIRST, None)]
+
+
+def test_what_one_address_brought_does_not_count_against_another(server, fetch):
+    """The mirror loses each connection after 100 bytes, and is not given up before it has as many as the first."""
+    server.breaks = {FIRST: [cut_after(6000)] + [cut_after(0)] * 50, SECOND: [503] + [cut_after(100)] * 30}
+    assert fetch() == ZIP
+    assert server.asked[-2:] == [(SECOND, "bytes=2900-"), (SECOND, "bytes=3000-")]
+
+
+def test_what_came_of_a_file_that_has_changed_since_does_not_count_against_the_new_one(server, fetch, tmp_path):
+    interrupted(server, tmp_path, 4000)
+    server.files[FIRST] = zip_of({"a.txt": "9" * 6000})
+    server.breaks[FIRST] = [changed_and_cut(300)] + [cut_after(100)] * 20
+    assert fetch(FIRST) == server.files[FIRST]
+
+
+def changed_and_cut(number):
+    """The whole file, whatever range is asked for, and the connection ends after so many bytes."""
+
+    def cut(handler, content):
+        handler.answer(content, headers={"ETag": f'"{hashlib.sha1(content).hexdigest()}"'}, sent=number)
+
+    return cut
+
+
+def test_where_there_is_no_room_to_begin_again_a_part_is_not_taken_for_one_of_the_new_file(
+    server, fetch, tmp_path, monkeypatch
+):
+    old = server.files[FIRST]
+    interrupted(server, tmp_path, 4000)
+    server.files[FIRST] = zip_of({"a.txt": "9" * 6000})
+    with monkeypatch.context() as patched, pytest.raises(OSError, match=r"has 9 bytes free"):
+        patched.setattr(shutil, "disk_usage", lambda place: shutil._ntuple_diskusage(10**6, 10**6, 9))
+        fetch(FIRST)
+    assert (tmp_path / "downloads/a.zip.part").read_bytes() == old[:4000]
+    assert fetch(FIRST) == server.files[FIRST]
+
+
+def test_a_part_that_is_begun_again_makes_room_for_itself(server, fetch, tmp_path, free):
+    interrupted(server, tmp_path, 4000)
+    free(2 * len(ZIP) - 4000)
+    assert fetch(SECOND) == ZIP
+
+
 def test_a_page_in_the_place_of_a_zip_is_refused_in_words(server, fetch, tmp_path):
     server.breaks[FIRST] = [page]
     assert fetch() == ZIP
@@ -248,8 +311,38 @@ def test_a_disk_without_room_is_told_before_anything_is_written(server, tmp_path
     monkeypatch.setattr(shutil, "disk_usage", lambda place: shutil._ntuple_diskusage(10**6, 10**6 - 9000, 9000))
     with pytest.raises(OSError, match=r"a\.zip, to be fetched and unpacked, needs 16\.4 kB, and .* has 9\.0 kB free"):
         fetch_file([f"{server.url}/{FIRST}", f"{server.url}/{SECOND}"], tmp_path / "downloads/a.zip")
-    assert [path.name for path in (tmp_path / "downloads").iterdir()] == ["a.zip.part.json"]
+    assert list((tmp_path / "downloads").iterdir()) == []
     assert len(server.asked) == 1, "a mirror would not make room"
+
+
+def test_each_disk_is_asked_for_what_comes_to_it(server, tmp_path, other_disk, free):
+    def fetch_zip():
+        fetch_file([f"{server.url}/{FIRST}"], tmp_path / "downloads/a.zip", other_disk / "images")
+
+    free(len(ZIP) - 1, other_disk, 10**9)
+    with pytest.raises(OSError, match=r"a\.zip, to be fetched, needs 8\.2 kB, and the disk of .*downloads has"):
+        fetch_zip()
+    free(10**9, other_disk, len(ZIP) - 1)
+    with pytest.raises(OSError, match=r"a\.zip, to be unpacked, needs 8\.2 kB, and the disk of .*other disk has"):
+        fetch_zip()
+    free(len(ZIP), other_disk, len(ZIP))
+    fetch_zip()
+
+
+def test_a_folder_that_is_to_come_is_on_the_disk_of_the_one_above_it(tmp_path):
+    assert disk.on_one_disk(tmp_path / "labels/refcoco", tmp_path / "images")
+    (tmp_path / "images").symlink_to("/dev")
+    assert not disk.on_one_disk(tmp_path / "labels/refcoco", tmp_path / "images/mscoco/images")
+
+
+def test_a_file_that_will_be_copied_to_another_disk_needs_room_there_and_one_that_is_moved_does_not(
+    server, tmp_path, other_disk, free
+):
+    free(10**9, other_disk, 100)
+    with pytest.raises(OSError, match=r"a\.txt, to be copied, needs "):
+        fetch_file([f"{server.url}/{FIRST}"], tmp_path / "downloads/a.txt", other_disk / "labels")
+    free(len(ZIP))
+    fetch_file([f"{server.url}/{FIRST}"], tmp_path / "downloads/a.txt", tmp_path / "labels")
 
 
 def test_what_is_left_of_a_download_is_what_the_disk_is_asked_for(server, fetch, tmp_path, monkeypatch):

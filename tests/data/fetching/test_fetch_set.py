@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import shutil
 
 import pytest
@@ -170,16 +171,105 @@ def test_grefcoco_is_two_files_and_images(server, root):
     assert texts(root, "grefcoco", "val") == ["it"] and images_in(root) == [coco_name(3)]
 
 
-def test_refclef_has_a_zip_of_images_of_its_own(server, root):
+REFCLEF_ZIP = f"web.archive.org/web/20220515000000/http://{REFER}/images/saiapr_tc-12.zip"
+
+
+@pytest.fixture
+def refclef(server):
+    """Gives a function that sets which images the zip has."""
     labels = refer_labels(lambda number: f"{number}.jpg")
     server.files[f"{REFER}/refclef.zip"] = zip_of({f"refclef/{name}": content for name, content in labels.items()})
-    archived = f"web.archive.org/web/20220515000000/http://{REFER}/images/saiapr_tc-12.zip"
-    server.files[archived] = zip_of({f"saiapr_tc-12/0{n % 2}/images/{n}.jpg": jpeg(n) for n in SPLITS})
+
+    def has(*numbers):
+        server.files[REFCLEF_ZIP] = zip_of({f"saiapr_tc-12/0{n % 2}/images/{n}.jpg": jpeg(n) for n in numbers})
+
+    has(*SPLITS)
+    return has
+
+
+def test_refclef_has_a_zip_of_images_of_its_own(server, refclef, root):
     fetch_set("refclef", root)
     assert texts(root, "refclef", "testA") == ["board 4 0", "board 4 1"]
     server.asked.clear()
     fetch_set("refclef", root)
     assert server.asked == []
+
+
+def test_a_zip_that_lacks_images_is_not_fetched_again_for_them(server, refclef, root, caplog):
+    refclef(1, 3, 4, 6)
+    fetch_set("refclef", root)
+    assert "2 images of refclef are not in saiapr_tc-12.zip, such as 2.jpg, 5.jpg" in caplog.text
+    server.asked.clear()
+    caplog.clear()
+    fetch_set("refclef", root)
+    assert server.asked == [] and "2 images of refclef are not in saiapr_tc-12.zip" in caplog.text
+
+
+def test_what_was_removed_since_is_fetched_again_where_the_zip_has_it(server, refclef, root):
+    refclef(1, 3, 4, 5, 6)
+    fetch_set("refclef", root)
+    (root / "images/referit/images/3.jpg").unlink()
+    server.asked.clear()
+    fetch_set("refclef", root)
+    assert server.asked[-1] == (REFCLEF_ZIP, None)
+    assert images_in(root, "referit/images") == [f"{number}.jpg" for number in (1, 3, 4, 5, 6)]
+
+
+def test_another_zip_that_is_brought_by_hand_is_unpacked_for_what_is_missing(server, refclef, root):
+    refclef(1, 3, 4, 6)
+    fetch_set("refclef", root)
+    refclef(*SPLITS)
+    (root / "downloads/saiapr_tc-12.zip").write_bytes(server.files[REFCLEF_ZIP])
+    server.asked.clear()
+    fetch_set("refclef", root)
+    assert len(images_in(root, "referit/images")) == 7 and server.asked == []
+
+
+def test_a_set_is_fetched_into_folders_on_another_disk(server, root, other_disk, monkeypatch):
+    monkeypatch.setattr(module, "COCO_ZIP_IMAGES", 7)
+    labels = refer_labels()
+    base = "huggingface.co/datasets/FudanCVL/gRefCOCO/resolve/main"
+    server.files[f"{base}/instances.json"] = labels["instances.json"]
+    server.files[f"{base}/grefs(unc).json"] = b"[]"
+    server.files[TRAIN_ZIP] = zip_of({f"train2014/{coco_name(number)}": jpeg(number) for number in SPLITS})
+    root.mkdir()
+    for name in ("images/mscoco/images/train2014", "labels/grefcoco", "labels/refcoco"):
+        (other_disk / name).mkdir(parents=True)
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).symlink_to(other_disk / name)
+    fetch_set("grefcoco", root, labels_only=True)
+    assert (other_disk / "labels/grefcoco/grefs(unc).json").read_bytes() == b"[]"
+    fetch_set("refcoco", root)
+    assert texts(root, "refcoco", "val")[0] == "board 3 0" and len(images_in(root)) == 7
+    assert sorted(path.name for path in (root / "downloads").iterdir()) == [".lock", "train2014.zip.unpacked.json"]
+
+
+@pytest.mark.parametrize(
+    ("name", "source"), [("refcoco", "refcoco.zip"), ("grefcoco", "grefs(unc).json"), ("coco2014", "train2014.zip")]
+)
+def test_the_other_disk_is_asked_for_room_before_anything_comes(server, root, other_disk, free, name, source):
+    server.files[TRAIN_ZIP] = zip_of({"1.jpg": jpeg(1)})
+    server.files["huggingface.co/datasets/FudanCVL/gRefCOCO/resolve/main/grefs(unc).json"] = b"[]"
+    root.mkdir()
+    for folder in ("labels", "images"):
+        (root / folder).symlink_to(other_disk)
+    free(10**12, other_disk, 1)
+    with pytest.raises(
+        OSError, match=rf"{re.escape(source)}, to be (unpacked|copied), needs .* disk of .*other disk "
+    ):
+        fetch_set(name, root)
+    assert [path.name for path in (root / "downloads").iterdir()] == [".lock"]
+
+
+def test_single_images_need_room_on_the_disk_that_they_go_to(server, root, other_disk, free):
+    fetch_set("refcoco", root, labels_only=True)
+    (root / "images").symlink_to(other_disk)
+    free(10**12, other_disk, 900_000)
+    with pytest.raises(OSError, match=r"6 images of COCO needs 978\.5 kB, and the disk of .*other disk has 900\.0 kB"):
+        fetch_set("refcoco", root)
+    free(900_000, other_disk, 10**12)
+    fetch_set("refcoco", root)
+    assert len(images_in(root)) == 6
 
 
 def test_flickr_is_labels_and_a_word_about_the_images(server, root, caplog):
@@ -223,6 +313,31 @@ def test_visual_genome_is_two_zips_of_labels_and_two_of_images(server, genome, r
     assert [address for address, _ in server.asked] == [f"{genome}/images2.zip"], "the first zip was fetched again"
     assert texts(root, "visual_genome", "train") == ["it"] * 3
     assert images_in(root, "visual-genome/VG_100K") == ["1.jpg", "3.jpg"]
+
+
+def test_visual_genomes_folder_that_is_linked_and_empty_is_filled(server, genome, root, tmp_path):
+    (root / "images/visual-genome").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    (root / "images/visual-genome/VG_100K").symlink_to(tmp_path / "elsewhere")
+    fetch_set("visual_genome", root)
+    assert images_in(root, "visual-genome/VG_100K") == ["1.jpg", "3.jpg"]
+
+
+def test_visual_genomes_folder_that_was_not_filled_to_its_end_is_filled(server, genome, root):
+    """As of a run that was killed when it moved images into a folder that was there."""
+    (root / "images/visual-genome/VG_100K").mkdir(parents=True)
+    (root / "images/visual-genome/VG_100K/1.jpg").write_bytes(jpeg(1))
+    (root / "downloads").mkdir()
+    (root / "downloads/images.zip").write_bytes(server.files.pop(f"{genome}/images.zip"))
+    fetch_set("visual_genome", root)
+    assert images_in(root, "visual-genome/VG_100K") == ["1.jpg", "3.jpg"]
+
+
+def test_a_folder_of_visual_genome_brought_by_hand_is_taken_as_it_is(server, genome, root):
+    (root / "images/visual-genome/VG_100K").mkdir(parents=True)
+    (root / "images/visual-genome/VG_100K/1.jpg").write_bytes(jpeg(1))
+    fetch_set("visual_genome", root)
+    assert f"{genome}/images.zip" not in [address for address, _ in server.asked]
 
 
 def test_visual_genomes_images_in_one_folder_are_enough(server, genome, root):

@@ -1,13 +1,14 @@
 """A zip goes into the layout, all of it or nothing, and nowhere else."""
 
 import errno
+import os
 import shutil
 import stat
 import zipfile
 
 import pytest
 
-from plvl.data.fetching.unpacking import ArchiveError, unpack_images, unpack_labels
+from plvl.data.fetching.unpacking import ArchiveError, move_file, unpack_images, unpack_labels
 
 HOLDS = ("refs(unc).p", "instances.json")
 
@@ -73,7 +74,8 @@ def test_a_zip_without_what_is_asked_for_leaves_nothing(make_zip, tmp_path, entr
 def test_images_come_to_lie_in_one_folder_by_their_names(make_zip, tmp_path):
     entries = {"train2014/COCO_1.jpg": "1", "more/00/2.JPG": "2", "more/01/3.png": "3", "more/list.txt": "no image"}
     archive = make_zip(entries | {"__MACOSX/train2014/COCO_1.jpg": "x"})
-    unpack_images(archive, tmp_path / "images/train2014")
+    names = unpack_images(archive, tmp_path / "images/train2014")
+    assert names == ["COCO_1.jpg", "2.JPG", "3.png"]
     assert files_below(tmp_path / "images") == {
         "train2014/COCO_1.jpg": "1",
         "train2014/2.JPG": "2",
@@ -181,3 +183,103 @@ def test_a_disk_that_fills_up_leaves_nothing_but_the_zip(make_zip, tmp_path, mon
     with pytest.raises(OSError, match=r"is full \(unpacking a\.zip\): make room"):
         unpack_images(archive, tmp_path / "images")
     assert not (tmp_path / "images").exists() and [path.name for path in archive.parent.iterdir()] == ["a.zip"]
+
+
+def linked(tmp_path, name, target):
+    target.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).symlink_to(target)
+    return tmp_path / name
+
+
+@pytest.mark.parametrize(
+    ("link", "target"), [("images/train2014", "train2014"), ("images", "images"), ("images", "deep/er")]
+)
+def test_images_go_to_a_folder_that_is_on_another_disk(make_zip, tmp_path, other_disk, link, target):
+    linked(tmp_path, link, other_disk / target)
+    archive = make_zip({"a/1.jpg": "1", "b/2.jpg": "2"})
+    unpack_images(archive, tmp_path / "images/train2014")
+    assert files_below(tmp_path / "images/train2014") == {"1.jpg": "1", "2.jpg": "2"}
+    place = (tmp_path / "images/train2014").resolve()
+    assert sorted(path.name for path in place.iterdir()) == ["1.jpg", "2.jpg"]
+    assert place == other_disk / target / ("" if link.endswith("2014") else "train2014")
+    assert [path.name for path in place.parent.iterdir()] == ["train2014"] or place.parent == other_disk / "deep"
+    assert [path.name for path in archive.parent.iterdir()] == ["a.zip"]
+
+
+@pytest.mark.parametrize("link", ["labels/refcoco", "labels"])
+def test_labels_go_to_a_folder_that_is_on_another_disk(make_zip, tmp_path, other_disk, link):
+    linked(tmp_path, link, other_disk / "there")
+    unpack_labels(make_zip(LABELS), HOLDS, tmp_path / "labels/refcoco")
+    assert files_below(tmp_path / "labels/refcoco") == {
+        "refs(unc).p": "r",
+        "refs(google).p": "g",
+        "instances.json": "i",
+    }
+    assert {path.name for path in (other_disk / "there").rglob("*")} <= {
+        "refcoco", "refs(unc).p", "refs(google).p", "instances.json"
+    }  # fmt: skip
+
+
+def test_a_folder_where_a_disk_is_mounted_is_unpacked_into(make_zip, tmp_path, other_disk):
+    """Its parent is on another disk than it."""
+    archive = make_zip({"a/1.jpg": "1"})
+    unpack_images(archive, other_disk)
+    assert files_below(other_disk) == {"1.jpg": "1"} and [path.name for path in other_disk.iterdir()] == ["1.jpg"]
+
+
+def test_the_disk_that_a_zip_is_unpacked_on_is_asked_for_room(make_zip, tmp_path, other_disk, free):
+    linked(tmp_path, "images", other_disk / "images")
+    archive = make_zip({"1.jpg": "a" * 3000, "2.jpg": "b" * 4000})
+    free(10**9, other_disk, 6999)
+    with pytest.raises(
+        OSError, match=r"to be unpacked, needs 7\.0 kB, and the disk of .*other disk.* has 7\.0 kB free"
+    ):
+        unpack_images(archive, tmp_path / "images/train2014")
+    free(0, other_disk, 7000)
+    unpack_images(archive, tmp_path / "images/train2014")
+    assert len(files_below(other_disk / "images/train2014")) == 2
+
+
+def test_a_link_to_a_disk_that_is_not_mounted_is_told_and_nothing_is_written(make_zip, tmp_path):
+    (tmp_path / "images").symlink_to(tmp_path / "not mounted")
+    before = sorted(path.name for path in tmp_path.iterdir())
+    archive = make_zip({"1.jpg": "1"})
+    with pytest.raises(
+        FileNotFoundError, match=r"images is a link to .*not mounted, which is not there: mount its disk"
+    ):
+        unpack_images(archive, tmp_path / "images/train2014")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*before, "downloads"])
+
+
+@pytest.mark.parametrize("disk", ["other disk", "same"])
+def test_a_file_is_moved_into_a_folder_of_any_disk(tmp_path, other_disk, disk):
+    (tmp_path / "grefs.json").write_text("[1]")
+    move_file(tmp_path / "grefs.json", tmp_path / disk / "labels/grefcoco")
+    assert files_below(tmp_path / disk) == {"labels/grefcoco/grefs.json": "[1]"}
+    assert not (tmp_path / "grefs.json").exists()
+
+
+def test_a_file_that_another_disk_has_no_room_for_stays_and_is_not_there_by_half(tmp_path, other_disk, monkeypatch):
+    (tmp_path / "grefs.json").write_text("[1]")
+
+    def full(source, target):
+        target.write_text("[")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(OSError, match=r"is full \(copying grefs\.json\): make room"):
+        move_file(tmp_path / "grefs.json", other_disk)
+    assert files_below(other_disk) == {} and (tmp_path / "grefs.json").read_text() == "[1]"
+
+
+def test_a_file_that_may_not_be_moved_is_not_copied(tmp_path, monkeypatch):
+    (tmp_path / "grefs.json").write_text("[1]")
+
+    def denied(source, target):
+        raise PermissionError(errno.EACCES, "Permission denied", str(source))
+
+    monkeypatch.setattr(os, "replace", denied)
+    with pytest.raises(PermissionError):
+        move_file(tmp_path / "grefs.json", tmp_path / "labels")
+    assert files_below(tmp_path) == {"grefs.json": "[1]"}

@@ -64,14 +64,15 @@ def test_measuring_leaves_the_model_and_the_random_numbers_as_they_are(model, gr
 def test_expected_memory_counts_weights_gradients_optimizer_and_samples(model, group):
     weights = sum(each.nbytes for each in [*model.parameters(), *model.buffers()])
     measured = measure_memory(model, group, averages=True, autocast=autocast())
-    assert measured.model == 2 * weights
+    assert measured.weights == measured.averages == weights
     assert measured.training == 3 * sum(each.nbytes for each in model.parameters())
     four = kept_bytes(model, repeated(group, 4))
-    assert measured.expected(4) == pytest.approx(measured.model + measured.training + four, rel=0.01)
+    assert measured.beside_weights(4) == pytest.approx(weights + measured.training + four, rel=0.01)
     model.requires_grad_(False)
     model.head.requires_grad_(True)
     frozen = measure_memory(model, group, False, autocast())
-    assert frozen.model == weights and frozen.training == 3 * sum(each.nbytes for each in model.head.parameters())
+    assert (frozen.weights, frozen.averages) == (weights, 0)
+    assert frozen.training == 3 * sum(each.nbytes for each in model.head.parameters())
 
 
 def test_a_step_is_divided_evenly_into_whole_images():
@@ -81,9 +82,9 @@ def test_a_step_is_divided_evenly_into_whole_images():
 
 @pytest.mark.parametrize(("free", "expected"), [(2000, 32), (1251, 32), (1249, 16), (10, 4)])
 def test_on_a_cpu_the_batch_is_what_free_memory_has_room_for(free, expected, monkeypatch):
-    monkeypatch.setattr(memory_module.psutil, "virtual_memory", lambda: SimpleNamespace(available=free))
-    # 200 + 8 groups of 100 are 1000, four fifths of 1250.
-    assert batch_size_for_cpu([32, 16, 8, 4], 4, Memory(120, 80, 100, 100)) == expected
+    monkeypatch.setattr(memory_module, "free_memory", lambda: free)
+    # 200 + 8 groups of 100 are 1000, four fifths of 1250. The weights have their place already.
+    assert batch_size_for_cpu([32, 16, 8, 4], 4, Memory(5000, 120, 80, 100, 100)) == expected
 
 
 def out_of_memory_above(most, tried):
@@ -101,6 +102,33 @@ def test_on_a_gpu_the_batch_is_the_first_that_does_not_run_out_of_memory():
     assert tried == [32, 16, 8]
 
 
+def test_what_a_trial_took_of_a_gpu_is_given_back_to_it(monkeypatch):
+    done = []
+    monkeypatch.setattr(memory_module.gc, "collect", lambda: done.append("collected"))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: done.append("cleared"))
+    batch_size_by_trial([8, 4], done.append)
+    assert done[-3:] == [8, "collected", "cleared"]
+
+
+@pytest.mark.parametrize("averages", [False, True])
+def test_a_trial_takes_as_much_beside_as_the_optimizer_and_the_averages(model, group, averages, monkeypatch):
+    model.vision_encoder.requires_grad_(False)
+    taken, empty_like = [], torch.empty_like
+
+    def noted(tensor):
+        taken.append(tensor.nbytes)
+        return empty_like(tensor)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(memory_module.torch, "empty_like", noted)
+        patched.setattr(
+            type(model), "forward", lambda self, **inputs: SimpleNamespace(loss=self.head.mask[-1].weight.sum())
+        )
+        trial_step(model, group, 2, averages, autocast())(2)
+    memory = measure_memory(model, group, averages, autocast())
+    assert sum(taken) == memory.training * 2 // 3 + memory.averages
+
+
 def test_where_no_batch_fits_the_error_says_so_and_other_errors_are_not_taken_for_it():
     with pytest.raises(RuntimeError, match="No executable batch size found"):
         batch_size_by_trial([8, 4], out_of_memory_above(2, []))
@@ -116,5 +144,5 @@ def test_a_trial_computes_gradients_and_leaves_none(model, group):
     seen = []
     last = model.head.mask[-1]
     last.register_full_backward_hook(lambda module, inputs, outputs: seen.append(outputs[0].shape[0]) or None)
-    trial_step(model, group, 2, autocast())(6)
+    trial_step(model, group, 2, False, autocast())(6)
     assert seen == [6] and all(parameter.grad is None for parameter in model.parameters())

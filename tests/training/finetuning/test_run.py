@@ -16,7 +16,10 @@ from plvl.data.loading import load_grounding_dataset
 from plvl.modeling_plvl import PLVLModel
 from plvl.scripts.model_loading import load_whole
 from plvl.training.evaluation import Evaluated, evaluate_rows
+from plvl.training.finetuning import run as module
 from plvl.training.finetuning.fine_tuner import SayProgress
+from plvl.training.finetuning.own_rows import read_own_rows
+from plvl.training.finetuning.plan import make_plan
 from plvl.training.finetuning.request import FineTuning
 from plvl.training.finetuning.run import fine_tune
 
@@ -157,6 +160,30 @@ def test_less_memory_does_not_change_what_is_learned(tune, tmp_path):
         load_file(tmp_path / name / "training/checkpoint-2/model.safetensors") for name in ("plain", "less")
     )
     assert all(torch.allclose(value, less[name], atol=1e-3) for name, value in plain.items())
+
+
+@pytest.mark.parametrize("averages", [False, True])
+def test_on_a_gpu_what_is_free_is_asked_before_the_model_takes_its_place_and_a_step_is_tried(
+    own, model, processor, tmp_path, monkeypatch, averages
+):
+    """The device "meta" in the place of a GPU."""
+    rows = read_own_rows(own.labels, own.images, True).rows
+    plan = make_plan(rows, model.config, "full")
+    asked = FineTuning(own.images, own.labels, tmp_path, tmp_path, "base", averages=averages)
+    done, autocast = [], torch.autocast
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: done.append("asked") or (7000, 9000))
+    monkeypatch.setattr(model, "to", lambda device: done.append(f"to {device}"))
+    monkeypatch.setattr(torch, "autocast", lambda device, **how: autocast(device.replace("meta", "cpu"), **how))
+
+    def trial_step(model, group, per_image, averages, context):
+        done.append((per_image, group["labels"]["boxes"].device.type, averages))
+        return done.append
+
+    monkeypatch.setattr(module, "trial_step", trial_step)
+    fit = module._fit(asked, plan, model, processor, rows, "meta", None)
+    assert done[:3] == ["asked", "to meta", (2, "meta", averages)] and done[3:] == [32]
+    assert (fit.batch_size, fit.free, fit.tried) == (32, 7000, True)
+    assert (fit.memory.averages > 0) == averages
 
 
 def test_a_run_that_was_stopped_goes_on_and_ends_as_if_it_had_not_been(tune, tmp_path, monkeypatch):
