@@ -8,6 +8,8 @@ from torch import nn
 from transformers import PreTrainedConfig
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from plvl.modeling_plvl.recomputed_attention_plvl import attention_with_dropout
+
 
 def eager_attention_forward(
     module: nn.Module,
@@ -38,6 +40,12 @@ def gives_weights(config: PreTrainedConfig) -> bool:
     return attention_function(config) is eager_attention_forward
 
 
+def attends_in_pieces(config: PreTrainedConfig, query: torch.Tensor) -> bool:
+    """Whether attention is this project's, a few samples or heads at a time, in the place of PyTorch's kernel."""
+    uses_sdpa = config._attn_implementation == "sdpa"
+    return uses_sdpa and query.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
 def attend(
     module: nn.Module,
     query: torch.Tensor,
@@ -62,6 +70,8 @@ def attend(
         The output, `(batch_size, queries, heads, width of the value)`, and the weights where the implementation
         makes them.
     """
+    if dropout and attention_mask is None and attends_in_pieces(module.config, query):
+        return attention_with_dropout(query, key, value, scaling=scaling, dropout=dropout), None
     function = attention_function(module.config)
     width, widening = value.shape[-1], query.shape[-1] - value.shape[-1]
     if widening:

@@ -33,6 +33,7 @@ from transformers.utils.output_capturing import capture_outputs
 from plvl.configuration.configuration_plvl import PLVLConfig, PLVLTimmVisionConfig, expressions_about_each
 from plvl.modeling_plvl.attention_plvl import PLVLAttention, gives_weights
 from plvl.modeling_plvl.box_reading_plvl import boxes_at_cells, read_any_boxes, read_boxes
+from plvl.modeling_plvl.linear_plvl import use_onednn
 from plvl.modeling_plvl.loss_plvl import any_box_losses, box_losses, center_cells, mask_losses
 from plvl.modeling_plvl.text_encoder_plvl import ATTEND_TO_PADDING, new_text_encoder
 from plvl.modeling_plvl.text_guidance_plvl import image_token_norm
@@ -286,6 +287,7 @@ class PLVLModel(PLVLPreTrainedModel):
         self.vision_encoder.let_language_in(config)
         self.decoder = PLVLDecoder(config)
         self.head = PLVLHead(config)
+        use_onednn(self)
         self.post_init()
 
     def _say_what_gives_attentions(self):

@@ -83,8 +83,3 @@ def widen_key(key, rows: int, columns: int) -> torch.Tensor:
     """Widened by its one-hot row and column: `(batch_size, heads, tokens, head_dim + rows + columns)`."""
     position = one_hot_positions(rows, columns, key.dtype, key.device)
     return torch.cat([key, position.expand(*key.shape[:2], -1, -1)], dim=-1)
-
-
-def in_graph_or_training() -> bool:
-    """Whether PyTorch traces a graph, of whatever size, or keeps what a backward pass needs."""
-    return torch.compiler.is_compiling() or torch.is_grad_enabled()

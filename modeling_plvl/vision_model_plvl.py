@@ -14,6 +14,7 @@ from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from plvl.configuration.configuration_plvl import PLVLConfig, PLVLVisionConfig
 from plvl.modeling_plvl.attention_plvl import PLVLAttention
+from plvl.modeling_plvl.linear_plvl import use_onednn
 from plvl.modeling_plvl.text_guidance_plvl import PLVLGuidedLayer, PLVLTextCrossAttentionAdapter
 from plvl.modeling_plvl.vision_plvl import PLVLVisionAttention, PLVLVisionEmbeddings, PLVLVisionLayer
 
@@ -87,6 +88,7 @@ class PLVLVisionModel(BackboneMixin, PLVLVisionPreTrainedModel):
         self.first_guided_layer = config.num_hidden_layers
         self.norm: nn.Module = nn.Identity()
         self.build()
+        use_onednn(self)
         self.post_init()
 
     def post_init(self):

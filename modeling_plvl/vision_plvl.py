@@ -11,15 +11,16 @@ from transformers.activations import ACT2FN
 from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING
 
 from plvl.configuration.configuration_plvl import PLVLVisionConfig, require_timm_network
-from plvl.modeling_plvl.attention_plvl import attend
+from plvl.modeling_plvl.attention_plvl import attend, attends_in_pieces
 from plvl.modeling_plvl.chunked_attention_plvl import chunked_attention
+from plvl.modeling_plvl.linear_plvl import linear_of_activation
 from plvl.modeling_plvl.position_plvl import (
     absolute_position_table,
-    in_graph_or_training,
     relative_position_table,
     widen_key,
     widen_query,
 )
+from plvl.modeling_plvl.recomputed_attention_plvl import attention_with_positions
 from plvl.modeling_plvl.text_guidance_plvl import PLVLGuidedLayer
 
 
@@ -31,7 +32,7 @@ class PLVLVisionAttention(nn.Module):
     tables, and a one-hot row and column of the key. So query and key are widened by these, and any attention
     function gives the exact result without a bias tensor of tokens × tokens.
 
-    Where "sdpa" runs on a CPU and no gradient is wanted, it is faster to attend in pieces.
+    Where "sdpa" runs on a CPU, it is faster to attend in pieces.
     """
 
     def __init__(self, config: PLVLVisionConfig, relative_grid_size: int):
@@ -55,12 +56,14 @@ class PLVLVisionAttention(nn.Module):
             relative_position_table(self.rel_pos_h, rows),
             relative_position_table(self.rel_pos_w, columns),
         )
-        uses_sdpa = self.config._attn_implementation == "sdpa"
-        if uses_sdpa and query.device.type == "cpu" and not in_graph_or_training():
-            output, weights = chunked_attention(self, query, key, value, *tables, scaling=self.scaling), None
-        else:
+        weights = None
+        if not attends_in_pieces(self.config, query):
             query, key = widen_query(query, *tables, self.scaling), widen_key(key, rows, columns)
             output, weights = attend(self, query, key, value, scaling=1.0)
+        elif torch.is_grad_enabled():
+            output = attention_with_positions(query, key, value, *tables, scaling=self.scaling)
+        else:
+            output = chunked_attention(self, query, key, value, *tables, scaling=self.scaling)
         return self.proj(output.flatten(-2)), weights
 
 
@@ -151,7 +154,7 @@ class PLVLVisionLayer(PLVLGuidedLayer):
         return hidden_states + self.drop_path(self.self_attend(self.norm1(hidden_states), *positions))
 
     def transform(self, hidden_states):
-        mlp_output = self.fc2(self.activation(self.fc1(self.norm2(hidden_states))))
+        mlp_output = linear_of_activation(self.fc2, self.activation, self.fc1(self.norm2(hidden_states)))
         return hidden_states + self.drop_path(mlp_output)
 
     def self_attend(self, hidden_states, rows: int, columns: int):

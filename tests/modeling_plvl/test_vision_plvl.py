@@ -43,6 +43,18 @@ def test_attention_has_a_position_bias_in_every_form(implementation, with_gradie
     torch.testing.assert_close(output, expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
+def test_gradients_are_those_of_a_position_bias_in_every_form(implementation, attention):
+    attention.config._attn_implementation = implementation
+    hidden_states = torch.randn(2, 24, 32, requires_grad=True)
+    inputs = (hidden_states, *attention.parameters())
+    outputs = attention(hidden_states, 4, 6)[0], attention_with_a_position_bias(attention, hidden_states)
+    grad = torch.randn(2, 24, 32)
+    gradients, expected = (torch.autograd.grad(output, inputs, grad) for output in outputs)
+    for each, other in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(each, other, atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("rows_at_once", "pieces"), [(0.5, 8), (1, 8), (3, 4), (4, 2), (8, 1)])
 @torch.no_grad()

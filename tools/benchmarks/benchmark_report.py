@@ -29,13 +29,14 @@ machine is given to `report` beside the others).
 
 The base model (217 million parameters, random weights of one seed) at 448 × 448 is measured against a plain network
 with the same weights (`tools/benchmarks/plain_model.py`): attention scores with their position bias materialised,
-position tables resized on every call, eager attention in the text encoder, one sample's heat map at a time on the
-CPU, and PyTorch's default AdamW (this project's step has the fused one, as Transformers' `Trainer`). Tests hold both
-to the same outputs, losses and gradients. How far bfloat16 moves boxes is also said of the small trained network in
-`checkpoints/plvl-tiny-refshapes`, since a box depends on which cell is best, and random weights hardly prefer one.
+PyTorch's linear layers, position tables resized on every call, eager attention in the text encoder, one sample's heat
+map at a time on the CPU, and PyTorch's default AdamW (this project's step has the fused one, as Transformers'
+`Trainer`). Tests hold both to the same outputs, losses and gradients. How far bfloat16 moves boxes is also said of the
+small trained network in `checkpoints/plvl-tiny-refshapes`, since a box depends on which cell is best, and random
+weights hardly prefer one.
 
-- Variants that are compared run in one process, alternating. Times are medians; "speed" is the first line's median
-  over that of the line.
+- Variants that are compared run in one process, alternating. Times are medians, on a CPU with one thread of the
+  seconds that it computes; "speed" is the first line's median over that of the line.
 - GFLOP/s: the operations of the plain network's matrix products and convolutions, counted by
   `torch.utils.flop_counter`, over the median; both networks are credited with the same number. "Of the product's" is
   that over what one large matrix product of the same dtype reached in the same turns.

@@ -64,10 +64,9 @@ TARGETS = [
         "cpu",
         "float32_speed",
         "batch 1, float32, against the plain network",
-        1.15,
-        reason="By profile 81 % of a pass are matrix products, the same in both networks. oneDNN's private operator "
-        "for linear layers gave 1.16 ×, but 16 expressions fell to 1.11 ×, and a pass at 896 × 896 took twice "
-        "the memory beyond the weights.",
+        1.25,
+        reason="It depends on the processor: oneDNN's products of float32 were 2.1 × MKL's on an AMD Zen 5, and on "
+        "another machine, measured earlier, only 1.05 to 1.1 ×.",
     ),
     Target(
         "model",
@@ -103,30 +102,18 @@ TARGETS = [
         "cpu",
         "speed",
         "training step, batch 2, float32, against the plain network",
-        1.3,
-        reason="By profile 72 % of the plain step are matrix products, the same in both networks: 1.3 × leaves under "
-        "5 % of it for all the rest.",
+        1.25,
+        reason="It depends on the processor: oneDNN's products of float32 were 2.1 × MKL's on an AMD Zen 5, and on "
+        "another machine, measured earlier, only 1.05 to 1.1 ×.",
     ),
     Target(
         "train",
         "cpu",
-        "memory",
-        "its peak memory, against the plain network's",
-        0.65,
-        at_most=True,
-        reason="Both hold 2550 MiB before a step (weights, AdamW's moments) and make gradients of 828 MiB: more than "
-        "the 3352 MiB that are 0.65 of the plain step's 5157.",
+        "bfloat16_speed",
+        "the same step under bfloat16 autocast, against the plain network in float32",
     ),
-    Target(
-        "train",
-        "cpu",
-        "own_memory",
-        "the same beyond weights and AdamW's moments",
-        0.65,
-        at_most=True,
-        reason="0.65 × are 1694 MiB; the forward pass keeps 1909 MiB for the backward pass, of these 349 for widened "
-        "queries, keys, values and outputs, 338 for the decoder's attention with dropout, 220 for what GELU gives.",
-    ),
+    Target("train", "cpu", "memory", "its peak memory, against the plain network's"),
+    Target("train", "cpu", "own_memory", "the same beyond weights and AdamW's moments", 0.7, at_most=True),
     Target("data", "cpu", "speed", "rows through the training transform, against the plain way"),
     Target(
         "export", "cpu", "difference", "largest difference of an output of onnxruntime", 1e-4, at_most=True, unit=""

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision.ops import box_convert, generalized_box_iou_loss
 
+from plvl.modeling_plvl.linear_plvl import PLVLLinear
+
 
 class PlainModel(nn.Module):
     """
@@ -29,6 +31,9 @@ class PlainModel(nn.Module):
         self.vision_layers = model.vision_encoder.layers
         self.decoder = model.decoder
         self.head = model.head
+        for module in self.modules():
+            if type(module) is PLVLLinear:
+                module.__class__ = nn.Linear
 
     def forward(self, pixel_values, input_ids, attention_mask=None, labels=None) -> dict:
         """Takes what [`PLVLModel`] takes and gives fields of its [`PLVLOutput`]."""

@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+import time
 
 import pytest
 import torch
@@ -32,6 +33,17 @@ class Clock:
             self.now += next(costs)
 
         return run
+
+
+@pytest.mark.parametrize(("threads", "slept"), [(1, False), (2, True)])
+def test_a_single_thread_is_timed_by_what_it_computes(threads, slept):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        seconds = take_turns({"asleep": lambda: time.sleep(0.05)}, turns=1, device=CPU, warm_up=0)
+    finally:
+        torch.set_num_threads(before)
+    assert (seconds["asleep"]["median"] >= 0.05) == slept
 
 
 def test_ways_take_turns_and_the_median_counts():

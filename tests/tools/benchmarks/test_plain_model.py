@@ -34,6 +34,12 @@ def make_still_config(make_config):
     return make
 
 
+def test_linear_layers_of_the_plain_network_are_pytorchs(make_still_config):
+    model, plain = two_models(make_still_config())
+    assert {type(each) for each in plain.modules() if isinstance(each, torch.nn.Linear)} == {torch.nn.Linear}
+    assert torch.nn.Linear not in {type(each) for each in model.modules()}
+
+
 @pytest.mark.parametrize("change", [{}, {"mask_text_padding_in_vision": True}, {"normalize_image_tokens": True}])
 def test_outputs_agree(make_still_config, inputs, change):
     model, plain = two_models(make_still_config(**change))
