@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser):
 
 
 def run(arguments):
-    run_as_program(lambda: ground(arguments))
+    run_as_program(lambda: ground(arguments), "plvl ground")
 
 
 def ground(arguments):
