@@ -12,8 +12,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from plvl.processing.image_input import upright
-
 # Muted, so that no shape's colour is lost in one.
 COLOURS = (
     (222, 206, 178),
@@ -103,6 +101,9 @@ def draw_background(background: Background, width: int, height: int, photographs
 
 def _photograph(path, width, height, rng):
     """A random part of it, of the aspect asked for and not less than half of what fits."""
+    # Not at the top: `plvl --help` waits for neither PyTorch nor Transformers.
+    from plvl.processing.image_input import upright
+
     with Image.open(path) as opened:
         opened.draft("RGB", (2 * width, 2 * height))
         image = upright(opened).convert("RGB")
