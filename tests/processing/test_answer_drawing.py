@@ -163,4 +163,4 @@ def test_an_answer_of_the_pipeline_is_drawable():
     }
     nothing = given | {"boxes": [], "scores": []}
     assert drawable_answer(nothing, 0.7)["said"] == "not found (0.40 sure)"
-    assert drawable_answer(nothing, 0.5)["said"].startswith("not found, though")
+    assert drawable_answer(nothing, 0.5)["said"].startswith("not placed, though")

@@ -143,7 +143,15 @@ def test_an_image_among_several_that_cannot_be_read_leaves_the_others_their_own_
         list(told_in_order(places[:1], Asked(), Sizes(), several=False))
 
 
-def test_images_are_read_as_answers_are_taken_and_none_is_kept(places, two_cores, monkeypatch):
+@pytest.fixture
+def quick_collections():
+    """The garbage collector looks at what is made from now on alone, and not at every object of the libraries."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+def test_images_are_read_as_answers_are_taken_and_none_is_kept(places, two_cores, quick_collections, monkeypatch):
     read, alive = [], []
 
     def read_and_remember(source):

@@ -27,17 +27,17 @@ def forget_precision(monkeypatch):
 
 
 @pytest.fixture
-def linear_outputs(monkeypatch):
+def linear_outputs():
     """A list that gets the data type of what each linear layer gives."""
-    dtypes, forward = [], torch.nn.Linear.forward
+    dtypes = []
 
-    def noted(layer, states):
-        result = forward(layer, states)
-        dtypes.append(result.dtype)
-        return result
+    def note(layer, inputs, output):
+        if isinstance(layer, torch.nn.Linear):
+            dtypes.append(output.dtype)
 
-    monkeypatch.setattr(torch.nn.Linear, "forward", noted)
-    return dtypes
+    hook = torch.nn.modules.module.register_module_forward_hook(note)
+    yield dtypes
+    hook.remove()
 
 
 def test_a_run_on_a_cpu_trains_and_evaluates_in_bfloat16(refshapes, tmp_path, linear_outputs, forget_precision):
