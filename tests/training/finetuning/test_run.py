@@ -17,6 +17,7 @@ from plvl.data.loading import load_grounding_dataset
 from plvl.modeling_plvl import PLVLModel
 from plvl.scripts.model_loading import load_whole
 from plvl.training.evaluation import Evaluated, evaluate_rows
+from plvl.training.finetuning import memory as memory_module
 from plvl.training.finetuning import plan as plan_module
 from plvl.training.finetuning import run as module
 from plvl.training.finetuning.fine_tuner import SayProgress
@@ -221,18 +222,19 @@ def test_data_are_read_by_as_many_processes_as_the_machine_has_cores_for(monkeyp
     assert module._num_workers(device, None) == workers
 
 
-def test_a_run_goes_on_where_there_are_other_numbers_of_cores(tune, tmp_path, monkeypatch):
+def test_a_run_goes_on_where_there_are_other_numbers_of_cores_and_more_memory(tune, tmp_path, monkeypatch):
     """It is begun by two processes that read data, as with a GPU, and stopped in the midst of an epoch."""
 
     def stop(self, args, state, control, **kwargs):
         if state.global_step == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(plan_module, "BATCH_SIZE", 2)
+    monkeypatch.setattr(plan_module, "BATCH_SIZE", 4)
     with monkeypatch.context() as patched:
         patched.setitem(module.MOST_WORKERS, "cpu", 2)
         patched.setattr(module.os, "cpu_count", lambda: 3)
-        tune("straight")
+        patched.setattr(memory_module, "free_memory", lambda: 0)
+        assert "4 rows, 2 at a time" in "\n".join(tune("straight"))
         patched.setattr(SayProgress, "on_evaluate", stop)
         with pytest.raises(KeyboardInterrupt):
             tune("stopped")
