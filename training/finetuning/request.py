@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from plvl.data.schema import Row
 from plvl.data.source_files import content_digest
 
 # In the output folder: what a stopped run needs, which may be deleted at the end; the two parts of the labels.
@@ -52,41 +53,47 @@ class FineTuning:
     def way(self) -> str:
         return "lora" if self.rank else "frozen" if self.freeze else "full"
 
-    @property
-    def request(self) -> dict:
-        """What a stopped run must have been asked for, too, to be gone on with."""
-        return {
-            "labels": content_digest([self.labels])[:16],
-            "model": self.base,
-            "trained": self.way,
-            "lora": self.rank,
-            "keep_adapter": self.keep_adapter,
-            "ema": self.averages,
-            "steps": self.num_steps,
-            "learning_rate": self.learning_rate,
-            "seed": self.seed,
-        }
+
+def _request(asked: FineTuning, rows: list[Row]) -> dict:
+    """What a stopped run must have been asked for, too, to be gone on with."""
+    images = sorted({row["image"]["path"] for row in rows})
+    weights = sorted(asked.start.glob("*.safetensors"))
+    return {
+        "labels": content_digest([asked.labels])[:16],
+        "images": content_digest(map(Path, images))[:16],
+        "model": asked.base,
+        "weights": content_digest([asked.start / "config.json", *weights])[:16],
+        "trained": asked.way,
+        "lora": asked.rank,
+        "keep_adapter": asked.keep_adapter,
+        "ema": asked.averages,
+        "steps": asked.num_steps,
+        "learning_rate": asked.learning_rate,
+        "seed": asked.seed,
+    }
 
 
-def keep_request(asked: FineTuning):
+def keep_request(asked: FineTuning, rows: list[Row]):
     """
     Notes in the output what is asked for.
+
+    Args:
+        rows: of the labels, those that can be used.
 
     Raises:
         ValueError: it notes something else, and the message says what; or it has a model that is of no fine-tuning.
     """
     file = asked.output / TRAINING / REQUEST
+    request = _request(asked, rows)
     if not file.is_file():
         if any((asked.output / name).exists() for name in ("config.json", "adapter_config.json")):
             raise ValueError(f"{asked.output} has a model, which is not written over: name another --output")
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(asked.request, indent=2) + "\n", encoding="utf-8")
+        file.write_text(json.dumps(request, indent=2) + "\n", encoding="utf-8")
         return
     before = json.loads(file.read_text(encoding="utf-8"))
     changed = [
-        f"{name} was {before.get(name)} and is {value}"
-        for name, value in asked.request.items()
-        if before.get(name) != value
+        f"{name} was {before.get(name)} and is {value}" for name, value in request.items() if before.get(name) != value
     ]
     if changed:
         raise ValueError(

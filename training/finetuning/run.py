@@ -36,10 +36,12 @@ from plvl.training.finetuning.plan import Plan, make_plan
 from plvl.training.finetuning.request import LABELS, TRAINING, FineTuning, keep_request
 from plvl.training.finetuning.result import finish
 from plvl.training.recipe import ModelArguments
+from plvl.training.resumable_batches import BatchesPosition
 from plvl.training.run_data import report_cut_expressions
 from plvl.training.starting_model import load_or_make_model
 
 MAX_SKIPPED_STEPS = 10
+MOST_WORKERS = {"cpu": 1, "cuda": 8}
 
 
 def fine_tune(asked: FineTuning, say: Callable[[str], None] = print) -> FineTuner | None:
@@ -64,7 +66,7 @@ def fine_tune(asked: FineTuning, say: Callable[[str], None] = print) -> FineTune
     is_one = model.config.targets == "one"
     own = read_own_rows(asked.labels, asked.images, is_one, asked.max_skipped)
     rows = split_by_image(own.rows, asked.seed)
-    keep_request(asked)
+    keep_request(asked, own.rows)
     for name, part in zip(("train", "val"), rows, strict=True):
         write_rows(part, asked.output / LABELS / f"{name}.jsonl")
     choose_what_is_trained(model, asked)
@@ -126,9 +128,16 @@ def _fit(asked, plan: Plan, model, processor, rows, device: str, checkpoint: str
     return Fit(memory, batch_size_by_trial(sizes, step), free, tried=True)
 
 
+def _num_workers(device: str, checkpoint: str | None) -> int:
+    """How many processes read data: as many as in the run that goes on, on whatever machine that was."""
+    if checkpoint:
+        # Its place in the rows is one of each reader.
+        return len(BatchesPosition.load(checkpoint, 0).rows_read)
+    return min(max((os.cpu_count() or 1) - 1, 0), MOST_WORKERS[device])
+
+
 def _trainer(asked, plan: Plan, model, processor, batch_size, device: str, checkpoint, say) -> FineTuner:
     where = {"image_root": asked.images, "label_root": asked.output / LABELS}
-    num_workers = min(max((os.cpu_count() or 1) - 1, 0), 8 if device == "cuda" else 1)
     arguments = PLVLTrainingArguments(
         output_dir=str(asked.output / TRAINING),
         max_steps=plan.num_steps,
@@ -155,7 +164,7 @@ def _trainer(asked, plan: Plan, model, processor, batch_size, device: str, check
         save_steps=plan.eval_steps,
         save_total_limit=1,
         logging_steps=min(10, plan.eval_steps),
-        dataloader_num_workers=num_workers,
+        dataloader_num_workers=_num_workers(device, checkpoint),
         dataloader_pin_memory=device == "cuda",
         report_to="none",
         seed=asked.seed,

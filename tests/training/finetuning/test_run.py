@@ -2,13 +2,14 @@
 
 import json
 import re
+import shutil
 from itertools import count
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
 from plvl.checkpoints import CARRIED_CHECKPOINTS
@@ -16,6 +17,8 @@ from plvl.data.loading import load_grounding_dataset
 from plvl.modeling_plvl import PLVLModel
 from plvl.scripts.model_loading import load_whole
 from plvl.training.evaluation import Evaluated, evaluate_rows
+from plvl.training.finetuning import memory as memory_module
+from plvl.training.finetuning import plan as plan_module
 from plvl.training.finetuning import run as module
 from plvl.training.finetuning.fine_tuner import SayProgress
 from plvl.training.finetuning.own_rows import read_own_rows
@@ -209,6 +212,53 @@ def test_a_run_that_was_stopped_goes_on_and_ends_as_if_it_had_not_been(tune, tmp
         assert {name: value for name, value in straight.items() if name not in counted} == {
             name: value for name, value in stopped.items() if name not in counted
         }
+
+
+@pytest.mark.parametrize(
+    ("device", "cores", "workers"), [("cpu", 1, 0), ("cpu", 9, 1), ("cuda", 4, 3), ("cuda", 64, 8)]
+)
+def test_data_are_read_by_as_many_processes_as_the_machine_has_cores_for(monkeypatch, device, cores, workers):
+    monkeypatch.setattr(module.os, "cpu_count", lambda: cores)
+    assert module._num_workers(device, None) == workers
+
+
+def test_a_run_goes_on_where_there_are_other_numbers_of_cores_and_more_memory(tune, tmp_path, monkeypatch):
+    """It is begun by two processes that read data, as with a GPU, and stopped in the midst of an epoch."""
+
+    def stop(self, args, state, control, **kwargs):
+        if state.global_step == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(plan_module, "BATCH_SIZE", 4)
+    with monkeypatch.context() as patched:
+        patched.setitem(module.MOST_WORKERS, "cpu", 2)
+        patched.setattr(module.os, "cpu_count", lambda: 3)
+        patched.setattr(memory_module, "free_memory", lambda: 0)
+        assert "4 rows, 2 at a time" in "\n".join(tune("straight"))
+        patched.setattr(SayProgress, "on_evaluate", stop)
+        with pytest.raises(KeyboardInterrupt):
+            tune("stopped")
+    monkeypatch.setattr(module.os, "cpu_count", lambda: 1)
+    assert "the run goes on from" in "\n".join(tune("stopped"))
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("straight", "stopped")]
+    assert weights[0] == weights[1]
+
+
+def test_a_run_does_not_go_on_with_other_images_or_other_weights_of_the_same_names(tune, own, model_folder, tmp_path):
+    start = tmp_path / "start"
+    shutil.copytree(model_folder, start)
+    tune(num_steps=1, start=start)
+    Image.new("RGB", (9, 8)).save(own.images / "more.png")  # which no label is about
+    tune(num_steps=1, start=start)
+    image = (own.images / "3.png").read_bytes()
+    Image.new("RGB", (60, 40), (1, 2, 3)).save(own.images / "3.png")
+    with pytest.raises(ValueError, match="is the output of another fine-tuning: images was"):
+        tune(num_steps=1, start=start)
+    (own.images / "3.png").write_bytes(image)
+    state = load_file(start / "model.safetensors")
+    save_file({name: value + 1 for name, value in state.items()}, start / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match="is the output of another fine-tuning: weights was"):
+        tune(num_steps=1, start=start)
 
 
 def test_a_run_that_has_ended_ends_again_without_training_and_is_not_taken_for_another(tune, own, rewrite, tmp_path):
