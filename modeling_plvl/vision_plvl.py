@@ -154,6 +154,12 @@ class PLVLVisionLayer(PLVLGuidedLayer):
         return hidden_states + self.drop_path(self.self_attend(self.norm1(hidden_states), *positions))
 
     def transform(self, hidden_states):
+        if hidden_states.device.type != "cpu" or torch.compiler.is_compiling() or torch.is_grad_enabled():
+            return self.transform_all(hidden_states)
+        # One sample's wide states stay in memory that is reused; the pages of a batch's are fetched anew each time.
+        return torch.cat([self.transform_all(sample) for sample in hidden_states.split(1)])
+
+    def transform_all(self, hidden_states):
         mlp_output = linear_of_activation(self.fc2, self.activation, self.fc1(self.norm2(hidden_states)))
         return hidden_states + self.drop_path(mlp_output)
 

@@ -108,9 +108,12 @@ def test_elsewhere_it_is_pytorchs_layer(change, context, input, products):
 
 
 def test_a_graph_has_pytorchs_layer(products):
-    exported = torch.export.export(layer(), (torch.randn(3, 6),))
-    assert not products
+    linear, input = layer(), torch.randn(3, 6)
+    exported = torch.export.export(linear, (input,))
     assert "linear" in str(exported.graph)
+    compiled = torch.compile(linear, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(input), F.linear(input, linear.weight, linear.bias))
+    assert not products
 
 
 def test_without_avx512_it_is_pytorchs_layer(products, monkeypatch):

@@ -107,3 +107,15 @@ def test_a_models_configuration_is_left_as_it_was_given(make_config):
     with torch.no_grad():
         maps = vision(torch.randn(1, 3, 64, 96)).feature_maps
     assert [each.shape for each in maps] == [(1, 32, 4, 6)] * 2
+
+
+@pytest.mark.parametrize("with_gradients", [True, False])
+def test_without_gradients_the_mlp_has_one_sample_at_a_time(with_gradients, config, monkeypatch):
+    layer = PLVLVisionModel(config.vision_config).eval().layers[1]
+    sizes, at_once = [], layer.transform_all
+    monkeypatch.setattr(layer, "transform_all", lambda states: sizes.append(len(states)) or at_once(states))
+    hidden_states = torch.randn(3, 24, 32)
+    with torch.set_grad_enabled(with_gradients):
+        output = layer.transform(hidden_states)
+    torch.testing.assert_close(output, at_once(hidden_states))
+    assert sizes == ([3] if with_gradients else [1, 1, 1])
