@@ -117,6 +117,7 @@ benchmark: install $(if $(IMAGES),$(RANDOM_MODEL)) $(BENCHMARKS)/refshapes
 	$(BIN)/python tools/benchmark.py data --output $(BENCHMARKS)/data.json --dataset refshapes \
 		--image_root $(BENCHMARKS)/refshapes/images --label_root $(BENCHMARKS)/refshapes/labels
 	$(BIN)/python tools/benchmark.py export --output $(BENCHMARKS)/export.json
+	$(BIN)/python tools/benchmark.py folder --output $(BENCHMARKS)/folder.json
 	$(BIN)/python tools/benchmark.py report $(BENCHMARKS)/*.json --output docs/performance.md
 
 # On a machine that has PyTorch for its GPU: with .venv if it is there, else with that machine's own packages.
