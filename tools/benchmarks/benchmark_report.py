@@ -39,7 +39,8 @@ weights hardly prefer one.
   seconds that it computes; "speed" is the first line's median over that of the line.
 - GFLOP/s: the operations of the plain network's matrix products and convolutions, counted by
   `torch.utils.flop_counter`, over the median; both networks are credited with the same number. "Of the product's" is
-  that over what one large matrix product of the same dtype reached in the same turns.
+  that over what one large matrix product of the same dtype reached in the same turns. On a CPU that is MKL's; linear
+  layers in float32 are oneDNN's where there is AVX-512, and may go beyond it.
 - Memory is measured in a process for each way. On a CPU it is the resident set (Linux's `VmHWM`) beyond that of a
   process with the libraries loaded; on a GPU what PyTorch's allocator gave out. "Before" is what is held when a pass
   or step begins: weights, inputs, AdamW's moments. What the C library keeps of memory given back differs from run to
