@@ -23,6 +23,9 @@ from plvl.modeling_plvl.position_plvl import (
 from plvl.modeling_plvl.recomputed_attention_plvl import attention_with_positions
 from plvl.modeling_plvl.text_guidance_plvl import PLVLGuidedLayer
 
+# Bytes of which glibc keeps the memory for the next (its largest M_MMAP_THRESHOLD); more goes back to the system.
+REUSED = 2**25
+
 
 class PLVLVisionAttention(nn.Module):
     """
@@ -154,7 +157,9 @@ class PLVLVisionLayer(PLVLGuidedLayer):
         return hidden_states + self.drop_path(self.self_attend(self.norm1(hidden_states), *positions))
 
     def transform(self, hidden_states):
-        if hidden_states.device.type != "cpu" or torch.compiler.is_compiling() or torch.is_grad_enabled():
+        wide = hidden_states.shape[:-1].numel() * self.fc1.out_features * hidden_states.element_size()
+        is_compiled = torch.compiler.is_compiling()
+        if wide <= REUSED or hidden_states.device.type != "cpu" or is_compiled or torch.is_grad_enabled():
             return self.transform_all(hidden_states)
         # One sample's wide states stay in memory that is reused; the pages of a batch's are fetched anew each time.
         return torch.cat([self.transform_all(sample) for sample in hidden_states.split(1)])

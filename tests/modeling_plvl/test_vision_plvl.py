@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from plvl.modeling_plvl import chunked_attention_plvl
+from plvl.modeling_plvl import chunked_attention_plvl, vision_plvl
 from plvl.modeling_plvl.position_plvl import relative_position_table
 from plvl.modeling_plvl.vision_model_plvl import PLVLVisionModel
 from plvl.modeling_plvl.vision_plvl import PLVLVisionAttention
@@ -109,13 +109,17 @@ def test_a_models_configuration_is_left_as_it_was_given(make_config):
     assert [each.shape for each in maps] == [(1, 32, 4, 6)] * 2
 
 
-@pytest.mark.parametrize("with_gradients", [True, False])
-def test_without_gradients_the_mlp_has_one_sample_at_a_time(with_gradients, config, monkeypatch):
+@pytest.mark.parametrize(("with_gradients", "is_wide"), [(True, True), (False, False), (False, True)])
+def test_without_gradients_the_mlp_has_one_sample_of_a_wide_batch_at_a_time(
+    with_gradients, is_wide, config, monkeypatch
+):
     layer = PLVLVisionModel(config.vision_config).eval().layers[1]
     sizes, at_once = [], layer.transform_all
     monkeypatch.setattr(layer, "transform_all", lambda states: sizes.append(len(states)) or at_once(states))
     hidden_states = torch.randn(3, 24, 32)
+    wide = 3 * 24 * layer.fc1.out_features * 4
+    monkeypatch.setattr(vision_plvl, "REUSED", wide - 1 if is_wide else wide)
     with torch.set_grad_enabled(with_gradients):
         output = layer.transform(hidden_states)
     torch.testing.assert_close(output, at_once(hidden_states))
-    assert sizes == ([3] if with_gradients else [1, 1, 1])
+    assert sizes == ([1, 1, 1] if is_wide and not with_gradients else [3])
