@@ -157,9 +157,9 @@ class PLVLVisionLayer(PLVLGuidedLayer):
         return hidden_states + self.drop_path(self.self_attend(self.norm1(hidden_states), *positions))
 
     def transform(self, hidden_states):
-        wide = hidden_states.shape[:-1].numel() * self.fc1.out_features * hidden_states.element_size()
-        is_compiled = torch.compiler.is_compiling()
-        if wide <= REUSED or hidden_states.device.type != "cpu" or is_compiled or torch.is_grad_enabled():
+        if torch.compiler.is_compiling() or torch.is_grad_enabled() or hidden_states.device.type != "cpu":
+            return self.transform_all(hidden_states)
+        if hidden_states.shape[:-1].numel() * self.fc1.out_features * hidden_states.element_size() <= REUSED:
             return self.transform_all(hidden_states)
         # One sample's wide states stay in memory that is reused; the pages of a batch's are fetched anew each time.
         return torch.cat([self.transform_all(sample) for sample in hidden_states.split(1)])
