@@ -9,7 +9,7 @@ from pathlib import Path
 
 from plvl.scripts.atomic_directory import require_new_folder
 from plvl.scripts.hub_names import require_folder_or_hub_name
-from plvl.scripts.program import ArgumentParser, run_as_program
+from plvl.scripts.program import run_command
 
 INPUTS = {
     "plvl": "the original PLVL: best_checkpoint.pth or checkpoint.pth",
@@ -70,10 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser):
 
 
 def main(argv=None):
-    parser = ArgumentParser(description=__doc__.splitlines()[0])
-    add_arguments(parser)
-    arguments = parser.parse_args(argv)
-    run_as_program(lambda: run(arguments), "convert_checkpoint")
+    run_command(__doc__, add_arguments, run, "convert_checkpoint", argv)
 
 
 if __name__ == "__main__":

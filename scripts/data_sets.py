@@ -15,7 +15,7 @@ from plvl.data.fetching.sources import DOWNLOADS, IMAGES, LABELS, SETS
 from plvl.scripts import make_refshapes, prepare_data, visualize_augmentation
 from plvl.scripts.data_arguments import add_place, add_split_by, place
 from plvl.scripts.output_place import require_writable_folder
-from plvl.scripts.program import ArgumentParser, run_as_program, show_progress
+from plvl.scripts.program import run_command, show_progress
 
 # name: module with `add_arguments(parser)` and `run(arguments)`, as those of plvl.scripts.cli.
 ACTIONS = {"show": visualize_augmentation, "prepare": prepare_data, "make": make_refshapes}
@@ -105,10 +105,7 @@ def report(names, images, labels, splits=(), split_by=None) -> bool:
 
 
 def main(argv=None):
-    parser = ArgumentParser(description=__doc__.splitlines()[0])
-    add_arguments(parser)
-    arguments = parser.parse_args(argv)
-    run_as_program(lambda: run(arguments), "data_sets")
+    run_command(__doc__, add_arguments, run, "data_sets", argv)
 
 
 if __name__ == "__main__":

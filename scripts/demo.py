@@ -12,7 +12,7 @@ import socket
 from tempfile import TemporaryDirectory
 
 from plvl.scripts.extras import pip_install
-from plvl.scripts.program import ArgumentParser, run_as_program
+from plvl.scripts.program import run_command
 
 
 def add_arguments(parser: argparse.ArgumentParser):
@@ -95,10 +95,7 @@ def _why_not(host, port, error: OSError) -> str:
 
 
 def main(argv=None):
-    parser = ArgumentParser(description=__doc__.splitlines()[0])
-    add_arguments(parser)
-    arguments = parser.parse_args(argv)
-    run_as_program(lambda: run(arguments), "plvl demo")
+    run_command(__doc__, add_arguments, run, "plvl demo", argv)
 
 
 if __name__ == "__main__":

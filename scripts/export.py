@@ -8,7 +8,7 @@ from pathlib import Path
 
 from plvl.scripts.atomic_directory import atomic_directory, require_new_folder
 from plvl.scripts.extras import pip_install
-from plvl.scripts.program import ArgumentParser, run_as_program
+from plvl.scripts.program import run_command
 
 FORMATS = ("onnx", "openvino", "torch-export")
 
@@ -56,10 +56,7 @@ def export(arguments) -> dict:
 
 
 def main(argv=None):
-    parser = ArgumentParser(description=__doc__.splitlines()[0])
-    add_arguments(parser)
-    arguments = parser.parse_args(argv)
-    run_as_program(lambda: run(arguments), "plvl export")
+    run_command(__doc__, add_arguments, run, "plvl export", argv)
 
 
 if __name__ == "__main__":

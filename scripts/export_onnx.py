@@ -12,7 +12,7 @@ from plvl.scripts.extras import pip_install
 from plvl.scripts.hub_names import require_folder_or_hub_name
 from plvl.scripts.model_files import require_network_files
 from plvl.scripts.output_place import output_named, require_writable_folder
-from plvl.scripts.program import ArgumentParser, run_as_program
+from plvl.scripts.program import run_command
 
 
 def add_arguments(parser: argparse.ArgumentParser):
@@ -56,10 +56,7 @@ def export(arguments) -> tuple[str, ...]:
 
 
 def main(argv=None):
-    parser = ArgumentParser(description=__doc__.splitlines()[0])
-    add_arguments(parser)
-    arguments = parser.parse_args(argv)
-    run_as_program(lambda: run(arguments), "export_onnx")
+    run_command(__doc__, add_arguments, run, "export_onnx", argv)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 from plvl.checkpoints import CARRIED_CHECKPOINTS
 from plvl.scripts.extras import pip_install
 from plvl.scripts.output_place import require_writable_folder
-from plvl.scripts.program import ArgumentParser, run_as_program
+from plvl.scripts.program import run_command
 
 RANK = 8
 
@@ -69,10 +69,6 @@ def add_arguments(parser: argparse.ArgumentParser):
 
 
 def run(arguments):
-    run_as_program(lambda: finetune(arguments), "plvl finetune")
-
-
-def finetune(arguments):
     check_arguments(arguments)
     # Not at the top: --help and what is wrong with the arguments need not wait for Transformers.
     from plvl.scripts.model_files import is_adapter, require_model_files
@@ -144,9 +140,7 @@ def check_arguments(arguments):
 
 
 def main(argv=None):
-    parser = ArgumentParser(description=__doc__.splitlines()[0])
-    add_arguments(parser)
-    run(parser.parse_args(argv))
+    run_command(__doc__, add_arguments, run, "plvl finetune", argv)
 
 
 if __name__ == "__main__":

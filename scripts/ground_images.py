@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from plvl.scripts.image_inputs import can_open
 from plvl.scripts.ordered_threads import in_threads
 from plvl.scripts.output_place import require_writable_folder
-from plvl.scripts.program import ArgumentParser, run_as_program, show_progress
+from plvl.scripts.program import run_command, show_progress
 
 # Under the name that it has where it is imported: as a program it is called __main__.
 logger = logging.getLogger("plvl.scripts.ground_images")
@@ -49,10 +49,6 @@ def add_arguments(parser: argparse.ArgumentParser):
 
 
 def run(arguments):
-    run_as_program(lambda: ground(arguments), "plvl ground")
-
-
-def ground(arguments):
     """Answers what is not answered yet; several processes that are given the same arguments share it."""
     for name in ("batch_size", "num_workers", "shard_rows"):
         if getattr(arguments, name) < 1:
@@ -310,9 +306,7 @@ def plain_answer(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def main(argv=None):
-    parser = ArgumentParser(description=__doc__.splitlines()[0])
-    add_arguments(parser)
-    run(parser.parse_args(argv))
+    run_command(__doc__, add_arguments, run, "plvl ground", argv)
 
 
 if __name__ == "__main__":

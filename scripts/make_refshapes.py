@@ -7,7 +7,7 @@ import argparse
 
 from plvl.data.refshapes import ALL_KINDS, KINDS, NEW_SHAPES, TYPO_RATE, write_refshapes
 from plvl.scripts.output_place import output_named, require_writable_folder
-from plvl.scripts.program import ArgumentParser, run_as_program
+from plvl.scripts.program import run_command
 
 
 def add_arguments(parser: argparse.ArgumentParser):
@@ -66,10 +66,7 @@ def _print_summary(output, summary):
 
 
 def main(argv=None):
-    parser = ArgumentParser(description=__doc__.splitlines()[0])
-    add_arguments(parser)
-    arguments = parser.parse_args(argv)
-    run_as_program(lambda: run(arguments), "make_refshapes")
+    run_command(__doc__, add_arguments, run, "make_refshapes", argv)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import sys
 
 from plvl.scripts.answer_files import answer_paths
 from plvl.scripts.image_inputs import drawing_paths, find_all_images, split_words
-from plvl.scripts.program import ArgumentParser, imports_without_pauses, run_as_program
+from plvl.scripts.program import imports_without_pauses, run_command
 
 DEFAULT_FILE, DEFAULT_FOLDER = "grounded.png", "grounded"
 THRESHOLDS = ("box_threshold", "presence_threshold")
@@ -166,10 +166,7 @@ def _options(names) -> str:
 
 
 def main(argv=None):
-    parser = ArgumentParser(description=__doc__.splitlines()[0])
-    add_arguments(parser)
-    arguments = parser.parse_args(argv)
-    run_as_program(lambda: run(arguments), "plvl predict")
+    run_command(__doc__, add_arguments, run, "plvl predict", argv)
 
 
 if __name__ == "__main__":

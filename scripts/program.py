@@ -105,6 +105,22 @@ def run_as_program(main, name: str | None = None):
         sys.exit(f"{_name(name)}: {error_text(error)}")
 
 
+def run_command(docstring: str, add_arguments, run, name: str, argv: list[str] | None):
+    """
+    What a command's file does when it is called by itself, without `plvl`.
+
+    Args:
+        docstring: of the file; its first line is the description.
+        add_arguments, run: the file's functions of these names.
+        name: what an error begins with.
+        argv: the words; None for those of the command line.
+    """
+    parser = ArgumentParser(description=docstring.splitlines()[0])
+    add_arguments(parser)
+    arguments = parser.parse_args(argv)
+    run_as_program(lambda: run(arguments), name)
+
+
 def show_progress():
     """What the project's modules say of their progress goes to stderr; of several processes, the first one's."""
     shown = logging.getLogger("plvl")

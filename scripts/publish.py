@@ -13,7 +13,7 @@ from huggingface_hub.utils import validate_repo_id
 
 from plvl.scripts.atomic_directory import atomic_directory, record_files, require_own_folder
 from plvl.scripts.model_files import require_model_files
-from plvl.scripts.program import ArgumentParser, run_as_program
+from plvl.scripts.program import run_command
 
 
 def add_arguments(parser: argparse.ArgumentParser):
@@ -109,10 +109,7 @@ def send(hub: HfApi, folder: Path, arguments) -> str:
 
 
 def main(argv=None):
-    parser = ArgumentParser(description=__doc__.splitlines()[0])
-    add_arguments(parser)
-    arguments = parser.parse_args(argv)
-    run_as_program(lambda: run(arguments), "publish")
+    run_command(__doc__, add_arguments, run, "publish", argv)
 
 
 if __name__ == "__main__":
