@@ -10,11 +10,12 @@ from torch import nn
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from plvl.modeling_plvl.attention_plvl import eager_attention_forward
-from plvl.modeling_plvl.position_plvl import position_scores, widen_key, widen_query
+from plvl.modeling_plvl.position_plvl import position_bias, widen_key, widen_query
 
-# How many bytes of scores are made at once: about what the C library's allocator keeps for the next request (it gives
-# larger pieces back to the system, and each page fetched anew costs more than the arithmetic in it).
-SCORES_AT_ONCE = 32 * 2**20
+# Bytes that the C library's allocator keeps for the next request (glibc's largest M_MMAP_THRESHOLD). It gives larger
+# pieces back to the system, and each page fetched anew costs more than the arithmetic in it.
+REUSED = 32 * 2**20
+SCORES_AT_ONCE = REUSED  # how many bytes of scores are made at once
 
 
 def chunked_attention(
@@ -55,8 +56,7 @@ def chunked_attention(
 
 def attend_rows_with_bias(module, query, key, value, row_table, column_table, *, scaling: float):
     """`query`: `(batch_size, heads, some rows, columns, head_dim)`; gives `(batch_size, queries, heads, head_dim)`."""
-    by_row, by_column = position_scores(query, row_table, column_table)
-    bias = (by_row[..., :, None] + by_column[..., None, :]).flatten(3)
+    bias = position_bias(query, row_table, column_table)
     query = query.flatten(2, 3)
     return sdpa_attention_forward(module, query, key, value, bias, scaling=scaling)[0]
 

@@ -70,6 +70,12 @@ def position_scores(query, row_table, column_table) -> tuple[torch.Tensor, torch
     return by_row.flatten(2, 3), by_column.flatten(2, 3)
 
 
+def position_bias(query, row_table, column_table) -> torch.Tensor:
+    """[`position_scores`] of each key's row and column together: `(batch_size, heads, queries, keys)`."""
+    by_row, by_column = position_scores(query, row_table, column_table)
+    return (by_row[..., :, None] + by_column[..., None, :]).flatten(3)
+
+
 def widen_query(query, row_table, column_table, scaling: float) -> torch.Tensor:
     """
     Scaled and widened by the position scores, `(batch_size, heads, queries, head_dim + rows + columns)`: its product

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
-from plvl.modeling_plvl.position_plvl import position_scores
+from plvl.modeling_plvl.position_plvl import position_bias
 
 # How many bytes of scores are made at once: what the processor's cache holds through the steps from scores to sums.
 SCORES_AT_ONCE = 10 * 2**20
@@ -22,8 +22,7 @@ def attention_with_positions(query, key, value, row_table, column_table, *, scal
     rows, columns = query.shape[2:4]
 
     def attend_piece(query, key, value):
-        by_row, by_column = position_scores(query, row_table, column_table)
-        bias = (by_row[..., :, None] + by_column[..., None, :]).flatten(3)
+        bias = position_bias(query, row_table, column_table)
         scores = torch.baddbmm(
             bias.flatten(0, 1), query.flatten(2, 3).flatten(0, 1), key.flatten(0, 1).transpose(-1, -2), alpha=scaling
         )

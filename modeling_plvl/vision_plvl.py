@@ -12,7 +12,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING
 
 from plvl.configuration.configuration_plvl import PLVLVisionConfig, require_timm_network
 from plvl.modeling_plvl.attention_plvl import attend, attends_in_pieces
-from plvl.modeling_plvl.chunked_attention_plvl import chunked_attention
+from plvl.modeling_plvl.chunked_attention_plvl import REUSED, chunked_attention
 from plvl.modeling_plvl.linear_plvl import linear_of_activation
 from plvl.modeling_plvl.position_plvl import (
     absolute_position_table,
@@ -22,9 +22,6 @@ from plvl.modeling_plvl.position_plvl import (
 )
 from plvl.modeling_plvl.recomputed_attention_plvl import attention_with_positions
 from plvl.modeling_plvl.text_guidance_plvl import PLVLGuidedLayer
-
-# Bytes of which glibc keeps the memory for the next (its largest M_MMAP_THRESHOLD); more goes back to the system.
-REUSED = 2**25
 
 
 class PLVLVisionAttention(nn.Module):
@@ -157,9 +154,13 @@ class PLVLVisionLayer(PLVLGuidedLayer):
         return hidden_states + self.drop_path(self.self_attend(self.norm1(hidden_states), *positions))
 
     def transform(self, hidden_states):
-        if torch.compiler.is_compiling() or torch.is_grad_enabled() or hidden_states.device.type != "cpu":
-            return self.transform_all(hidden_states)
-        if hidden_states.shape[:-1].numel() * self.fc1.out_features * hidden_states.element_size() <= REUSED:
+        if (
+            # First, for in a graph the number of samples is not known.
+            torch.compiler.is_compiling()
+            or torch.is_grad_enabled()
+            or hidden_states.device.type != "cpu"
+            or hidden_states.shape[:-1].numel() * self.fc1.out_features * hidden_states.element_size() <= REUSED
+        ):
             return self.transform_all(hidden_states)
         # One sample's wide states stay in memory that is reused; the pages of a batch's are fetched anew each time.
         return torch.cat([self.transform_all(sample) for sample in hidden_states.split(1)])
