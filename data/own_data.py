@@ -30,6 +30,7 @@ from plvl.data.source_files import (
     check_split,
     existing_folder,
     index_by_id,
+    index_images,
     parse_json,
     read_json,
 )
@@ -172,9 +173,6 @@ def _read_coco(file, _time):
         check_entries(content[part], form, f"{file}, {part}")
     categories = index_by_id(content["categories"], f"{file}, categories", "name")
     index_by_id(content["annotations"], f"{file}, annotations", "text")
-    images = index_by_id(content["images"], f"{file}, images", "file_name")
-    # What is said of one of them would be read as about the other's pixels.
-    index_by_id(images.values(), f"{file}, images", "id", key="file_name")
     by_image = defaultdict(list)
     for annotation in content["annotations"]:
         image_id = annotation.get("image_id")
@@ -182,7 +180,7 @@ def _read_coco(file, _time):
             raise ValueError(f"{file}, annotation {annotation['id']}: image_id is {str(image_id)[:100]}, no number")
         by_image[image_id].append(annotation)
     return {
-        "images": images,
+        "images": index_images(content["images"], f"{file}, images"),
         "categories": {number: category["name"] for number, category in categories.items()},
         "annotations_by_image": list(by_image.values()),
     }

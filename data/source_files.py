@@ -110,6 +110,13 @@ def parse_json(text: bytes, where: str | Path, object_hook: Callable | None = No
         raise ValueError(f"{where}: cut short or no JSON of its kind ({error})") from error
 
 
+def index_images(entries: Iterable[dict], where: str) -> dict:
+    """`index_by_id` of COCO's images. Two of one file are refused, too: what is said of one would be read of both."""
+    index = index_by_id(entries, where, "file_name")
+    index_by_id(index.values(), where, "id", key="file_name")
+    return index
+
+
 def index_by_id(entries: Iterable, where: str, name: str | None = None, key: str = "id") -> dict:
     """{id: entry} of a list of dicts; ValueError names both where two have one id.
 

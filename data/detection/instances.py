@@ -26,7 +26,7 @@ from plvl.data.image_files import coco_number
 from plvl.data.masks import compact_polygons
 from plvl.data.row_streams import MAX_SHARDS, RowSource
 from plvl.data.schema import Row, as_number, image_side, labelled_row
-from plvl.data.source_files import check_entries, check_entry, existing_folder, index_by_id, read_json
+from plvl.data.source_files import check_entries, check_entry, existing_folder, index_by_id, index_images, read_json
 
 logger = logging.getLogger(__name__)
 
@@ -305,8 +305,7 @@ def _read_instances(file: str, _time: int) -> InstancesIndex:
         check_entries(content[part], form, f"{file}, {part}")
     if not content["categories"]:
         raise ValueError(f"{file}: 'categories' is empty, and expressions need the names of classes")
-    images = index_by_id(content["images"], f"{file}, images", "file_name")
-    index_by_id(images.values(), f"{file}, images", "id", key="file_name")
+    images = index_images(content["images"], f"{file}, images")
     for image, side in product(images.values(), ("width", "height")):
         image_side(image[side], side, f"{file}, image {image['id']}")
     categories = {
