@@ -9,7 +9,6 @@ from itertools import chain
 import torch
 from accelerate.utils import find_executable_batch_size
 
-from plvl.training.finetuning.free_memory import free_memory
 from plvl.training.resumable_batches import seeded
 
 # Of what is free on a CPU, which may be taken: nothing tells before it is too late.
@@ -118,10 +117,10 @@ def batch_sizes(total: int, per_image: int) -> list[int]:
     return [size for size in range(total, 0, -1) if total % size == 0 and size % per_image == 0]
 
 
-def batch_size_for_cpu(sizes: list[int], per_image: int, memory: Memory) -> int:
-    """The first of `sizes` that free memory has room for, beside the weights, or the last."""
-    free = SHARE_OF_FREE * free_memory()
-    return next((size for size in sizes if memory.beside_weights(size // per_image) <= free), sizes[-1])
+def batch_size_for_cpu(sizes: list[int], per_image: int, memory: Memory, free: int) -> int:
+    """The first of `sizes` that `free` bytes have room for, beside the weights, or the last."""
+    room = SHARE_OF_FREE * free
+    return next((size for size in sizes if memory.beside_weights(size // per_image) <= room), sizes[-1])
 
 
 def batch_size_by_trial(sizes: list[int], try_step: Callable[[int], None]) -> int:

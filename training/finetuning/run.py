@@ -118,7 +118,7 @@ def _fit(asked, plan: Plan, model, processor, rows, device: str, checkpoint: str
         state = TrainerState.load_from_json(str(Path(checkpoint, TRAINER_STATE_NAME)))
         return Fit(memory, state.train_batch_size or sizes[0], free)
     if device == "cpu":
-        return Fit(memory, batch_size_for_cpu(sizes, per_image, memory), free)
+        return Fit(memory, batch_size_for_cpu(sizes, per_image, memory, free), free)
     model.to(device)
     on_device = {
         name: {key: each.to(device) for key, each in value.items()} if isinstance(value, dict) else value.to(device)

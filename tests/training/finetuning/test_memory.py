@@ -81,10 +81,9 @@ def test_a_step_is_divided_evenly_into_whole_images():
 
 
 @pytest.mark.parametrize(("free", "expected"), [(2000, 32), (1251, 32), (1249, 16), (10, 4)])
-def test_on_a_cpu_the_batch_is_what_free_memory_has_room_for(free, expected, monkeypatch):
-    monkeypatch.setattr(memory_module, "free_memory", lambda: free)
+def test_on_a_cpu_the_batch_is_what_free_memory_has_room_for(free, expected):
     # 200 + 8 groups of 100 are 1000, four fifths of 1250. The weights have their place already.
-    assert batch_size_for_cpu([32, 16, 8, 4], 4, Memory(5000, 120, 80, 100, 100)) == expected
+    assert batch_size_for_cpu([32, 16, 8, 4], 4, Memory(5000, 120, 80, 100, 100), free) == expected
 
 
 def out_of_memory_above(most, tried):

@@ -17,7 +17,6 @@ from plvl.data.loading import load_grounding_dataset
 from plvl.modeling_plvl import PLVLModel
 from plvl.scripts.model_loading import load_whole
 from plvl.training.evaluation import Evaluated, evaluate_rows
-from plvl.training.finetuning import memory as memory_module
 from plvl.training.finetuning import plan as plan_module
 from plvl.training.finetuning import run as module
 from plvl.training.finetuning.fine_tuner import SayProgress
@@ -233,7 +232,7 @@ def test_a_run_goes_on_where_there_are_other_numbers_of_cores_and_more_memory(tu
     with monkeypatch.context() as patched:
         patched.setitem(module.MOST_WORKERS, "cpu", 2)
         patched.setattr(module.os, "cpu_count", lambda: 3)
-        patched.setattr(memory_module, "free_memory", lambda: 0)
+        patched.setattr(module, "free_memory", lambda: 0)
         assert "4 rows, 2 at a time" in "\n".join(tune("straight"))
         patched.setattr(SayProgress, "on_evaluate", stop)
         with pytest.raises(KeyboardInterrupt):
