@@ -8,9 +8,9 @@ import importlib.util
 from pathlib import Path
 
 from plvl.checkpoints import CARRIED_CHECKPOINTS
+from plvl.checkpoints.model_files import require_network_files
 from plvl.scripts.extras import pip_install
 from plvl.scripts.hub_names import require_folder_or_hub_name
-from plvl.scripts.model_files import require_network_files
 from plvl.scripts.output_place import output_named, require_writable_folder
 from plvl.scripts.program import run_command
 

@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser):
 def run(arguments):
     check_arguments(arguments)
     # Not at the top: --help and what is wrong with the arguments need not wait for Transformers.
-    from plvl.scripts.model_files import is_adapter, require_model_files
+    from plvl.checkpoints.model_files import is_adapter, require_model_files
     from plvl.scripts.model_loading import chosen_folder
     from plvl.training.finetuning.request import FineTuning
     from plvl.training.finetuning.run import fine_tune

@@ -126,8 +126,8 @@ def open_source(arguments, expressions):
 
 def model_digest(folder: Path) -> str:
     """Of the files that decide about answers, wherever the folder lies; of additions to a model also that model's."""
+    from plvl.checkpoints.model_files import is_adapter, require_model_files, weight_files
     from plvl.data.source_files import content_digest
-    from plvl.scripts.model_files import is_adapter, require_model_files, weight_files
     from plvl.scripts.model_loading import base_folder
 
     require_model_files(folder)

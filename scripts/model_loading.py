@@ -13,12 +13,12 @@ from safetensors import SafetensorError
 from transformers.utils import logging
 
 from plvl.checkpoints import CARRIED_CHECKPOINTS, default_checkpoint
+from plvl.checkpoints.model_files import base_model, is_adapter, require_model_files, require_network_files
 from plvl.configuration import PLVLConfig
 from plvl.modeling_plvl import PLVLModel
 from plvl.modeling_plvl.model_card_plvl import read_metrics
 from plvl.processing import PLVLProcessor
 from plvl.scripts.extras import pip_install
-from plvl.scripts.model_files import base_model, is_adapter, require_model_files, require_network_files
 
 MODEL_FILES = ["*.json", "*.safetensors", "*.txt", "examples/*"]
 

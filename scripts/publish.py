@@ -11,8 +11,8 @@ from huggingface_hub import HfApi, constants, get_token
 from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import validate_repo_id
 
+from plvl.checkpoints.model_files import require_model_files
 from plvl.scripts.atomic_directory import atomic_directory, record_files, require_own_folder
-from plvl.scripts.model_files import require_model_files
 from plvl.scripts.program import run_command
 
 

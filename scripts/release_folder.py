@@ -6,9 +6,9 @@ import shutil
 from importlib import import_module
 from pathlib import Path
 
+from plvl.checkpoints.model_files import base_model, is_adapter, weight_files
 from plvl.modeling_plvl.model_card_plvl import SETTINGS
 from plvl.scripts.demo_page.examples import read_examples
-from plvl.scripts.model_files import base_model, is_adapter, weight_files
 from plvl.scripts.model_loading import load_whole
 from plvl.scripts.release_card import draw_example, kept_card, new_card, released_card, shown_files
 

@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import json
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from importlib.util import find_spec
@@ -14,6 +13,7 @@ from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_c
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoModel, AutoProcessor, AutoTokenizer, PreTrainedTokenizerBase
 
+from plvl.checkpoints.model_files import base_model, is_adapter
 from plvl.configuration import PLVLConfig, PLVLTimmVisionConfig, PLVLVisionConfig
 from plvl.configuration.configuration_plvl import config_class_of, vision_config_class
 from plvl.data.safe_pickle import load_label_pickle
@@ -44,7 +44,6 @@ from plvl.training.recipe import ModelArguments, nearest
 logger = logging.getLogger(__name__)
 
 TOKENIZER_FILES = ("tokenizer*", "vocab*", "*.model")
-ADAPTER = "adapter_config.json"
 OF_TRAINING = "training"  # of text_vocabulary: the expressions that are trained on
 NOTHING_TO_EVALUATE = "model_name_or_path must name the model to evaluate: a new one has learned nothing"
 NO_MODEL = (
@@ -181,7 +180,7 @@ def check_model(arguments: ModelArguments, is_trained: bool) -> Iterator[str]:
         if arguments.vision_weights or arguments.text_weights:
             yield "vision_weights and text_weights are for a new model, and model_name_or_path names one"
         folder = Path(arguments.model_name_or_path)
-        if (folder / ADAPTER).is_file() and not (folder / "config.json").is_file():
+        if is_adapter(folder):
             yield from _useless_adapter(folder, is_trained)
         else:
             yield from _unreachable(
@@ -227,12 +226,12 @@ def _useless_adapter(folder: Path, is_trained: bool) -> Iterator[str]:
     if find_spec("peft") is None:
         yield f"{has_additions}, which are loaded with peft: pip install peft"
     try:
-        base = Path(json.loads((folder / ADAPTER).read_text(encoding="utf-8"))["base_model_name_or_path"])
-    except (ValueError, TypeError, KeyError):
-        yield f"model_name_or_path: {folder / ADAPTER} names no base_model_name_or_path"
+        base = Path(base_model(folder))
+    except ValueError as error:
+        yield f"model_name_or_path: {error}"
         return
     if base.is_absolute() and not (base / "config.json").is_file():
-        yield f"{has_additions} that is not there: {base}, which its {ADAPTER} names"
+        yield f"{has_additions} that is not there: {base}, which its adapter_config.json names"
 
 
 def _unreachable_vision_weights(arguments: ModelArguments) -> Iterator[str]:

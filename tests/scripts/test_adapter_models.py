@@ -10,13 +10,14 @@ import pytest
 import torch
 from pyarrow import parquet
 
+from low_rank_models import model_with_additions
 from plvl.data.refshapes import write_refshapes
 from plvl.modeling_plvl import PLVLModel
 from plvl.scripts import ground_images
 from plvl.scripts.cli import main
 from plvl.scripts.demo_page.answers import answer_and_explain
 from plvl.scripts.model_loading import load_chosen_model
-from plvl.training.finetuning.low_rank import add_low_rank, write_adapter, write_merged
+from plvl.training.finetuning.low_rank import write_adapter, write_merged
 
 pytest.importorskip("peft")
 RANK = 3
@@ -26,13 +27,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def learned(model_folder):
     """Weights of the starting model with additions that have learned something."""
-    model = PLVLModel.from_pretrained(model_folder)
-    add_low_rank(model, RANK)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "lora_B" in name:
-                parameter.normal_(0, 0.1)
-    return model.state_dict()
+    return model_with_additions(model_folder, RANK).state_dict()
 
 
 @pytest.fixture

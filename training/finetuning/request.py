@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from plvl.checkpoints.model_files import weight_files
 from plvl.data.schema import Row
 from plvl.data.source_files import content_digest
 
@@ -57,12 +58,11 @@ class FineTuning:
 def _request(asked: FineTuning, rows: list[Row]) -> dict:
     """What a stopped run must have been asked for, too, to be gone on with."""
     images = sorted({row["image"]["path"] for row in rows})
-    weights = sorted(asked.start.glob("*.safetensors"))
     return {
         "labels": content_digest([asked.labels])[:16],
         "images": content_digest(map(Path, images))[:16],
         "model": asked.base,
-        "weights": content_digest([asked.start / "config.json", *weights])[:16],
+        "weights": content_digest([asked.start / "config.json", *weight_files(asked.start)])[:16],
         "trained": asked.way,
         "lora": asked.rank,
         "keep_adapter": asked.keep_adapter,

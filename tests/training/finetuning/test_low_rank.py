@@ -5,6 +5,7 @@ import torch
 from transformers import AutoModel, AutoProcessor
 
 import plvl  # noqa: F401
+from low_rank_models import model_with_additions
 from plvl.modeling_plvl import PLVLModel
 from plvl.scripts.model_loading import load_whole
 from plvl.training.finetuning.low_rank import add_low_rank, write_adapter, write_merged
@@ -16,13 +17,7 @@ RANK = 3
 @pytest.fixture
 def learned(model_folder):
     """The starting model with additions that have learned something."""
-    model = PLVLModel.from_pretrained(model_folder)
-    add_low_rank(model, RANK)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "lora_B" in name:
-                parameter.normal_(0, 0.1)
-    return model.eval()
+    return model_with_additions(model_folder, RANK).eval()
 
 
 def assert_same_answers(model, other, inputs):

@@ -53,7 +53,7 @@ def base_model(folder: Path) -> str:
     except (ValueError, TypeError, KeyError):
         base = None
     if not isinstance(base, str) or not base:
-        raise ValueError(f"{file} names no model that its additions belong to (base_model_name_or_path)")
+        raise ValueError(f"{file} names no base_model_name_or_path, the model that its additions belong to")
     return base
 
 
