@@ -170,11 +170,15 @@ def test_images_are_read_as_answers_are_taken_and_none_is_kept(places, two_cores
 
 
 def test_what_nobody_waits_for_is_not_begun():
-    begun = []
+    begun, before = [], set(threading.enumerate())
     results = in_threads(lambda item: begun.append(item) or 2 * item, itertools.count(), 2)
     assert [next(results) for _ in range(3)] == [0, 2, 4]
+    workers = set(threading.enumerate()) - before
+    assert 1 <= len(workers) <= 2
     results.close()
-    assert max(begun) < 3 + 5 and threading.active_count() < 10
+    for worker in workers:
+        worker.join(60)
+    assert max(begun) < 3 + 5 and not any(worker.is_alive() for worker in workers)
 
 
 def test_an_error_in_a_thread_is_raised_where_its_result_is_taken():
