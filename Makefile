@@ -93,6 +93,9 @@ ANY_DATA := outputs/refshapes_any
 
 reproduce-photos: install
 	$(BIN)/python tools/prepare_photos.py --photos $(PHOTOS) --output outputs
+	$(BIN)/plvl data colors outputs/photos/labels/coco/instances_train.json \
+		--image_root outputs/photos/images/mscoco/images/train2014 \
+		--output outputs/photos_colored/instances_train.json
 	$(BIN)/python scripts/make_refshapes.py --output $(ANY_DATA) --num_images 16000 --seed 0 --none_rate 0.3 \
 		--several_rate 0.2 --num_workers 2
 	$(TINY_RUN) configuration/recipes/refshapes_any.yaml

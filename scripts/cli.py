@@ -7,6 +7,7 @@ plvl train RECIPE
 plvl evaluate RECIPE
 plvl finetune --images DIR --labels FILE --output DIR
 plvl data get | check | show | prepare NAME
+plvl data make | colors
 plvl convert --from PROGRAM CHECKPOINT --output DIR
 plvl export MODEL --format FORMAT --output DIR
 plvl publish --model DIR --repo NAME

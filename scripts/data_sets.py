@@ -1,10 +1,11 @@
-"""Fetches data sets, says whether they are whole, shows them, writes them as Parquet, or makes RefShapes.
+"""Fetches data sets, checks, shows or writes them as Parquet, makes RefShapes, or adds colours to labels.
 
 plvl data get NAME --root DIR [--splits SPLIT ...] [--split_by WHO] [--labels_only]
 plvl data check NAME [NAME ...] (--root DIR | --image_root DIR --label_root DIR) [--splits SPLIT ...] [--split_by WHO]
 plvl data show NAME (--root DIR | --image_root DIR --label_root DIR) [--split SPLIT] [--output FILE]
 plvl data prepare NAME [NAME ...] (--root DIR | --image_root DIR --label_root DIR) --splits SPLIT ... --output DIR
 plvl data make --output DIR [--num_images N] [--seed N]
+plvl data colors LABELS --image_root DIR --output FILE
 """
 
 import argparse
@@ -12,13 +13,13 @@ import sys
 from pathlib import Path
 
 from plvl.data.fetching.sources import DOWNLOADS, IMAGES, LABELS, SETS
-from plvl.scripts import make_refshapes, prepare_data, visualize_augmentation
+from plvl.scripts import color_labels, make_refshapes, prepare_data, visualize_augmentation
 from plvl.scripts.data_arguments import add_place, add_split_by, place
 from plvl.scripts.output_place import require_writable_folder
 from plvl.scripts.program import run_command, show_progress
 
 # name: module with `add_arguments(parser)` and `run(arguments)`, as those of plvl.scripts.cli.
-ACTIONS = {"show": visualize_augmentation, "prepare": prepare_data, "make": make_refshapes}
+ACTIONS = {"show": visualize_augmentation, "prepare": prepare_data, "make": make_refshapes, "colors": color_labels}
 
 
 def add_arguments(parser: argparse.ArgumentParser):

@@ -9,7 +9,7 @@ from PIL import Image
 
 from plvl.data.detection.class_words import read_class_words
 from plvl.data.detection.expressions import ExpressionMaker
-from plvl.data.detection.scene import DetectionScene
+from plvl.data.detection.scene import DetectionScene, ObjectColors
 
 WIDTH, HEIGHT = 640, 424
 CLASSES = {
@@ -29,10 +29,15 @@ CATEGORIES = [{"id": number, "name": name} for number, name in CLASSES.items()]
 NUMBERS = {name: number for number, name in CLASSES.items()}
 
 
-def a_scene(*objects, crowds=()):
-    """Of (class, [x, y, w, h]) each."""
+def a_scene(*objects, crowds=(), colors=()):
+    """Of (class, [x, y, w, h]) each; `colors` as [`plvl.data.detection.scene.DetectionScene`]."""
     boxes = [list(map(float, box)) for _, box in objects]
-    return DetectionScene(WIDTH, HEIGHT, boxes, [name for name, _ in objects], frozenset(crowds))
+    return DetectionScene(WIDTH, HEIGHT, boxes, [name for name, _ in objects], frozenset(crowds), colors)
+
+
+def colored(sure="", unclear=""):
+    """The colours that an object has for certain, and perhaps, as words."""
+    return ObjectColors(frozenset(sure.split()), frozenset(unclear.split()))
 
 
 def a_maker(scene, seed=0, words=None, eligible=None, absent=None):

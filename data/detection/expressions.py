@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from plvl.data.detection.class_words import ClassWords
-from plvl.data.detection.scene import ClassDescription, DetectionScene
+from plvl.data.detection.scene import COLORS, ClassDescription, DetectionScene
 from plvl.data.scene_language.meanings import (
     MAX_RANK,
     PLACES,
@@ -38,6 +38,8 @@ _TERSE = 0.55  # share of the expressions without articles
 _ABSENT_CLASS = 0.6  # share of those about none whose class is not there; the others are near misses
 _OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"}
 _OPPOSITE |= {"behind": "in front", "in front": "behind"}
+_COLORED = 0.5  # of the descriptions that a colour of the object would fit
+_OTHER_COLOR = 0.3  # of the near misses, where colours are known
 _OF_PEOPLE = ("with", "on")  # relations that only a person has to something
 
 
@@ -171,6 +173,12 @@ class ExpressionMaker:
         return Absent(_several_of(meaning) if several else meaning)
 
     def _near_miss(self, several):
+        if self.scene.colors and self.eligible and self.rng.random() < _OTHER_COLOR:
+            description = self._descriptions_of(self.scene.names[self.rng.choice(self.eligible)])[0]
+            color = self.rng.choice(COLORS)
+            meaning = Attribute(replace(description, color=color))
+            if self.scene.is_clear(color, description.group(self.scene)) and is_about_none(meaning, self.scene):
+                return Absent(_several_of(meaning) if several else meaning)
         for _ in range(3 * _TRIES if self.eligible else 0):
             kind = self.rng.choice(("place", "relation") if several else ("place", "place", "order", "relation"))
             target = self.rng.choice(self.eligible)
@@ -194,7 +202,18 @@ class ExpressionMaker:
         descriptions = self._descriptions_of(self.scene.names[target])
         by_class = len(descriptions) == 1 or self.rng.random() < 0.9
         description = descriptions[0] if by_class else self.rng.choice(descriptions[1:])
+        if kind != "exclusion":
+            description = self._colored(description, target)
         return getattr(self, f"_propose_{kind}")(description, target)
+
+    def _colored(self, description, target):
+        """Half of the time with a colour of an object, where that is clear of all that are called so."""
+        colors = sorted(self.scene.sure_colors(target))
+        if colors and self.rng.random() < _COLORED:
+            color = self.rng.choice(colors)
+            if self.scene.is_clear(color, description.group(self.scene)):
+                return replace(description, color=color)
+        return description
 
     def _propose_attribute(self, description, target):
         return Attribute(description)
@@ -231,8 +250,9 @@ class ExpressionMaker:
         descriptions = self._descriptions_of(self.scene.names[position])
         if not descriptions:
             return None
-        if len(descriptions[0].group(self.scene)) == 1:
-            return Attribute(descriptions[0])
+        description = self._colored(descriptions[0], position)
+        if len(description.group(self.scene)) == 1:
+            return Attribute(description)
         if self.rng.random() < 0.5:
             return Comparison(descriptions[0], largest=True)
         return Order(descriptions[0], 0, self.rng.choice(("left", "right")))

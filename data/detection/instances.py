@@ -1,7 +1,8 @@
 """Detection labels in COCO's form, as rows whose expressions are made when they are read.
 
     <label_root>/instances_<split>.json   images, annotations (bbox, category_id; segmentation and iscrowd where there
-                                          are any), categories; or instances_<split>2014.json and the like, as COCO's
+                                          are any, colors and unclear_colors as plvl.data.detection.colors writes
+                                          them), categories; or instances_<split>2014.json and the like, as COCO's
     <image_root>/<file_name>              images
 
 What is said about an image depends on its labels, its number, the seed, and which classes the file's images show
@@ -21,12 +22,13 @@ from typing import Any, NamedTuple
 
 from plvl.data.detection.class_words import COCO_WORDS, ClassWords, read_class_words
 from plvl.data.detection.expressions import ExpressionMaker, MadeExpression
-from plvl.data.detection.scene import DetectionScene
+from plvl.data.detection.scene import DetectionScene, ObjectColors
 from plvl.data.image_files import coco_number
 from plvl.data.masks import compact_polygons
 from plvl.data.row_streams import MAX_SHARDS, RowSource
 from plvl.data.schema import Row, as_number, image_side, labelled_row
 from plvl.data.source_files import check_entries, check_entry, existing_folder, index_by_id, index_images, read_json
+from plvl.processing.expression_words import swap_sides
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +48,7 @@ _INSTANCES = {
     "annotations": {"id": Integral, "image_id": Integral, "category_id": Integral, "bbox": list},
     "categories": {"id": Integral, "name": str},
 }
+_COLORS = {"colors": list, "unclear_colors": list}  # of annotations that have them (plvl.data.detection.colors)
 _PREFIX = "instances_"
 
 
@@ -264,7 +267,13 @@ def _scene_of(image: dict, index: InstancesIndex) -> tuple[DetectionScene, list[
             kept.append(annotation)
     names = [index.categories[annotation["category_id"]] for annotation in kept]
     boxes = [annotation["bbox"] for annotation in kept]
-    return DetectionScene(image["width"], image["height"], boxes, names, frozenset(crowds)), kept
+    colors = [
+        ObjectColors(frozenset(annotation["colors"]), frozenset(annotation.get("unclear_colors", ())))
+        if "colors" in annotation
+        else None
+        for annotation in kept
+    ]
+    return DetectionScene(image["width"], image["height"], boxes, names, frozenset(crowds), colors), kept
 
 
 def _expressions(
@@ -322,6 +331,10 @@ def _read_instances(file: str, _time: int) -> InstancesIndex:
     outside = []
     for annotation in content["annotations"]:
         where = f"{file}, annotation {annotation['id']}"
+        check_entry(annotation, {key: kind for key, kind in _COLORS.items() if key in annotation}, where)
+        for color in (color for key in _COLORS for color in annotation.get(key, ())):
+            if not isinstance(color, str) or swap_sides(color) != color:
+                raise ValueError(f"{where}: {color!r:.100} is the name of no colour")
         if annotation["category_id"] not in categories:
             raise ValueError(f"{where}: there is no category {annotation['category_id']}")
         image = images.get(annotation["image_id"])
@@ -352,7 +365,7 @@ def _compact(entry: dict[str, Any]) -> dict[str, Any]:
     """Called for each object as it is read: a list of numbers is four times an array."""
     if "bbox" not in entry:
         return entry
-    kept = {key: entry[key] for key in ("id", "image_id", "category_id", "bbox") if key in entry}
+    kept = {key: entry[key] for key in ("id", "image_id", "category_id", "bbox", *_COLORS) if key in entry}
     return kept | {"segmentation": compact_polygons(entry.get("segmentation")), "iscrowd": bool(entry.get("iscrowd"))}
 
 

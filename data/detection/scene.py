@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from plvl.data.detection.class_words import PERSON, Noun, Words
-from plvl.data.scene_language.wording import indefinite
+from plvl.data.scene_language.wording import indefinite, usual
 
+COLORS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "gray", "white")
 _CLEARLY_LARGER = 1.4  # times the area
 _NOT_SHORTER = 1.1  # times the longer side
 _KINDS_OF_PEOPLE, _OTHER_KINDS = 0.6, 0.12  # how often "man" is said for a person, and "puppy" for a dog
@@ -23,12 +24,21 @@ _RELATIONS = {
 
 
 @dataclass(frozen=True)
+class ObjectColors:
+    """The colours that an object shows for certain, and those that one may see in it or not."""
+
+    sure: frozenset[str]
+    unclear: frozenset[str]
+
+
+@dataclass(frozen=True)
 class DetectionScene:
     """
     Args:
         boxes: [x, y, w, h] of each object, inside the image, pixels.
         names: the class of each.
         crowds: classes of which the image shows a crowd beside, or a box that says nothing: nothing is said of them.
+        colors: of each object, None where they are not known; empty where none are.
     """
 
     width: int
@@ -36,6 +46,7 @@ class DetectionScene:
     boxes: Sequence[Sequence[float]]
     names: Sequence[str]
     crowds: frozenset[str] = frozenset()
+    colors: Sequence[ObjectColors | None] = ()
 
     @cached_property
     def middles(self) -> list[tuple[float, float]]:
@@ -56,6 +67,16 @@ class DetectionScene:
     def positions(self, classes: Iterable[str]) -> list[int]:
         """Of the objects of these classes, in order."""
         return sorted(position for name in classes for position in self.by_class.get(name, ()))
+
+    def sure_colors(self, position: int) -> frozenset[str]:
+        """The colours that an object shows for certain."""
+        known = self.colors[position] if self.colors else None
+        return frozenset() if known is None else known.sure
+
+    def is_clear(self, color: str, positions: Iterable[int]) -> bool:
+        """Whether each of these objects has a colour for certain or does not have it."""
+        known = [self.colors[position] for position in positions] if self.colors else [None]
+        return all(each is not None and color not in each.unclear for each in known)
 
     def is_larger(self, one: int, other: int) -> bool:
         """Whether an object's box is clearly larger than another's."""
@@ -102,7 +123,7 @@ class DetectionScene:
 @dataclass(frozen=True)
 class ClassDescription:
     """
-    An object by its class ("dog", "animal").
+    An object by its class ("dog", "animal"), and by a colour ("black dog", "man in red").
 
     Args:
         name: of the class or the group; two descriptions of one name say the same.
@@ -110,6 +131,7 @@ class ClassDescription:
         words_for_all: that fit each of its objects.
         words_for_some: that fit some: for one object alone.
         links: as [`plvl.data.scene_language.meanings.Description`].
+        color: is said only where it is clear of each object of the classes (`DetectionScene.is_clear`).
     """
 
     name: str
@@ -117,6 +139,7 @@ class ClassDescription:
     words_for_all: tuple[Noun, ...] = field(compare=False)
     words_for_some: tuple[Noun, ...] = field(compare=False, default=())
     links: dict[str, tuple[str, ...]] = field(compare=False, default_factory=dict)
+    color: str | None = None
     is_empty = False
 
     @classmethod
@@ -128,11 +151,12 @@ class ClassDescription:
         return cls(said.name, said.classes, words, kinds, _RELATIONS | said.links) if words else None
 
     def group(self, scene: DetectionScene) -> list[int]:
-        """The positions of the objects of its classes."""
-        return scene.positions(self.classes)
+        """The positions of the objects of its classes and its colour."""
+        found = self.namesakes(scene)
+        return [each for each in found if self.color in scene.sure_colors(each)] if self.color else found
 
     def namesakes(self, scene: DetectionScene) -> list[int]:
-        return self.group(scene)
+        return scene.positions(self.classes)
 
     def words(
         self,
@@ -143,7 +167,20 @@ class ClassDescription:
         noun_needed: bool = True,
     ) -> str:
         """As [`plvl.data.scene_language.meanings.Description`]."""
-        return " ".join((*first, self._noun(rng, plural)))
+        noun = self._noun(rng, plural)
+        if self.color is None:
+            return " ".join((*first, noun))
+        if self.name != PERSON:
+            return " ".join((*first, self.color, noun))
+        shirt = f"{self.color} shirt"
+        if not noun_needed and rng.random() < 0.15:
+            return " ".join((*first, shirt))
+        if not behind or rng.random() < 0.12:
+            return " ".join((*first, shirt, noun))
+        worn = [f"in {self.color}", f"wearing {self.color}"]
+        if not plural:
+            worn += [f"{link} {indefinite(shirt)}" for link in ("in", "with", "wearing")]
+        return " ".join((*first, noun, usual(worn, rng)))
 
     def predicate(self, rng: random.Random, plural: bool = False) -> str:
         """ "a dog", "an elephant", "dogs" """

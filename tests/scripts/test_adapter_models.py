@@ -160,7 +160,7 @@ def test_evaluate_measures_the_merged_model(adapter, merged, model_folder, shape
         ("evaluate", "name", r"adapter_config.json names no base_model_name_or_path"),
         ("evaluate", "peft", r"are loaded with peft: pip install"),
         ("ground", "base", r"mine has additions to the model .*trained, which is not there"),
-        ("ground", "name", r"adapter_config.json names no model that its additions belong to"),
+        ("ground", "name", r"adapter_config.json names no base_model_name_or_path"),
     ],
 )
 def test_what_cannot_be_is_said(
