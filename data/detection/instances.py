@@ -267,13 +267,15 @@ def _scene_of(image: dict, index: InstancesIndex) -> tuple[DetectionScene, list[
             kept.append(annotation)
     names = [index.categories[annotation["category_id"]] for annotation in kept]
     boxes = [annotation["bbox"] for annotation in kept]
-    colors = [
-        ObjectColors(frozenset(annotation["colors"]), frozenset(annotation.get("unclear_colors", ())))
-        if "colors" in annotation
-        else None
-        for annotation in kept
-    ]
-    return DetectionScene(image["width"], image["height"], boxes, names, frozenset(crowds), colors), kept
+    colors = [_colors_of(annotation) for annotation in kept]
+    known = colors if any(colors) else ()
+    return DetectionScene(image["width"], image["height"], boxes, names, frozenset(crowds), known), kept
+
+
+def _colors_of(annotation):
+    if "colors" not in annotation:
+        return None
+    return ObjectColors(frozenset(annotation["colors"]), frozenset(annotation.get("unclear_colors", ())))
 
 
 def _expressions(
