@@ -194,7 +194,9 @@ def check_model(arguments: ModelArguments, is_trained: bool) -> Iterator[str]:
         yield NO_MODEL
     of_vision = list(_unreachable_vision_weights(arguments)) if arguments.vision_weights else []
     yield from of_vision
-    if arguments.initial_model:
+    if arguments.initial_model and is_adapter(Path(arguments.initial_model)):
+        yield f"initial_model: {arguments.initial_model} has additions to a model, and not its weights: merge the two"
+    elif arguments.initial_model:
         yield from _unreachable("initial_model", arguments.initial_model, "a PLVL model with its tokenizer")
     if arguments.text_weights:
         yield from _unreachable("text_weights", arguments.text_weights, WHERE_BERT_IS)

@@ -94,3 +94,10 @@ def test_a_folder_that_is_not_there_is_named_before_anything_is_made(tmp_path):
     arguments = ModelArguments(model_config=parts(), initial_model=str(tmp_path / "gone"))
     (problem,) = check_model(arguments, is_trained=True)
     assert "initial_model" in problem and "gone" in problem
+
+
+def test_additions_to_a_model_are_none_to_begin_with(tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "adapter_model.safetensors").touch()
+    [problem] = check_model(ModelArguments(model_config=parts(), initial_model=str(tmp_path)), is_trained=True)
+    assert problem == f"initial_model: {tmp_path} has additions to a model, and not its weights: merge the two"
