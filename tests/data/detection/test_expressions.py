@@ -385,3 +385,44 @@ def test_the_same_random_numbers_say_the_same():
         [each.text for each in a_maker(scene, seed, absent={"zebra": 1.0}).make(14, 0.2, 0.2)] for seed in (5, 5, 6)
     )
     assert first == second != other
+
+
+THREE_DOGS = (("dog", [40, 100, 90, 80]), ("dog", [170, 120, 90, 80]), ("dog", [480, 90, 110, 80]))
+
+
+def test_of_several_the_outermost_is_the_one_on_that_side_and_of_three_the_second_the_middle_one():
+    """The first two of the dogs are in the left half: by place alone there is no "left dog"."""
+    by_words = Counter((each.text, each.targets) for each in make_many(a_scene(*THREE_DOGS), seeds=150))
+    for text, target in (
+        ("left dog", 0),
+        ("dog on left", 0),
+        ("the dog on the right", 2),
+        ("middle dog", 1),
+        ("dog in middle", 1),
+    ):
+        found = {targets: count for (said, targets), count in by_words.items() if said == text}
+        assert found.keys() == {(target,)}, text
+    four = make_many(a_scene(*THREE_DOGS, ("dog", [330, 300, 90, 80])), seeds=80)
+    assert not any(re.search("middle|center", each.text) and isinstance(each.meaning, Order) for each in four)
+
+
+def test_sides_are_said_so_of_left_and_right_alone():
+    stacked = a_scene(*((name, [y, x / 2, h, w / 2]) for name, (x, y, w, h) in THREE_DOGS))
+    said = [
+        each
+        for each in make_many(stacked, seeds=80)
+        if isinstance(each.meaning, Order) and each.meaning.side in ("top", "bottom")
+    ]
+    assert said and not any(re.search(r"\bin (the )?middle$|\bon (the )?(top|bottom)$", each.text) for each in said)
+
+
+def test_among_several_people_hardly_any_are_told_to_be_men_or_women():
+    people = [("person", box) for _, box in THREE_DOGS]
+    one, several = (
+        [each.text for each in make_many(a_scene(*objects), seeds=150)] for objects in (people[:1], people)
+    )
+    kinds = re.compile("|".join(noun.one for noun in WORDS.of("person").kinds))
+    shares = [sum(bool(kinds.search(text)) for text in texts) / len(texts) for texts in (one, several)]
+    assert shares[0] > 0.5 and 0.05 < shares[1] < 0.25
+    dogs = [each.text for each in make_many(a_scene(*THREE_DOGS), seeds=150)]
+    assert sum("pup" in text for text in dogs) > 0.03 * len(dogs)
