@@ -136,6 +136,8 @@ def test_the_checkpoint_of_photographs_is_made_evaluated_and_bundled_where_its_r
     }
     of_shapes = roots.pop("refshapes")
     assert evaluated.dataset.keys() == roots.keys()
+    colored = roots["detection"]["label_root"]
+    roots["detection"]["label_root"] = evaluated.dataset["detection"]["label_root"]
     assert all(evaluated.dataset[name][root] == place for name, both in roots.items() for root, place in both.items())
     any_shapes = parse(CONFIGURATION / "recipes/refshapes_any.yaml")
     coarse, seen_first, coarse_training = parse(CONFIGURATION / "recipes/photos_coarse.yaml")
@@ -145,7 +147,8 @@ def test_the_checkpoint_of_photographs_is_made_evaluated_and_bundled_where_its_r
     for seen in (seen_first, seen_then):
         assert list(seen.dataset) == list(trained.dataset)
         for name, said in seen.dataset.items():
-            assert said | {"weight": None} == trained.dataset[name] | {"weight": None}, name
+            before = said | {"weight": None, "label_root": colored if name == "detection" else said["label_root"]}
+            assert before == trained.dataset[name] | {"weight": None}, name
     # What the second part takes must fit: the blocks, decoder and text encoder are the same.
     changed = {"backbone_config", "image_size", "patch_size", "window_size"}
     vision = [
@@ -158,6 +161,12 @@ def test_the_checkpoint_of_photographs_is_made_evaluated_and_bundled_where_its_r
     makefile = (CONFIGURATION.parent / "Makefile").read_text(encoding="utf-8")
     assert f"ANY_DATA := {of_shapes['image_root'].removesuffix('/images')}\n" in makefile
     assert f"PHOTOS_MODEL := {training.output_dir}\n" in makefile
+    labels, images = (evaluated.dataset["detection"][root] for root in ("label_root", "image_root"))
+    assert re.search(
+        rf"plvl data colors {labels}/instances_train.json \\\n\s+--image_root {images} \\\n"
+        rf"\s+--output {colored}/instances_train.json\n",
+        makefile,
+    )
     assert "PHOTOS_BUNDLE ?= checkpoints/plvl-small-photos\n" in makefile
     assert CARRIED_CHECKPOINTS["photos"].name == "plvl-small-photos"
 
