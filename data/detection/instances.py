@@ -275,7 +275,7 @@ def _scene_of(image: dict, index: InstancesIndex) -> tuple[DetectionScene, list[
 def _colors_of(annotation):
     if "colors" not in annotation:
         return None
-    return ObjectColors(frozenset(annotation["colors"]), frozenset(annotation.get("unclear_colors", ())))
+    return ObjectColors(frozenset(annotation["colors"]), frozenset(annotation["unclear_colors"]))
 
 
 def _expressions(
@@ -333,10 +333,11 @@ def _read_instances(file: str, _time: int) -> InstancesIndex:
     outside = []
     for annotation in content["annotations"]:
         where = f"{file}, annotation {annotation['id']}"
-        check_entry(annotation, {key: kind for key, kind in _COLORS.items() if key in annotation}, where)
-        for color in (color for key in _COLORS for color in annotation.get(key, ())):
-            if not isinstance(color, str) or swap_sides(color) != color:
-                raise ValueError(f"{where}: {color!r:.100} is the name of no colour")
+        if any(key in annotation for key in _COLORS):
+            check_entry(annotation, _COLORS, where)
+            for color in (color for key in _COLORS for color in annotation[key]):
+                if not isinstance(color, str) or not color.strip() or swap_sides(color) != color:
+                    raise ValueError(f"{where}: {color!r:.100} is the name of no colour")
         if annotation["category_id"] not in categories:
             raise ValueError(f"{where}: there is no category {annotation['category_id']}")
         image = images.get(annotation["image_id"])

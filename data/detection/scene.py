@@ -126,7 +126,7 @@ class ClassDescription:
     An object by its class ("dog", "animal"), and by a colour ("black dog", "man in red").
 
     Args:
-        name: of the class or the group; two descriptions of one name say the same.
+        name: of the class or the group; two descriptions of one name and colour say the same.
         classes: that it fits.
         words_for_all: that fit each of its objects.
         words_for_some: that fit some: for one object alone.

@@ -406,6 +406,27 @@ def test_of_several_the_outermost_is_the_one_on_that_side_and_of_three_the_secon
     assert not any(re.search("middle|center", each.text) and isinstance(each.meaning, Order) for each in four)
 
 
+def test_the_outermost_on_the_other_side_is_not_the_one_on_this():
+    right = [(name, [x + 330 - 0.6 * x, y, w, h]) for name, (x, y, w, h) in THREE_DOGS]
+    said = [each for each in make_many(a_scene(*right), seeds=120) if isinstance(each.meaning, Order)]
+    left = [each for each in said if re.search(r"(?<!most )\bleft (dog|puppy|pup|doggy)$|on (the )?left$", each.text)]
+    assert not left and any(each.text == "right dog" for each in said)
+
+
+@pytest.mark.parametrize(
+    "middles",
+    [[(0.05, 0.3), (0.4, 0.75), (0.6, 0.5)], [(0.1, 0.5), (0.16, 0.1), (0.22, 0.9)]],
+    ids=["another is in the middle of the image", "they stand above one another"],
+)
+def test_who_else_may_be_taken_for_the_middle_one_keeps_it_from_being_said(middles):
+    dogs = [("dog", [x * WIDTH - 25, y * HEIGHT - 20, 50, 40]) for x, y in middles]
+    made = make_many(a_scene(*dogs), seeds=120)
+    middle = {each.targets for each in made if re.search("middle|cent", each.text)}
+    assert len(middle) <= 1 and not any(
+        isinstance(each.meaning, Order) and re.search("middle|cent", each.text) for each in made
+    )
+
+
 def test_sides_are_said_so_of_left_and_right_alone():
     stacked = a_scene(*((name, [y, x / 2, h, w / 2]) for name, (x, y, w, h) in THREE_DOGS))
     said = [
