@@ -97,7 +97,7 @@ def test_its_card_says_data_licences_and_limits(bundle):
         "commercial",
         "EfficientNet-Lite2",
         "Apache-2.0",
-        "stayed as it was",
+        "was trained, slowly, in the last",
         "## What it cannot do",
     ):
         assert said in card
