@@ -80,7 +80,8 @@ def test_a_wheel_in_an_empty_folder_gives_every_room(tmp_path):
         (carried / "examples").mkdir(parents=True)
         for file in ("config.json", "model.safetensors", "README.md", "examples/examples.json", "examples/a.jpg"):
             (carried / file).write_text(file)
-    shutil.copy(ROOT / "checkpoints" / "__init__.py", source / "checkpoints")
+    for file in (ROOT / "checkpoints").glob("*.py"):
+        shutil.copy(file, source / "checkpoints")
     subprocess.run([*build, "--wheel-dir", tmp_path / "wheels", source], check=True)
     [wheel] = (tmp_path / "wheels").glob("plvl-*.whl")
     # What is no stand-in here, and the most that bundling admits of the checkpoints.
