@@ -10,6 +10,7 @@ from PIL import Image
 from plvl.data.detection.class_words import read_class_words
 from plvl.data.detection.expressions import ExpressionMaker
 from plvl.data.detection.scene import DetectionScene, ObjectColors
+from plvl.data.scene_language.meanings import Absent, Several
 
 WIDTH, HEIGHT = 640, 424
 CLASSES = {
@@ -43,6 +44,22 @@ def colored(sure="", unclear=""):
 def a_maker(scene, seed=0, words=None, eligible=None, absent=None):
     eligible = range(len(scene.names)) if eligible is None else eligible
     return ExpressionMaker(scene, words or read_class_words(), eligible, absent or {}, random.Random(seed))
+
+
+def inner(expression):
+    """The meaning that an expression says of one, of several or of none, and whether it asks for several."""
+    meaning = expression.meaning
+    if isinstance(meaning, Absent):
+        meaning = meaning.said
+    return (meaning.said, True) if isinstance(meaning, Several) else (meaning, False)
+
+
+def make_many(scene, none_rate=0.0, several_rate=0.0, seeds=40, **how):
+    return [
+        expression
+        for seed in range(seeds)
+        for expression in a_maker(scene, seed, **how).make(12, none_rate, several_rate)
+    ]
 
 
 def random_objects(rng):

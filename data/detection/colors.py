@@ -40,7 +40,7 @@ _MIDDLE = (0.2, 0.2, 0.8, 0.8)
 _STANDING, _BUST, _PERSON = (0.3, 0.2, 0.7, 0.48), (0.25, 0.5, 0.75, 0.95), (0.2, 0.05, 0.8, 1.0)
 _STANDS = 1.5  # height over width
 _LONGER_SIDE = 640  # pixels; more of an image tells no more
-# Upper ends of the hues, degrees, and their names; what lies between 12 and 42 is brown where it is dark.
+# Upper ends of the hues, degrees, and their names.
 _HUES = ((12, "red"), (42, "orange"), (68, "yellow"), (165, "green"), (255, "blue"), (290, "purple"), (345, "pink"),
          (361, "red"))  # fmt: skip
 _NAMELESS = -1  # bright and pale orange: skin, wood, fur, which may be called any of
@@ -62,7 +62,7 @@ def write_colors(file: str | Path, image_folder: str | Path, output: str | Path)
     file, image_folder, output = Path(file), existing_folder(image_folder, "detection"), Path(output)
     index = read_instances(file)
     boxes = {one["id"]: one["bbox"] for found in index.annotations.values() for one in found}
-    content = read_json(file)
+    content = read_json(file)  # with all that the index leaves out
     of_image: dict[int, list[dict]] = {}
     for annotation in content["annotations"]:
         of_image.setdefault(annotation["image_id"], []).append(annotation)
@@ -95,10 +95,10 @@ def color_names(image: Image.Image) -> np.ndarray:
     hue, saturation, value = hue * (360 / 255), saturation / 255, value / 255
     ends, names = zip(*_HUES, strict=True)
     named = np.array([COLORS.index(name) for name in names])[np.searchsorted(ends, hue, side="right")]
-    warm = (hue >= 12) & (hue < 42)
-    named[warm & (value < 0.6)] = COLORS.index("brown")
-    named[warm & (value >= 0.6) & (saturation < 0.55)] = _NAMELESS
-    named[((hue < 12) | (hue >= 345)) & (saturation < 0.55) & (value > 0.7)] = COLORS.index("pink")
+    reds, oranges = named == COLORS.index("red"), named == COLORS.index("orange")
+    named[oranges & (value < 0.6)] = COLORS.index("brown")
+    named[oranges & (value >= 0.6) & (saturation < 0.55)] = _NAMELESS
+    named[reds & (saturation < 0.55) & (value > 0.7)] = COLORS.index("pink")
     is_gray = (saturation < 0.16) | (value < 0.25)
     shades = np.select(
         [value < 0.28, value < 0.75], [COLORS.index("black"), COLORS.index("gray")], COLORS.index("white")

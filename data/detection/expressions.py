@@ -252,8 +252,12 @@ class ExpressionMaker:
 
     def _colored(self, description, target):
         """Half of the time with a colour of an object, where that is clear of all that are called so."""
-        said = {word for noun in description.words_for_all for word in noun.one.split()}  # no orange is an orange one
-        colors = sorted(self.scene.sure_colors(target) - said)
+        colors = sorted(
+            color
+            for color in self.scene.sure_colors(target)
+            # No orange is called an orange one.
+            if not any(color in noun.one.split() for noun in description.words_for_all)
+        )
         if colors and self.rng.random() < _COLORED:
             color = self.rng.choice(colors)
             if self.scene.is_clear(color, description.group(self.scene)):
@@ -347,7 +351,8 @@ class ExpressionMaker:
         bear is a bear that is black."""
         words = self.words.of(name)
         if self.scene.colors:
-            words = replace(words, kinds=tuple(kind for kind in words.kinds if not {*COLORS} & {*kind.one.split()}))
+            kinds = tuple(kind for kind in words.kinds if set(COLORS).isdisjoint(kind.one.split()))
+            words = replace(words, kinds=kinds)
         if name == PERSON and len(self.scene.by_class[name]) > 1 and self.rng.random() >= _KIND_AMONG_OTHERS:
             return replace(words, kinds=())
         return words

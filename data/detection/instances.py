@@ -28,7 +28,7 @@ from plvl.data.masks import compact_polygons
 from plvl.data.row_streams import MAX_SHARDS, RowSource
 from plvl.data.schema import Row, as_number, image_side, labelled_row
 from plvl.data.source_files import check_entries, check_entry, existing_folder, index_by_id, index_images, read_json
-from plvl.processing.expression_words import swap_sides
+from plvl.processing.expression_words import is_blank, is_text, swap_sides
 
 logger = logging.getLogger(__name__)
 
@@ -336,7 +336,7 @@ def _read_instances(file: str, _time: int) -> InstancesIndex:
         if any(key in annotation for key in _COLORS):
             check_entry(annotation, _COLORS, where)
             for color in (color for key in _COLORS for color in annotation[key]):
-                if not isinstance(color, str) or not color.strip() or swap_sides(color) != color:
+                if not is_text(color) or is_blank(color) or swap_sides(color) != color:
                     raise ValueError(f"{where}: {color!r:.100} is the name of no colour")
         if annotation["category_id"] not in categories:
             raise ValueError(f"{where}: there is no category {annotation['category_id']}")

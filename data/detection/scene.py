@@ -70,13 +70,12 @@ class DetectionScene:
 
     def sure_colors(self, position: int) -> frozenset[str]:
         """The colours that an object shows for certain."""
-        known = self.colors[position] if self.colors else None
+        known = self._colors_of(position)
         return frozenset() if known is None else known.sure
 
     def is_clear(self, color: str, positions: Iterable[int]) -> bool:
         """Whether each of these objects has a colour for certain or does not have it."""
-        known = [self.colors[position] for position in positions] if self.colors else [None]
-        return all(each is not None and color not in each.unclear for each in known)
+        return all(known is not None and color not in known.unclear for known in map(self._colors_of, positions))
 
     def is_larger(self, one: int, other: int) -> bool:
         """Whether an object's box is clearly larger than another's."""
@@ -114,6 +113,9 @@ class DetectionScene:
         (ax, ay, aw, ah), (bx, by, bw, bh) = self.boxes[one], self.boxes[other]
         width, height = min(ax + aw, bx + bw) - max(ax, bx), min(ay + ah, by + bh) - max(ay, by)
         return width * height if width > 0 and height > 0 else 0.0
+
+    def _colors_of(self, position):
+        return self.colors[position] if self.colors else None
 
     def _feet(self, position):
         _, y, _, h = self.boxes[position]

@@ -7,12 +7,11 @@ from collections import Counter
 
 import pytest
 
-from detection_labels import CLASSES, HEIGHT, WIDTH, a_maker, a_scene, random_objects
+from detection_labels import CLASSES, HEIGHT, WIDTH, a_maker, a_scene, inner, make_many, random_objects
 from plvl.data.detection.class_words import read_class_words
 from plvl.data.scene_language.meanings import (
     KINDS,
     PLACES,
-    Absent,
     Attribute,
     Between,
     Comparison,
@@ -21,7 +20,6 @@ from plvl.data.scene_language.meanings import (
     Order,
     Place,
     Relation,
-    Several,
     gap,
 )
 from plvl.data.scene_language.wording import MAX_WORDS
@@ -54,22 +52,6 @@ def said(made):
 
 def without(classes, names):
     return {name: weight for name, weight in classes.items() if name not in names}
-
-
-def inner(expression):
-    """The meaning that an expression says of one, of several or of none, and whether it asks for several."""
-    meaning = expression.meaning
-    if isinstance(meaning, Absent):
-        meaning = meaning.said
-    return (meaning.said, True) if isinstance(meaning, Several) else (meaning, False)
-
-
-def make_many(scene, none_rate=0.0, several_rate=0.0, seeds=40, **how):
-    return [
-        expression
-        for seed in range(seeds)
-        for expression in a_maker(scene, seed, **how).make(12, none_rate, several_rate)
-    ]
 
 
 # What is true

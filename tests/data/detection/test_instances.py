@@ -25,6 +25,7 @@ from plvl.data.detection import (
     open_split,
     read_rows,
 )
+from plvl.data.row_streams import rows_of_shards
 
 NUM_IMAGES = 23
 
@@ -44,7 +45,7 @@ def open_train(roots, split="train", hold_back=frozenset(), **expressions):
 
 
 def rows_of(source):
-    return [row for shard in source.shards for row in read_rows(shard, **source.where)]
+    return list(rows_of_shards(**source.reading))
 
 
 def said_of(roots, **expressions):
